@@ -1,0 +1,140 @@
+"""`pingvas generate`: from a prompt to a file, with everything to see on the way."""
+
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import httpx
+from google.protobuf.json_format import MessageToDict
+from pingvas.generation.v1.generation_service_pb2 import CreateJobRequest
+from pingvas.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
+from pingvas.generation.v1.job_pb2 import Job, JobImage, JobState, TextToImage
+from rich.console import Console
+
+from studio.cli import watching
+from studio.cli.account import connect
+from studio.cli.client import Client
+from studio.cli.context import Shared, json_option, pass_shared, shared_options
+from studio.cli.failures import CommandError, ExitCode
+from studio.cli.picture import can_show, decode, half_blocks
+
+_DEFAULT_OUT = Path("pingvas-images")
+_PICTURE_COLUMNS = 56
+_DOWNLOAD_SECONDS = 60.0
+_SLUG_CHARACTERS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A job that was completed, and where its pictures were put."""
+
+    job: Job
+    files: tuple[Path, ...]
+
+
+@click.command()
+@shared_options
+@click.argument("prompt")
+@click.option("--negative", "negative_prompt", default="", help="What to avoid.")
+@click.option("--model", "model_id", default="", help="Default: the default model of the deployment.")
+@click.option("--width", "width_px", type=int, help="In pixels, a multiple of 8. Default: the model's own.")
+@click.option("--height", "height_px", type=int, help="In pixels, a multiple of 8. Default: the model's own.")
+@click.option("--steps", "step_count", type=int, help="Denoising steps. Default: the model's own.")
+@click.option(
+    "--guidance", "guidance_scale", type=float, help="How closely to follow the prompt. Default: the model's own."
+)
+@click.option("--seed", type=int, help="Makes the picture repeatable. Default: drawn by the server.")
+@click.option("--count", "image_count", type=int, help="How many pictures. Default: 1.")
+@click.option("--scheduler", default="", help="One of the model's schedulers. Default: its first.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=_DEFAULT_OUT, show_default=True)
+@json_option
+@pass_shared
+def generate(shared: Shared, /, out: Path, as_json: bool, **operation: object) -> None:
+    """Make a picture from PROMPT. Ctrl-C cancels the job."""
+    request = text_to_image(operation)
+    console = Console(highlight=False, quiet=as_json)
+    with connect(shared) as client:
+        result = make(client, request, out, console)
+    if as_json:
+        document = MessageToDict(result.job, preserving_proto_field_name=True)
+        click.echo(json.dumps({**document, "files": [str(file) for file in result.files]}, indent=2))
+    else:
+        present(result, console)
+
+
+def text_to_image(operation: dict[str, object]) -> TextToImage:
+    """Returns the request for what was given; the server checks it and fills in the rest.
+
+    Raises CommandError for a number that the contract can't even carry.
+    """
+    given = {name: value for name, value in operation.items() if value is not None}
+    try:
+        return TextToImage(**given)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise CommandError(str(error), advice="Use a smaller number.", exit_code=ExitCode.USAGE) from error
+
+
+def make(client: Client, request: TextToImage, out: Path, console: Console) -> Result:
+    """Has a picture made, shows its progress, and saves it.
+
+    The request id makes the acceptance repeatable: a lost answer costs a repeat, never a second job.
+    """
+    create = CreateJobRequest(request_id=f"cli:{uuid.uuid4()}", text_to_image=request)
+    job = client.call(GenerationServiceStub(client.channel).CreateJob, create)
+    console.print(f"Job {job.job_id} accepted; {job.credits_held} credits are held for it.")
+    with watching.live_bar(console) as show:
+        job = watching.watch_to_end(client, job.job_id, show)
+    if job.state != JobState.JOB_STATE_COMPLETED:
+        state = watching.state_name(job.state)
+        raise CommandError(
+            f"the job {job.job_id} was {state} elsewhere", advice="Submit it again if you still want it."
+        )
+    return Result(job, save(job, out))
+
+
+def save(job: Job, out: Path) -> tuple[Path, ...]:
+    """Downloads the pictures of a completed job into a folder and returns their files."""
+    out.mkdir(parents=True, exist_ok=True)
+    with httpx.Client(timeout=_DOWNLOAD_SECONDS) as http:
+        return tuple(_save(http, image, out, job.text_to_image.prompt) for image in job.images)
+
+
+def present(result: Result, console: Console) -> None:
+    """Shows the pictures, where they are, and what they cost."""
+    for file in result.files:
+        if can_show(console):
+            console.print(half_blocks(decode(file.read_bytes()), columns=min(_PICTURE_COLUMNS, console.width)))
+        console.print(f"Saved {file}", soft_wrap=True)
+    seed = result.job.text_to_image.seed
+    console.print(f"It cost {watching.credits_used(result.job)} credits; seed {seed} makes it again.")
+
+
+def _save(http: httpx.Client, image: JobImage, out: Path, prompt: str) -> Path:
+    file = _free_name(out, f"{_slug(prompt)}-{image.seed}")
+    try:
+        answer = http.get(image.url).raise_for_status()
+    except httpx.HTTPError as error:
+        raise CommandError(
+            f"the picture {image.image_id} was made but could not be downloaded: {error}",
+            advice="`pingvas images list --json` gives a fresh address of it.",
+            exit_code=ExitCode.UNREACHABLE,
+        ) from error
+    file.write_bytes(answer.content)
+    return file
+
+
+def _slug(prompt: str) -> str:
+    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")
+    return words[:_SLUG_CHARACTERS].rstrip("-") or "picture"
+
+
+def _free_name(out: Path, stem: str) -> Path:
+    """Returns a name in the folder that no file has yet: pictures of an earlier command are never overwritten."""
+    candidate, number = out / f"{stem}.png", 1
+    while candidate.exists():
+        number += 1
+        candidate = out / f"{stem}-{number}.png"
+    return candidate

@@ -1,0 +1,98 @@
+"""`pingvas jobs`: what was asked for, and how far it is."""
+
+import json
+
+import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from pingvas.generation.v1.generation_service_pb2 import CancelJobRequest, GetJobRequest, ListJobsRequest
+from pingvas.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
+from pingvas.generation.v1.job_pb2 import Job
+from rich.console import Console
+
+from studio.cli import watching
+from studio.cli.account import connect
+from studio.cli.context import Shared, json_option, pass_shared, shared_options
+
+
+@click.group()
+def jobs() -> None:
+    """Look at your jobs, watch them, and cancel them."""
+
+
+@jobs.command("list")
+@shared_options
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many, newest first.")
+@json_option
+@pass_shared
+def list_jobs(shared: Shared, limit: int, as_json: bool) -> None:
+    """List your jobs, newest first."""
+    with connect(shared) as client:
+        page = client.call(GenerationServiceStub(client.channel).ListJobs, ListJobsRequest(page_size=limit))
+    if as_json:
+        _print_json(page)
+        return
+    if not page.jobs:
+        click.echo('No jobs yet. Make one: pingvas generate "a lighthouse at dawn"')
+    for job in page.jobs:
+        made, state = job.create_time.ToDatetime(), watching.state_name(job.state)
+        cost = job.credits_used or job.credits_held
+        click.echo(f"{job.job_id}  {made:%Y-%m-%d %H:%M}  {state:<10} {cost:>10}  {job.text_to_image.prompt[:60]}")
+
+
+@jobs.command()
+@shared_options
+@click.argument("job_id")
+@json_option
+@pass_shared
+def show(shared: Shared, job_id: str, as_json: bool) -> None:
+    """Show one job."""
+    with connect(shared) as client:
+        job = client.call(GenerationServiceStub(client.channel).GetJob, GetJobRequest(job_id=job_id))
+    _present(job, as_json=as_json)
+
+
+@jobs.command()
+@shared_options
+@click.argument("job_id")
+@json_option
+@pass_shared
+def watch(shared: Shared, job_id: str, as_json: bool) -> None:
+    """Watch a job to its end. Ctrl-C cancels it."""
+    console = Console(highlight=False, quiet=as_json)
+    with connect(shared) as client, watching.live_bar(console) as show_event:
+        job = watching.watch_to_end(client, job_id, show_event)
+    _present(job, as_json=as_json)
+
+
+@jobs.command()
+@shared_options
+@click.argument("job_id")
+@json_option
+@pass_shared
+def cancel(shared: Shared, job_id: str, as_json: bool) -> None:
+    """Cancel a job. A waiting one costs nothing; a running one costs what has run."""
+    with connect(shared) as client:
+        job = client.call(GenerationServiceStub(client.channel).CancelJob, CancelJobRequest(job_id=job_id))
+    _present(job, as_json=as_json)
+
+
+def _present(job: Job, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(job)
+        return
+    operation = job.text_to_image
+    click.echo(f"job      {job.job_id}")
+    click.echo(f"state    {watching.state_name(job.state)}, attempt {job.attempt}")
+    click.echo(f"prompt   {operation.prompt}")
+    size = f"{operation.width_px}x{operation.height_px}"
+    click.echo(f"recipe   {operation.model_id}, {size}, {operation.step_count} steps, seed {operation.seed}")
+    click.echo(f"credits  {job.credits_used or '-'} used, {job.credits_held} held")
+    if job.failure.message:
+        click.echo(f"failure  {job.failure.message}")
+    for image in job.images:
+        click.echo(f"picture  {image.url}")
+
+
+def _print_json(message: Message) -> None:
+    click.echo(json.dumps(MessageToDict(message, preserving_proto_field_name=True), indent=2))

@@ -1,0 +1,43 @@
+"""Pictures in a terminal: two pixels in each cell, one as the colour of a half block and one behind it."""
+
+import io
+
+from PIL import Image
+from rich.color import Color
+from rich.console import Console
+from rich.segment import Segment, Segments
+from rich.style import Style
+
+_UPPER_HALF_BLOCK = "▀"
+_COLOUR_SYSTEMS = frozenset({"truecolor", "256"})
+
+
+def can_show(console: Console) -> bool:
+    """Returns whether a terminal reads this output and has colours enough for a picture."""
+    return console.is_terminal and console.color_system in _COLOUR_SYSTEMS
+
+
+def decode(data: bytes) -> Image.Image:
+    """Returns the picture in a PNG or JPEG, in RGB."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def half_blocks(picture: Image.Image, *, columns: int) -> Segments:
+    """Returns a picture for the terminal, this many columns wide at its own proportions.
+
+    A cell is about twice as high as wide, so that its two halves are square pixels.
+    """
+    rows = max(1, round(columns * picture.height / picture.width / 2))
+    pixels = picture.resize((columns, rows * 2), Image.Resampling.LANCZOS).tobytes()
+    segments: list[Segment] = []
+    for row in range(rows):
+        segments += [_cell(pixels, columns, column, row) for column in range(columns)]
+        segments.append(Segment.line())
+    return Segments(segments)
+
+
+def _cell(pixels: bytes, columns: int, column: int, row: int) -> Segment:
+    upper = (2 * row * columns + column) * 3
+    lower = upper + columns * 3
+    foreground, background = Color.from_rgb(*pixels[upper : upper + 3]), Color.from_rgb(*pixels[lower : lower + 3])
+    return Segment(_UPPER_HALF_BLOCK, Style(color=foreground, bgcolor=background))

@@ -1,0 +1,104 @@
+"""What the contracts say about the edge: which methods are public, who may call them, and by which HTTP paths.
+
+Read from the descriptor set that the contracts are compiled to, so that a method becomes reachable by being declared
+and in no other way. Envoy's own vocabulary is left to `studio.edge.configuration`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto
+from pingvas.common.v1 import authorization_pb2
+
+_PACKAGE: Final = re.compile(r"pingvas\.(?P<area>\w+)\.v1")
+_VERBS: Final = ("get", "put", "post", "delete", "patch")
+_VARIABLE: Final = re.compile(r"\{\w+\}")
+_PUBLIC: Final = (authorization_pb2.AUDIENCE_ANONYMOUS, authorization_pb2.AUDIENCE_USER)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBinding:
+    """One HTTP form of a method, such as `GET /api/v1/jobs/{job_id}`."""
+
+    verb: str
+    template: str
+
+    @property
+    def pattern(self) -> str:
+        """The template as an RE2 expression for whole paths. Raises ValueError for a variable of several segments."""
+        literals = _VARIABLE.split(self.template)
+        if any(character in literal for literal in literals for character in "{}*"):
+            raise ValueError(f"{self.template} has a variable of several segments, for which the edge has no rule")
+        return "[^/]+".join(re.escape(literal) for literal in literals)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicMethod:
+    """A method that people and their programs may call through the edge."""
+
+    service: str
+    name: str
+    area: str
+    anonymous: bool
+    streams: bool
+    bindings: tuple[HttpBinding, ...]
+
+    @property
+    def path(self) -> str:
+        """The path of its gRPC form."""
+        return f"/{self.service}/{self.name}"
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether the contract promises that calling it changes nothing: it is published under GET."""
+        return bool(self.bindings) and all(binding.verb == "GET" for binding in self.bindings)
+
+
+def public_methods(descriptor_set: bytes) -> tuple[PublicMethod, ...]:
+    """Returns every public method of a serialised FileDescriptorSet, in the order of declaration.
+
+    Raises ValueError when a service mixes public and internal methods: a service is registered on one listener as a
+    whole.
+    """
+    files = FileDescriptorSet.FromString(descriptor_set).file
+    return tuple(method for file in files for method in _methods_of_file(file))
+
+
+def _methods_of_file(file: FileDescriptorProto) -> Iterator[PublicMethod]:
+    package = _PACKAGE.fullmatch(file.package)
+    if package is None:
+        return
+    for service in file.service:
+        full_name = f"{file.package}.{service.name}"
+        public = [method for method in service.method if _audience(method) in _PUBLIC]
+        if public and len(public) != len(service.method):
+            raise ValueError(
+                f"{full_name} has public and internal methods; move the internal ones to a service of their own"
+            )
+        yield from (_public_method(full_name, package["area"], method) for method in public)
+
+
+def _public_method(service: str, area: str, method: MethodDescriptorProto) -> PublicMethod:
+    return PublicMethod(
+        service=service,
+        name=method.name,
+        area=area,
+        anonymous=_audience(method) == authorization_pb2.AUDIENCE_ANONYMOUS,
+        streams=method.server_streaming,
+        bindings=tuple(_bindings(method.options.Extensions[annotations_pb2.http])),
+    )
+
+
+def _audience(method: MethodDescriptorProto) -> authorization_pb2.Audience:
+    return method.options.Extensions[authorization_pb2.authorization].audience
+
+
+def _bindings(rule: http_pb2.HttpRule) -> Iterator[HttpBinding]:
+    verb = rule.WhichOneof("pattern")
+    if verb in _VERBS:
+        yield HttpBinding(verb=verb.upper(), template=getattr(rule, verb))
+    for additional in rule.additional_bindings:
+        yield from _bindings(additional)

@@ -1,0 +1,121 @@
+"""Where everything of a local stack is: its ports and the folders under its data directory.
+
+This module owns the numbers and the names. It creates the folders, and leaves what is put into them to others.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+DEFAULT_PORT_BASE = 8000
+AREAS = ("user", "payment", "generation", "gallery", "models")
+
+# Offsets from the port base. A stack occupies one hundred and six ports from its base, so bases are best chosen 1000
+# apart.
+_EDGE, _EDGE_ADMIN, _POSTGRES, _REDIS, _S3 = 80, 90, 32, 79, 33
+_PUBLIC, _METRICS, _WORKER_METRICS, _INTERNAL = 1, 11, 21, 101
+
+# Worker metrics start at offset 21 and PostgreSQL stands at 32.
+MAX_WORKERS = _POSTGRES - _WORKER_METRICS
+HIGHEST_OFFSET = _INTERNAL + len(AREAS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of one stack, all counted from one base."""
+
+    base: int = DEFAULT_PORT_BASE
+
+    @property
+    def edge(self) -> int:
+        """The port of Envoy, on which everything public is served."""
+        return self.base + _EDGE
+
+    @property
+    def edge_admin(self) -> int:
+        """The port of Envoy's own administration."""
+        return self.base + _EDGE_ADMIN
+
+    @property
+    def postgres(self) -> int:
+        """The port of PostgreSQL."""
+        return self.base + _POSTGRES
+
+    @property
+    def redis(self) -> int:
+        """The port of Redis."""
+        return self.base + _REDIS
+
+    @property
+    def s3(self) -> int:
+        """The port of the S3 server."""
+        return self.base + _S3
+
+    def public(self, area: str) -> int:
+        """Returns the port of a service's public listener, which Envoy routes to."""
+        return self.base + _PUBLIC + AREAS.index(area)
+
+    def internal(self, area: str) -> int:
+        """Returns the port of a service's internal listener, which only services, workers and the operator call."""
+        return self.base + _INTERNAL + AREAS.index(area)
+
+    def metrics(self, area: str) -> int:
+        """Returns the port on which a service shows its Prometheus metrics."""
+        return self.base + _METRICS + AREAS.index(area)
+
+    def worker_metrics(self, index: int) -> int:
+        """Returns the port on which a worker shows its metrics and its health."""
+        return self.base + _WORKER_METRICS + index
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders and ports of one local stack."""
+
+    data_dir: Path
+    ports: Ports = Ports()
+
+    @property
+    def postgres(self) -> Path:
+        """The folder of PostgreSQL's cluster."""
+        return self.data_dir / "postgres"
+
+    @property
+    def redis(self) -> Path:
+        """The folder of Redis' append-only file."""
+        return self.data_dir / "redis"
+
+    @property
+    def s3(self) -> Path:
+        """The folder in which each bucket is a folder and each object a file."""
+        return self.data_dir / "s3"
+
+    @property
+    def logs(self) -> Path:
+        """The folder with one log for each process."""
+        return self.data_dir / "logs"
+
+    @property
+    def keys(self) -> Path:
+        """The folder of secrets, readable by its owner only."""
+        return self.data_dir / "keys"
+
+    @property
+    def run(self) -> Path:
+        """The folder of what is true only while the stack runs: its lock, its state, rendered configuration."""
+        return self.data_dir / "run"
+
+    @property
+    def models(self) -> Path:
+        """The folder of model weights."""
+        return self.data_dir / "models"
+
+    def create(self) -> None:
+        """Creates the folders that are missing; only the owner may look into those that hold secrets."""
+        for folder in (self.data_dir, self.redis, self.s3, self.logs, self.run, self.models):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.keys.mkdir(mode=0o700, exist_ok=True)
+
+    def log(self, process_name: str) -> Path:
+        """Returns the log of a process."""
+        return self.logs / f"{process_name}.log"

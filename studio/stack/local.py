@@ -1,0 +1,159 @@
+"""A whole local stack: the servers, services and workers put together, with their state visible to others.
+
+This is what `pingvas up`, the demo and the tests start.
+"""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Self
+
+from studio.stack import state
+from studio.stack.connections import DEFAULT_BUCKET, Connections, DatabaseConnection, ObjectStoreConnection
+from studio.stack.events import Event, Listen, ignore
+from studio.stack.fleet import BUILT_IN_MODEL, MIGRATIONS, SERVICES, Fleet
+from studio.stack.keys import Secrets, ensure_role_passwords, ensure_secrets
+from studio.stack.layout import AREAS, Layout
+from studio.stack.process import Node
+from studio.stack.servers import postgres, redis, s3
+from studio.stack.servers.envoy import Envoy
+from studio.stack.servers.running import running_database, running_object_store, running_redis
+from studio.stack.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """What a person may choose about a stack."""
+
+    worker_count: int = 1
+    # Settings given to every service and worker in place of the usual ones.
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+
+class LocalStack:
+    """One stack on this machine; `async with` starts it and stops it."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        environment: Mapping[str, str],
+        options: StackOptions | None = None,
+        listen: Listen = ignore,
+    ) -> None:
+        """Takes where it lives, the environment in which running servers may be named, and who is told what happens."""
+        self.layout = layout
+        self._environment = environment
+        self._options = options or StackOptions()
+        self._listen = listen
+        self._ready = False
+        self._exits = AsyncExitStack()
+        self.supervisor: Supervisor
+
+    async def __aenter__(self) -> Self:
+        """Starts everything and returns when all of it is healthy.
+
+        Raises StackError, with nothing left running, when that can't be.
+        """
+        self.layout.create()
+        self._exits.enter_context(state.StackLock(self.layout))
+        self._exits.callback(state.clear_state, self.layout)
+        try:
+            secrets = ensure_secrets(self.layout.keys)
+            self.supervisor = Supervisor(
+                declare(self.layout, secrets, self._environment, self._options), listen=self._heard
+            )
+            await self.supervisor.start()
+            self._exits.push_async_callback(self.supervisor.stop)
+        except BaseException:
+            await self._exits.aclose()
+            raise
+        self._ready = True
+        self._publish()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stops everything in the reverse order."""
+        await self._exits.aclose()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything was healthy at the end of the start."""
+        return self._ready
+
+    @property
+    def state(self) -> state.StackState:
+        """The stack as other commands see it."""
+        return state.describe(self.layout, ready=self._ready, processes=self.supervisor.states)
+
+    def _heard(self, event: Event) -> None:
+        self._publish()
+        self._listen(event)
+
+    def _publish(self) -> None:
+        state.write_state(self.layout, self.state)
+
+
+def declare(
+    layout: Layout, secrets: Secrets, environment: Mapping[str, str], options: StackOptions
+) -> tuple[Node, ...]:
+    """Returns every process and step of a stack, with what each depends on.
+
+    The services wait for the migrations rather than for PostgreSQL, and need no order among themselves: their clients
+    connect when first used.
+    """
+    servers, connections = _servers(layout, secrets, environment)
+    ensure_role_passwords(secrets, connections.database.roles)
+    fleet = Fleet(layout, secrets, connections, options.worker_count, options.overrides)
+    services = tuple(fleet.service(area, _needs_of(area)) for area in AREAS)
+    return (
+        *servers,
+        fleet.migrations((postgres.NAME,)),
+        fleet.built_in_model(),
+        *services,
+        Envoy(layout, secrets).node(SERVICES),
+        *fleet.workers(SERVICES),
+    )
+
+
+def _needs_of(area: str) -> tuple[str, ...]:
+    """Returns what a service needs before it starts; svc_models reads the built-in model's manifest when it does."""
+    servers = (MIGRATIONS, redis.NAME, s3.NAME)
+    return (*servers, BUILT_IN_MODEL) if area == "models" else servers
+
+
+def _servers(layout: Layout, secrets: Secrets, environment: Mapping[str, str]) -> tuple[tuple[Node, ...], Connections]:
+    """Returns the servers that hold data, ours or those that the environment names, and how to reach them."""
+    database_nodes, database = _database(layout, secrets, environment)
+    redis_node, redis_url = _redis(layout, secrets, environment)
+    store_node, store = _object_store(layout, secrets, environment)
+    return (*database_nodes, redis_node, store_node), Connections(database, redis_url, store)
+
+
+def _database(
+    layout: Layout, secrets: Secrets, environment: Mapping[str, str]
+) -> tuple[tuple[Node, ...], DatabaseConnection]:
+    url = environment.get("DATABASE_URL")
+    if url:
+        running = DatabaseConnection.parse(url)
+        return (running_database(postgres.NAME, running),), running
+    own = postgres.Postgres(layout, secrets)
+    return own.nodes(), DatabaseConnection(own.admin_url())
+
+
+def _redis(layout: Layout, secrets: Secrets, environment: Mapping[str, str]) -> tuple[Node, str]:
+    url = environment.get("REDIS_URL")
+    if url:
+        return running_redis(redis.NAME, url), url
+    own = redis.Redis(layout, secrets)
+    return own.node(), own.url
+
+
+def _object_store(
+    layout: Layout, secrets: Secrets, environment: Mapping[str, str]
+) -> tuple[Node, ObjectStoreConnection]:
+    if environment.get("S3_ENDPOINT_URL"):
+        running = ObjectStoreConnection.parse(environment)
+        return running_object_store(s3.NAME, running), running
+    own = s3.S3Server(layout, secrets, DEFAULT_BUCKET)
+    return own.node(), ObjectStoreConnection(own.url, secrets.s3_access_key, secrets.s3_secret_key)

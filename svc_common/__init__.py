@@ -1,0 +1,1 @@
+"""What every service is built of: a closed list of modules, each of which at least two services need."""

@@ -1,0 +1,192 @@
+"""PostgreSQL for services: one pool for each role, one way to open a transaction, and the form of row-level security.
+
+A transaction opened for an account sees that account's rows only: the account is a setting of the transaction, so nothing is left on the
+connection when it goes back to the pool. Tables and queries belong to the services; roles and schemas to `svc_common.migrations`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy.exc
+import structlog
+from sqlalchemy import MetaData, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+
+from svc_common.caller import remaining_seconds
+from svc_common.errors import Reason, ServiceError, dependency_unavailable
+from svc_common.roles import Roles, grant_statements, migration_roles, rls_statements
+
+__all__ = [
+    "Database",
+    "Roles",
+    "grant_statements",
+    "metadata_for",
+    "migration_roles",
+    "rls_statements",
+    "try_advisory_lock",
+]
+
+_log: Final = structlog.get_logger("db")
+
+# Work without a caller (sweeps) has no deadline of its own.
+_DEFAULT_STATEMENT_SECONDS: Final = 30.0
+_CONNECT_SECONDS: Final = 5.0
+_CHECKOUT_SECONDS: Final = 5.0
+_OVERFLOW: Final = 10
+
+_NAMING_CONVENTION: Final = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+# Both settings end with the transaction (third argument), so a pooled connection carries nothing over. `SET LOCAL` takes no parameters.
+_OPEN_TRANSACTION: Final = "SELECT set_config('statement_timeout', $1, true), set_config('app.account_id', $2, true)"
+
+_STATEMENT_TIMED_OUT: Final = "57014"  # query_canceled
+# SQLSTATEs of a server that is going away, coming up, or full: admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections.
+_SERVER_GONE_STATES: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
+
+
+def metadata_for(schema: str) -> MetaData:
+    """Returns the metadata for the tables of one service: `class Base(DeclarativeBase): metadata = metadata_for("payment")`."""
+    return MetaData(schema=schema, naming_convention=_NAMING_CONVENTION)
+
+
+class Database:
+    """A pool of connections under one login role.
+
+    Lost connections and an unreachable server are raised as ServiceError DEPENDENCY_UNAVAILABLE, an exhausted pool as OVERLOADED, and a
+    statement that ran into the call's deadline as DEADLINE_TOO_SHORT.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        """Takes a postgresql+asyncpg:// URL. Connects at the first use, never here."""
+        self._engine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=_OVERFLOW,
+            pool_timeout=_CHECKOUT_SECONDS,
+            # jit costs more than it gives on short statements, and slows asyncpg's type introspection.
+            connect_args={"timeout": _CONNECT_SECONDS, "server_settings": {"jit": "off"}},
+        )
+        event.listen(self._engine.sync_engine, "checkout", _refuse_closed_connection)
+
+    @asynccontextmanager
+    async def transaction(self, account_id: UUID | None = None) -> AsyncIterator[AsyncSession]:
+        """Opens one transaction: committed at the end of the block, rolled back when it raises.
+
+        With an account, row-level security shows its rows only; without, the role for requests sees none and the role for tasks all.
+        """
+        async with AsyncSession(self._engine, expire_on_commit=False) as session:
+            try:
+                connection = await session.connection()
+                await connection.exec_driver_sql(_OPEN_TRANSACTION, (_statement_timeout_ms(), str(account_id or "")))
+                yield session
+                await session.commit()
+            except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError, TimeoutError) as error:
+                refusal = _as_service_error(error)
+                if refusal is None:
+                    raise
+                raise refusal from error
+
+    @asynccontextmanager
+    async def advisory_lock(self, key: str) -> AsyncIterator[bool]:
+        """Tries to take a lock that all processes on this database share; yields whether it was got, and gives it back at the end.
+
+        The lock hangs on a connection of its own, so it vanishes with the process, and no transaction stays open while it is held.
+        """
+        try:
+            connection = await self._engine.connect()
+        except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError, TimeoutError) as error:
+            raise _as_service_error(error) or error from error
+        async with connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            got = bool(
+                await connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))"), {"key": key})
+            )
+            try:
+                yield got
+            finally:
+                if got:
+                    await _unlock(connection, key)
+
+    async def ping(self) -> None:
+        """Returns when the server answers a query; raises ServiceError DEPENDENCY_UNAVAILABLE when it doesn't."""
+        async with self.transaction() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._engine.dispose()
+
+
+async def try_advisory_lock(session: AsyncSession, key: str) -> bool:
+    """Tries to take a lock that all processes share until the end of the session's transaction; returns whether it was got."""
+    statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
+    return bool(await session.scalar(statement, {"key": key}))
+
+
+async def _unlock(connection: AsyncConnection, key: str) -> None:
+    try:
+        await connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), {"key": key})
+    except sqlalchemy.exc.DBAPIError:
+        # The connection is gone and the lock with it. It must not go back to the pool in any other case either.
+        await connection.invalidate()
+
+
+def _refuse_closed_connection(connection: Any, _record: object, _proxy: object) -> None:
+    """Lets the pool replace a connection that the server has closed meanwhile.
+
+    asyncpg notices a closed socket by itself, so this costs no round trip, unlike `pool_pre_ping`.
+    """
+    if connection.driver_connection.is_closed():
+        raise sqlalchemy.exc.DisconnectionError("the server closed the connection while it was idle")
+
+
+def _statement_timeout_ms() -> str:
+    remaining = remaining_seconds()
+    seconds = _DEFAULT_STATEMENT_SECONDS if remaining is None else min(remaining, _DEFAULT_STATEMENT_SECONDS)
+    # Zero would mean: no limit.
+    return str(max(1, int(seconds * 1000)))
+
+
+def _as_service_error(error: Exception) -> ServiceError | None:
+    """Returns what callers are told about a failure of the database, or None when it is a defect of ours."""
+    if isinstance(error, sqlalchemy.exc.TimeoutError):
+        return ServiceError(
+            Reason.OVERLOADED,
+            "All connections to the database are busy. Call again a little later.",
+            retry_after=timedelta(seconds=1),
+        )
+    state = _sqlstate(error)
+    if state == _STATEMENT_TIMED_OUT:
+        return ServiceError(
+            Reason.DEADLINE_TOO_SHORT,
+            "The database didn't finish before the deadline. Repeat the call with a longer one.",
+        )
+    if state in _SERVER_GONE_STATES or _is_disconnect(error):
+        _log.warning("postgresql.unavailable", error=str(error))
+        return dependency_unavailable("postgresql", "The database doesn't answer. Retry with backoff.")
+    return None
+
+
+def _sqlstate(error: Exception) -> str | None:
+    original = getattr(error, "orig", error)
+    return getattr(original, "sqlstate", None)
+
+
+def _is_disconnect(error: Exception) -> bool:
+    if isinstance(error, OSError | TimeoutError):
+        return True
+    if not isinstance(error, sqlalchemy.exc.DBAPIError):
+        return False
+    state = _sqlstate(error)
+    # Class 08: connection exceptions.
+    return error.connection_invalidated or (state is not None and state.startswith("08"))

@@ -1,0 +1,161 @@
+"""Carries what happens to jobs from where it happens to the streams that are watching, through Redis.
+
+Redis may lose all of it at any moment: changes of state are rows in PostgreSQL, and a message here is only the hint to
+look. Progress is nowhere else, and a lost step is no loss. Two things are kept for an account's job: a stream
+`events:{job_id}` with its latest progress, which a late watcher reads first, and a channel `events:{account_id}`, on which
+everybody who watches the account hears at once.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+_log = structlog.get_logger(__name__)
+
+HISTORY_LENGTH: Final = 512
+"""Progress events kept for a job: more than a job of 150 steps has, so that a resumed stream misses none."""
+HISTORY_SECONDS: Final = 3600
+_ALIVE_CHANNEL: Final = "events:alive"
+"""Keeps the connection subscribed to something, so that it is read, and a broken one noticed, without watchers."""
+_CHANGED: Final = b"c"
+_PROGRESS: Final = b"p"
+_RECONNECT_SECONDS: Final = 0.5
+_CONFIRM_SECONDS: Final = 5.0
+
+
+def _stream(job_id: UUID) -> str:
+    return f"events:{job_id}"
+
+
+def _channel(account_id: UUID) -> str:
+    return f"events:{account_id}"
+
+
+class EventPublisher:
+    """Tells watchers what happens. Losing a message is harmless, so a caller may let failures pass."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def publish_progress(self, account_id: UUID, job_id: UUID, event: bytes) -> None:
+        """Records a serialized JobEvent in the job's history and sends it to the watchers, in one round trip."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xadd(_stream(job_id), {b"e": event}, maxlen=HISTORY_LENGTH, approximate=True)
+            pipe.expire(_stream(job_id), HISTORY_SECONDS)
+            pipe.publish(_channel(account_id), _PROGRESS + event)
+            await pipe.execute()
+
+    async def announce(self, account_id: UUID) -> None:
+        """Tells the account's watchers that a job's state has changed in PostgreSQL. Never raises: it's a hint."""
+        try:
+            await self._redis.publish(_channel(account_id), _CHANGED)
+        except (RedisError, OSError) as error:
+            _log.warning("events.announce_lost", account_id=str(account_id), error=repr(error))
+
+    async def history(self, job_id: UUID) -> list[bytes]:
+        """Returns the serialized progress events of a job, oldest first; nothing when Redis is away."""
+        try:
+            entries = await self._redis.xrange(_stream(job_id))
+        except (RedisError, OSError) as error:
+            _log.warning("events.history_lost", job_id=str(job_id), error=repr(error))
+            return []
+        return [fields[b"e"] for _, fields in entries]
+
+
+class EventListener:
+    """Hears the channels of many accounts over one connection, whatever the number of watchers in the process."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        on_progress: Callable[[UUID, bytes], None],
+        on_change: Callable[[UUID], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        """Takes what to call: with an account's progress, with an account whose jobs changed, after a lost connection."""
+        self._pubsub = redis.pubsub()
+        self._on_progress = on_progress
+        self._on_change = on_change
+        self._on_gap = on_gap
+        self._confirmed: dict[str, asyncio.Event] = {}
+
+    async def follow(self, account_id: UUID) -> None:
+        """Begins to hear an account, and returns when Redis has confirmed it.
+
+        What is published after that is heard, so a snapshot that is read afterwards misses nothing. When Redis is away it
+        returns after 5 s all the same: the watcher then sees changes of state by looking at PostgreSQL.
+        """
+        confirmed = self._confirmed.setdefault(_channel(account_id), asyncio.Event())
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await self._pubsub.subscribe(_channel(account_id))
+            await asyncio.wait_for(confirmed.wait(), _CONFIRM_SECONDS)
+
+    async def unfollow(self, account_id: UUID) -> None:
+        """Stops hearing an account."""
+        self._confirmed.pop(_channel(account_id), None)
+        with contextlib.suppress(RedisError, OSError):
+            await self._pubsub.unsubscribe(_channel(account_id))
+
+    async def run(self) -> None:
+        """Hears until it is cancelled; a lost connection is made again, with all its channels."""
+        try:
+            while True:
+                try:
+                    await self._hear()
+                except (RedisError, OSError) as error:
+                    _log.warning("events.connection_lost", error=repr(error))
+                    await asyncio.sleep(_RECONNECT_SECONDS)
+                    self._on_gap()
+        finally:
+            with contextlib.suppress(RedisError, OSError):
+                await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _hear(self) -> None:
+        await self._pubsub.subscribe(_ALIVE_CHANNEL)
+        while True:
+            message = await self._pubsub.get_message(timeout=30.0)
+            if message is not None:
+                self._dispatch(message)
+
+    def _dispatch(self, message: dict[str, Any]) -> None:
+        channel = message["channel"].decode()
+        if message["type"] == "subscribe" and (confirmed := self._confirmed.get(channel)):
+            confirmed.set()
+        if message["type"] != "message" or channel == _ALIVE_CHANNEL:
+            return
+        account_id = UUID(channel.removeprefix("events:"))
+        data: bytes = message["data"]
+        if data.startswith(_PROGRESS):
+            self._on_progress(account_id, data[1:])
+        else:
+            self._on_change(account_id)
+
+
+ENTITLEMENT_CHANGED: Final = "entitlement:changed"
+"""The channel on which svc_payment names each account whose tier has changed, for those that cache entitlements."""
+
+
+async def hear_hints(redis: Redis, channel: str, on_hint: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+    """Calls `on_hint` with each message of a channel until cancelled, and `on_gap` when messages may have been missed."""
+    while True:
+        pubsub = redis.pubsub()
+        try:
+            await pubsub.subscribe(channel)
+            on_gap()
+            while True:
+                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=30.0)
+                if message is not None:
+                    on_hint(message["data"].decode())
+        except (RedisError, OSError) as error:
+            _log.warning("hints.connection_lost", channel=channel, error=repr(error))
+            await asyncio.sleep(_RECONNECT_SECONDS)
+        finally:
+            with contextlib.suppress(RedisError, OSError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]

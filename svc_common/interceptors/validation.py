@@ -1,0 +1,50 @@
+"""Seventh layer: holds the request against the rules in its contract (protovalidate), so that handlers see valid ones only."""
+
+from google.protobuf.message import Message
+from protovalidate import FieldPathElementPb as FieldPathElement
+from protovalidate import Validator, Violation
+
+from svc_common.caller import Call
+from svc_common.errors import FieldViolation, Reason, ServiceError
+from svc_common.interceptors.hooks import Hooks, Verifiers
+from svc_common.interceptors.method import Method
+
+# One for the process: it compiles the rules of each message once.
+_validator = Validator()
+
+
+class Validation:
+    """Refuses requests that break a rule, with every violation at once."""
+
+    def __init__(self, verifiers: Verifiers) -> None:
+        """Needs nothing."""
+
+    def bind(self, method: Method) -> Hooks:
+        """Compiles the rules of the request, so that a mistake in them stops the start, and returns the hook that checks."""
+        _validator.collect_violations(method.request_class())
+        return Hooks(before=_validate)
+
+
+def _validate(_: Call, request: Message) -> None:
+    violations = _validator.collect_violations(request)
+    if violations:
+        raise _invalid([FieldViolation(_path(each), each.proto.message) for each in violations])
+
+
+def _invalid(violations: list[FieldViolation]) -> ServiceError:
+    summary = "; ".join(f"{each.field}: {each.description}" if each.field else each.description for each in violations)
+    return ServiceError(Reason.INVALID_FIELD, f"The request breaks its contract. {summary}.", violations=violations)
+
+
+def _path(violation: Violation) -> str:
+    """Returns the path of the field as clients write it, such as `text_to_image.loras[2].weight`; empty for the whole message."""
+    field = violation.proto.field
+    if field is None:
+        return ""
+    return ".".join(_path_element(element) for element in field.elements)
+
+
+def _path_element(element: FieldPathElement) -> str:
+    if element.subscript is None:
+        return element.field_name
+    return f"{element.field_name}[{element.subscript.value!r}]"

@@ -1,0 +1,142 @@
+"""Pictures and other bytes in S3: small reads and writes for services, presigned URLs for everybody else.
+
+A row in PostgreSQL points to each object; keys and their meaning belong to the services.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from svc_common.errors import ServiceError, dependency_unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What the store knows of an object."""
+
+    key: str
+    size_bytes: int
+
+
+class ObjectStore(Protocol):
+    """A bucket. Every method raises ServiceError DEPENDENCY_UNAVAILABLE when the store doesn't answer."""
+
+    async def presign_get(self, key: str, lifetime: timedelta) -> str:
+        """Returns a URL that lets its holder read the object until the lifetime is over."""
+
+    async def presign_put(self, key: str, lifetime: timedelta) -> str:
+        """Returns a URL that lets its holder write the object until the lifetime is over."""
+
+    async def head(self, key: str) -> StoredObject | None:
+        """Returns the object's size, or None when there is none."""
+
+    async def read(self, key: str) -> bytes | None:
+        """Returns the object's bytes, or None when there is none."""
+
+    async def write(self, key: str, content: bytes, content_type: str) -> None:
+        """Stores an object, replacing one with the same key."""
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Deletes objects; keys without one are no error."""
+
+    def list_prefix(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Yields every object whose key starts with the prefix (whole path segments)."""
+
+
+class S3ObjectStore:
+    """A bucket on any S3 server, addressed path-style, as all of them understand that."""
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        region: str,
+        endpoint_url: str,
+        signing_endpoint_url: str,
+        access_key: str,
+        secret_key: str,
+    ) -> None:
+        """Takes where this process reaches the server and, for presigned URLs, where clients do: the host is part of what is signed."""
+
+        def store(url: str) -> S3Store:
+            return S3Store(
+                bucket,
+                endpoint=url,
+                region=region,
+                access_key_id=access_key,
+                secret_access_key=secret_key,
+                virtual_hosted_style_request=False,
+                client_options={
+                    "allow_http": urlsplit(url).scheme == "http",
+                    "timeout": "30s",
+                    "connect_timeout": "5s",
+                },
+                retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
+            )
+
+        self._store = store(endpoint_url)
+        self._signing_store = store(signing_endpoint_url)
+
+    async def presign_get(self, key: str, lifetime: timedelta) -> str:
+        """Returns a URL that reads the object; nothing is sent for it."""
+        # About 10 us of arithmetic: the asynchronous form costs five times that for the way to another thread and back.
+        return obstore.sign(self._signing_store, "GET", key, lifetime)
+
+    async def presign_put(self, key: str, lifetime: timedelta) -> str:
+        """Returns a URL that writes the object; nothing is sent for it."""
+        return obstore.sign(self._signing_store, "PUT", key, lifetime)
+
+    async def head(self, key: str) -> StoredObject | None:
+        """Returns the object's size, or None when there is none."""
+        try:
+            meta = await self._store.head_async(key)
+        except FileNotFoundError:
+            return None
+        except BaseError as error:
+            raise _unavailable() from error
+        return StoredObject(key, meta["size"])
+
+    async def read(self, key: str) -> bytes | None:
+        """Returns the object's bytes, or None when there is none."""
+        try:
+            result = await self._store.get_async(key)
+            return bytes(await result.bytes_async())
+        except FileNotFoundError:
+            return None
+        except BaseError as error:
+            raise _unavailable() from error
+
+    async def write(self, key: str, content: bytes, content_type: str) -> None:
+        """Stores an object, replacing one with the same key."""
+        try:
+            await self._store.put_async(key, content, attributes={"Content-Type": content_type})
+        except BaseError as error:
+            raise _unavailable() from error
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Deletes objects; keys without one are no error."""
+        try:
+            await self._store.delete_async(list(keys))
+        except FileNotFoundError:
+            return
+        except BaseError as error:
+            raise _unavailable() from error
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Yields every object whose key starts with the prefix (whole path segments)."""
+        try:
+            async for batch in self._store.list(prefix):
+                for meta in batch:
+                    yield StoredObject(meta["path"], meta["size"])
+        except BaseError as error:
+            raise _unavailable() from error
+
+
+def _unavailable() -> ServiceError:
+    return dependency_unavailable("s3", "The object store doesn't answer. Retry with backoff.")

@@ -1,0 +1,63 @@
+"""Page tokens: opaque, signed, and good for the list and filter they were made for only."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from typing import Final, Self
+
+from svc_common.errors import Reason, ServiceError
+
+DEFAULT_PAGE_SIZE: Final = 50
+LARGEST_PAGE_SIZE: Final = 200
+
+_SIGNATURE_BYTES: Final = 16
+
+
+def page_size(requested: int) -> int:
+    """Returns how many items a page holds: 50 when the caller left it to us, and never more than 200."""
+    return min(requested, LARGEST_PAGE_SIZE) if requested > 0 else DEFAULT_PAGE_SIZE
+
+
+class PageTokens:
+    """Encodes the key of the last item of a page. Signed, so that a caller can't page through what a filter excludes."""
+
+    def __init__(self, key: bytes) -> None:
+        """Takes a secret that all replicas of the service share."""
+        self._key = key
+
+    @classmethod
+    def derived_from(cls, secret: bytes) -> Self:
+        """Returns tokens signed with a key of their own, derived from a secret that the service has for another purpose."""
+        return cls(hashlib.sha256(b"pingvas page tokens\0" + secret).digest())
+
+    def encode(self, list_filter: str, *parts: str) -> str:
+        """Returns the token that goes on after the item whose sort key is `parts`. `list_filter` names the list, its owner and filter."""
+        payload = json.dumps(parts, separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self._signature(list_filter, payload) + payload).rstrip(b"=").decode("ascii")
+
+    def decode(self, token: str, list_filter: str) -> tuple[str, ...]:
+        """Returns the parts of a token made for the same list and filter; raises ServiceError PAGE_TOKEN_INVALID for any other."""
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raise _invalid() from None
+        signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._signature(list_filter, payload)):
+            raise _invalid()
+        return tuple(json.loads(payload))
+
+    def _signature(self, list_filter: str, payload: bytes) -> bytes:
+        # The length keeps filter and payload apart, whatever they contain.
+        filter_bytes = list_filter.encode()
+        message = len(filter_bytes).to_bytes(4, "big") + filter_bytes + payload
+        return hmac.digest(self._key, message, "sha256")[:_SIGNATURE_BYTES]
+
+
+def _invalid() -> ServiceError:
+    return ServiceError(
+        Reason.PAGE_TOKEN_INVALID,
+        "The page token wasn't issued for this list and filter. Start again without it.",
+        metadata={},
+    )

@@ -1,0 +1,159 @@
+-- The state of the queue and the few moves that every script is made of. It stands in front of each script, behind the
+-- constants of keys.py and policy.py. ARGV[1] of each script is the present time in ms, or '' for the server's clock.
+--
+-- A job is in exactly one place:
+--   waiting: in TIER_QUEUE and in its account's LINE
+--   leased:  in TIER_QUEUE, in LEASES, in its account's RUNNING, and (until it expires) in LEASE
+-- and has JOB and PAYLOAD in both. An account is in FAIR and AGE exactly while a job of its LINE could start now, that is
+-- while it has fewer jobs running than the oldest waiting one allows. So a claim never meets an account that it must skip.
+--
+-- Fairness within a tier is start-time fair queueing (Goyal, Vin, Cheng 1996) with equal weights: the account with the
+-- least virtual time is served, which adds the cost of the job to it. Who comes back from idleness starts at the tier's
+-- clock at least, so idling earns nothing. The clock is the least virtual time among those that can be served after the
+-- latest claim, not the tag of the job in service as in the paper: two accounts then alternate from the first job on.
+
+local WAKE_BOUND = 1024        -- tokens beyond the number of idle workers are never needed
+local ENDED_TTL_MS = 900000    -- longer than any worker can be frozen and still report: 15 min
+local LAPSED_PER_CLAIM = 8     -- bounds the work of a claim after a mass death of workers
+local PRUNED_PER_CLAIM = 8
+
+local function now_ms()
+  if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Fences are the server's clock in microseconds, pushed on by one where needed: a plain counter would give numbers out a
+-- second time after Redis lost its data. %.0f because Lua would print 16 digits in scientific notation.
+local function next_fence()
+  local time = redis.call('TIME')
+  local latest = tonumber(redis.call('GET', FENCE) or 0)
+  local fence = string.format('%.0f', math.max(latest + 1, time[1] * 1000000 + time[2]))
+  redis.call('SET', FENCE, fence)
+  return fence
+end
+
+-- One token wakes exactly one of the workers that block on the list.
+local function wake_one()
+  redis.call('LPUSH', WAKE, '1')
+  redis.call('LTRIM', WAKE, 0, WAKE_BOUND - 1)
+end
+
+local function line_of(tier, account)
+  return LINE .. tier .. ':' .. account
+end
+
+local function clock_of(tier)
+  return tonumber(redis.call('HGET', CLOCK, tier) or 0)
+end
+
+local function is_known(id)
+  local tier = redis.call('HGET', JOB .. id, 'tier')
+  return tier and redis.call('ZSCORE', TIER_QUEUE .. tier, id)
+end
+
+-- Virtual time at which the account would be served if it became eligible now.
+local function start_tag(tier, account)
+  local served = redis.call('ZSCORE', FAIR .. tier, account)
+  if served then return tonumber(served) end
+  return math.max(tonumber(redis.call('ZSCORE', REST .. tier, account) or 0), clock_of(tier))
+end
+
+-- Charges the account for a job that starts.
+local function charge(tier, account, cost)
+  if redis.call('ZSCORE', FAIR .. tier, account) then
+    redis.call('ZINCRBY', FAIR .. tier, cost, account)
+  else
+    redis.call('ZADD', REST .. tier, start_tag(tier, account) + cost, account)
+  end
+end
+
+-- Gives back what a job was charged that goes back into the line. An account in neither set was pruned, that is, at most
+-- at the clock, and would start at the clock anyway.
+local function refund(tier, account, cost)
+  for _, prefix in ipairs({FAIR, REST}) do
+    if redis.call('ZSCORE', prefix .. tier, account) then
+      redis.call('ZINCRBY', prefix .. tier, -cost, account)
+      return
+    end
+  end
+end
+
+-- Moves the account into FAIR or out of it, as its line and its running jobs demand. Returns whether it is in FAIR.
+local function settle_line(tier, account)
+  local oldest = redis.call('ZRANGE', line_of(tier, account), 0, 0, 'WITHSCORES')
+  local limit = oldest[1] and tonumber(redis.call('HGET', JOB .. oldest[1], 'limit') or 0)
+  if limit and redis.call('SCARD', RUNNING .. account) < limit then
+    redis.call('ZADD', FAIR .. tier, start_tag(tier, account), account)
+    redis.call('ZREM', REST .. tier, account)
+    redis.call('ZADD', AGE .. tier, oldest[2], account)
+    return true
+  end
+  local served = redis.call('ZSCORE', FAIR .. tier, account)
+  if served then
+    redis.call('ZREM', FAIR .. tier, account)
+    redis.call('ZADD', REST .. tier, served, account)
+    redis.call('ZREM', AGE .. tier, account)
+  end
+  return false
+end
+
+-- Settles all lines of the account: its jobs may wait in several tiers (it was upgraded), but they run under one limit.
+-- Returns how many of them can be served now.
+local function settle_account(account)
+  local eligible = 0
+  for _, tier in ipairs(TIERS) do
+    if redis.call('EXISTS', line_of(tier, account)) == 1 or redis.call('ZSCORE', FAIR .. tier, account) then
+      if settle_line(tier, account) then eligible = eligible + 1 end
+    end
+  end
+  return eligible
+end
+
+-- The record of a job as the scripts that can create one get it: ARGV[2..9]. Numbers stay strings on their way through.
+local function record_from_arguments()
+  return {
+    id = ARGV[2], tier = ARGV[3], account = ARGV[4], model = ARGV[5],
+    cost = ARGV[6], limit = ARGV[7], created = ARGV[8], payload = ARGV[9],
+  }
+end
+
+local function write_record(job)
+  redis.call('HSET', JOB .. job.id, 'tier', job.tier, 'account', job.account, 'model', job.model,
+    'cost', job.cost, 'limit', job.limit, 'created', job.created)
+  redis.call('SET', PAYLOAD .. job.id, job.payload)
+  redis.call('ZADD', TIER_QUEUE .. job.tier, job.created, job.id)
+end
+
+-- Removes the job from everywhere and voids all leases of it up to the given fence.
+local function forget(id, tier, account, fence)
+  redis.call('ZREM', TIER_QUEUE .. tier, id)
+  redis.call('ZREM', LEASES .. tier, id)
+  redis.call('ZREM', line_of(tier, account), id)
+  redis.call('SREM', RUNNING .. account, id)
+  redis.call('DEL', PAYLOAD .. id, LEASE .. id, JOB .. id, CANCEL .. id)
+  redis.call('SET', ENDED .. id, fence, 'PX', ENDED_TTL_MS)
+end
+
+-- Returns a leased job to the line. It was the oldest of its account when it was claimed and keeps its creation time, so
+-- it is at the head again.
+local function put_back(id)
+  local job = redis.call('HMGET', JOB .. id, 'tier', 'account', 'cost', 'created')
+  local tier, account = job[1], job[2]
+  redis.call('ZREM', LEASES .. tier, id)
+  redis.call('DEL', LEASE .. id)
+  redis.call('SREM', RUNNING .. account, id)
+  redis.call('ZADD', line_of(tier, account), job[4], id)
+  refund(tier, account, job[3])
+  if settle_account(account) > 0 then wake_one() end
+end
+
+-- Whether the lease is still the claimer's own: it holds the key, or the key is gone (expired, or Redis lost it) and
+-- nobody with a later fence has held or ended the job since.
+local function is_own(id, holder, fence)
+  local present = redis.call('GET', LEASE .. id)
+  if present then return present == holder end
+  local ended = tonumber(redis.call('GET', ENDED .. id) or 0)
+  local latest = tonumber(redis.call('HGET', JOB .. id, 'fence') or 0)
+  return ended < fence and latest <= fence
+end

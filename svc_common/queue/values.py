@@ -1,0 +1,61 @@
+"""Owns the values that go into and come out of the queue. Plain data; the rules are in `queue` and its scripts."""
+
+import enum
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """What the queue knows about a job. The full specification stays with the service that owns the job."""
+
+    job_id: UUID
+    account_id: UUID
+    tier: str
+    model_id: str
+    cost_millicredits: int
+    """Estimated price = GPU milliseconds; how much of its turn the account uses up with this job. At least 1."""
+    running_limit: int
+    """How many jobs of the account may run at once; this job waits while so many do. At least 1."""
+    create_time_ms: int
+    """When the job was accepted, in milliseconds since the epoch; its place in its account's line."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number with which the job could never run, or would run for nothing."""
+        if min(self.cost_millicredits, self.running_limit, self.create_time_ms) < 1:
+            raise ValueError(f"job {self.job_id}: cost, running limit and creation time must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that a worker holds until its lease lapses."""
+
+    job: QueuedJob
+    worker_id: str
+    fence: int
+    """Greater than that of every earlier claim, also across the loss of Redis' data."""
+    cancel_requested: bool = False
+    """Whether the cancellation of the job was wanted already when it was claimed."""
+
+    @property
+    def holder(self) -> str:
+        """What the lease key holds while this claim is valid."""
+        return f"{self.worker_id}:{self.fence}"
+
+
+class LeaseState(enum.Enum):
+    """What a renewal found."""
+
+    HELD = "held"
+    CANCEL_REQUESTED = "cancel_requested"
+    """Held and extended, but somebody wants the job cancelled."""
+    LOST = "lost"
+    """Another claim has taken the job over, or it has ended: stop, and report nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TierDepth:
+    """How many jobs of a tier wait and run."""
+
+    waiting: int
+    running: int

@@ -1,0 +1,76 @@
+"""Owns where a picture's objects lie, what an import may contain, and how far addresses and lists reach.
+
+Signing addresses is left to the object store, and keeping rows to the store.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Self
+from uuid import UUID
+
+from svc_common.errors import FieldViolation, Reason, ServiceError
+
+# Long enough to load a page of pictures over a slow line, short enough that a leaked address soon is worth nothing.
+URL_LIFETIME: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKeys:
+    """Holds the keys of a picture's objects."""
+
+    original: str
+    thumbnail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCursor:
+    """Names a place in the list of pictures: just after the picture with this time and id."""
+
+    create_time: datetime
+    image_id: UUID
+
+    def parts(self) -> tuple[str, str]:
+        """Returns the texts that a page token carries."""
+        return self.create_time.isoformat(), str(self.image_id)
+
+    @classmethod
+    def from_parts(cls, create_time: str, image_id: str) -> Self:
+        """Returns the place whose texts a page token carried; the token's signature vouches for them."""
+        return cls(datetime.fromisoformat(create_time), UUID(image_id))
+
+
+def object_keys(account_id: UUID, image_id: UUID) -> ObjectKeys:
+    """Returns where a picture's objects lie in the bucket.
+
+    The account stands in front, so that everything of an account can be found and deleted by one prefix.
+    """
+    folder = f"users/{account_id}/images/{image_id}"
+    return ObjectKeys(original=f"{folder}/original.png", thumbnail=f"{folder}/thumbnail.webp")
+
+
+def check_distinct(image_ids: Sequence[UUID]) -> None:
+    """Raises INVALID_FIELD when an import names a picture twice."""
+    repeated = [index for index, image_id in enumerate(image_ids) if image_id in image_ids[:index]]
+    if repeated:
+        message = "An import names a picture twice; give each its own id."
+        violations = [FieldViolation(f"images[{index}].image_id", "Is used by an earlier one.") for index in repeated]
+        raise ServiceError(Reason.INVALID_FIELD, message, violations=violations)
+
+
+def job_of_another_account(job_id: UUID) -> ServiceError:
+    """Returns the refusal of an import for a job whose pictures belong to another account."""
+    return ServiceError(
+        Reason.INVALID_FIELD,
+        f"The pictures of job {job_id} belong to another account; import them for that one.",
+        violations=[FieldViolation("account_id", "Isn't the account of the job.")],
+    )
+
+
+def image_not_found(image_id: UUID) -> ServiceError:
+    """Returns the answer for a picture that isn't there, or isn't the caller's: the two can't be told apart."""
+    return ServiceError(
+        Reason.IMAGE_NOT_FOUND,
+        f"There is no picture {image_id} in your gallery; ListImages shows what there is.",
+        metadata={"image_id": str(image_id)},
+    )

@@ -1,0 +1,63 @@
+"""Serves GalleryService: the caller's own pictures."""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from pingvas.gallery.v1 import gallery_service_pb2, gallery_service_pb2_grpc, image_pb2
+
+from svc_common.caller import current_account
+from svc_common.db import Database
+from svc_common.objects import ObjectStore
+from svc_common.paging import PageTokens, page_size
+from svc_gallery.domain import ImageCursor, image_not_found
+from svc_gallery.servicer.messages import image_message
+from svc_gallery.store import queries
+from svc_gallery.store.models import Image
+
+
+class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):
+    """Implements pingvas.gallery.v1.GalleryService."""
+
+    def __init__(
+        self, database: Database, objects: ObjectStore, page_tokens: PageTokens, now: Callable[[], datetime]
+    ) -> None:
+        """Takes the database under the requests role, where the bytes lie, the maker of page tokens, and the clock."""
+        self._database = database
+        self._objects = objects
+        self._page_tokens = page_tokens
+        self._now = now
+
+    async def ListImages(
+        self, request: gallery_service_pb2.ListImagesRequest, _context: object
+    ) -> gallery_service_pb2.ListImagesResponse:
+        """Returns a page of the caller's pictures, newest first."""
+        account_id = current_account()
+        job_id = UUID(request.job_id) if request.job_id else None
+        scope = f"images:{account_id}:{job_id}"
+        after = self._place(request.page_token, scope)
+        size = page_size(request.page_size)
+        async with self._database.transaction(account_id) as transaction:
+            # One more than the page holds tells whether another page follows.
+            found = await queries.list_images(transaction, account_id, job_id=job_id, after=after, limit=size + 1)
+        images, has_more = found[:size], len(found) > size
+        next_page_token = self._page_tokens.encode(scope, *_place_after(images[-1]).parts()) if has_more else ""
+        now = self._now()
+        messages = [await image_message(image, self._objects, now) for image in images]
+        return gallery_service_pb2.ListImagesResponse(images=messages, next_page_token=next_page_token)
+
+    async def GetImage(self, request: gallery_service_pb2.GetImageRequest, _context: object) -> image_pb2.Image:
+        """Returns one of the caller's pictures."""
+        account_id, image_id = current_account(), UUID(request.image_id)
+        async with self._database.transaction(account_id) as transaction:
+            image = await queries.find_image(transaction, account_id, image_id)
+        if image is None:
+            raise image_not_found(image_id)
+        return await image_message(image, self._objects, self._now())
+
+    def _place(self, page_token: str, scope: str) -> ImageCursor | None:
+        return ImageCursor.from_parts(*self._page_tokens.decode(page_token, scope)) if page_token else None
+
+
+def _place_after(image: Image) -> ImageCursor:
+    return ImageCursor(image.create_time, image.image_id)

@@ -1,0 +1,37 @@
+"""Serves ImportService: taking in the pictures of finished jobs."""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from pingvas.gallery.v1 import import_service_pb2, import_service_pb2_grpc
+
+from svc_common.db import Database
+from svc_gallery.domain import check_distinct, job_of_another_account
+from svc_gallery.servicer.messages import image_rows
+from svc_gallery.store import queries
+
+
+class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
+    """Implements pingvas.gallery.v1.ImportService."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        """Takes the database under the requests role, since an import concerns one account's rows, and the clock."""
+        self._database = database
+        self._now = now
+
+    async def ImportImages(
+        self, request: import_service_pb2.ImportImagesRequest, _context: object
+    ) -> import_service_pb2.ImportImagesResponse:
+        """Puts the pictures of one job into its account's gallery, once."""
+        account_id, job_id = UUID(request.account_id), UUID(request.job_id)
+        images = image_rows(request, self._now())
+        image_ids = [image.image_id for image in images]
+        check_distinct(image_ids)
+        async with self._database.transaction(account_id) as transaction:
+            if not await queries.insert_job(transaction, images):
+                image_ids = list(await queries.list_ids_of_job(transaction, account_id, job_id))
+        # The job's places are taken, but by rows that this account can't see.
+        if not image_ids:
+            raise job_of_another_account(job_id)
+        return import_service_pb2.ImportImagesResponse(image_ids=map(str, image_ids))

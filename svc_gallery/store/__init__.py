@@ -1,0 +1,1 @@
+"""The tables of the schema `gallery` and the statements on them."""

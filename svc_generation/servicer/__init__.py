@@ -1,0 +1,1 @@
+"""The gRPC handlers of svc_generation: the users' service, the watch streams, and the workers' service."""

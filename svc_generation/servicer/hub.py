@@ -1,0 +1,151 @@
+"""Hands what one connection to Redis hears to the many streams of this process.
+
+Each stream has a mailbox. Progress waits in it up to a bound, beyond which the oldest is dropped: a slow reader misses
+steps. That a state has changed is a flag, not a message, so it can't be dropped; the stream reads the row then.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import structlog
+from pingvas.generation.v1 import job_event_pb2
+
+from svc_common.errors import ServiceError
+from svc_common.events import EventListener
+
+_log = structlog.get_logger(__name__)
+
+_MAILBOX_EVENTS = 64
+"""Progress events that wait for a slow reader; a preview has about 4 KiB, so a stream holds 256 KiB at most."""
+_POLL_SECONDS = 2.0
+"""How often PostgreSQL is asked for changes that no message told of: one query for all accounts of the process."""
+
+
+class Mailbox:
+    """Holds what one stream hasn't read yet."""
+
+    __slots__ = ("_progress", "_wake", "changed", "gap", "job_id")
+
+    def __init__(self, job_id: UUID | None) -> None:
+        """Takes the job that the stream watches, or None for all of the account's."""
+        self.job_id = str(job_id) if job_id else None
+        self.changed = False
+        self.gap = False
+        self._progress: deque[job_event_pb2.JobEvent] = deque(maxlen=_MAILBOX_EVENTS)
+        self._wake = asyncio.Event()
+
+    def put(self, event: job_event_pb2.JobEvent) -> None:
+        """Adds progress, dropping the oldest when the reader is slow."""
+        if self.job_id is None or event.job_id == self.job_id:
+            self._progress.append(event)
+            self._wake.set()
+
+    def tell_changed(self, *, gap: bool = False) -> None:
+        """Tells that a job's state may have changed, and after a gap that progress may have been missed as well."""
+        self.changed = True
+        self.gap = self.gap or gap
+        self._wake.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Waits until something is there; returns False when nothing came for so long."""
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    def take(self) -> tuple[list[job_event_pb2.JobEvent], bool, bool]:
+        """Empties the mailbox: progress in the order of arrival, whether a state changed, whether there was a gap."""
+        taken = list(self._progress), self.changed, self.gap
+        self._progress.clear()
+        self.changed = self.gap = False
+        return taken
+
+
+class WatchHub:
+    """Knows the streams of this process by account."""
+
+    def __init__(
+        self,
+        make_listener: Callable[["WatchHub"], EventListener],
+        last_sequences: Callable[[Sequence[UUID]], Awaitable[dict[UUID, int]]],
+    ) -> None:
+        """Takes how to hear Redis, and how to ask PostgreSQL for the newest event number of each account."""
+        self._mailboxes: dict[UUID, set[Mailbox]] = {}
+        self._listener = make_listener(self)
+        self._last_sequences = last_sequences
+        self._seen: dict[UUID, int] = {}
+        self._closing = asyncio.Event()
+
+    @property
+    def closing(self) -> bool:
+        """Tells whether the process is stopping, so that streams should end."""
+        return self._closing.is_set()
+
+    async def close(self) -> None:
+        """Makes every stream look up and end."""
+        self._closing.set()
+        for mailboxes in self._mailboxes.values():
+            for mailbox in mailboxes:
+                mailbox.tell_changed()
+
+    @asynccontextmanager
+    async def open(self, account_id: UUID, job_id: UUID | None) -> AsyncIterator[Mailbox]:
+        """Opens a mailbox, which hears everything that is published from the moment it is open."""
+        mailbox = Mailbox(job_id)
+        mailboxes = self._mailboxes.setdefault(account_id, set())
+        mailboxes.add(mailbox)
+        try:
+            await self._listener.follow(account_id)
+            yield mailbox
+        finally:
+            mailboxes.discard(mailbox)
+            if not mailboxes and self._mailboxes.get(account_id) is mailboxes:
+                del self._mailboxes[account_id]
+                self._seen.pop(account_id, None)
+                await self._listener.unfollow(account_id)
+
+    def on_progress(self, account_id: UUID, data: bytes) -> None:
+        """Hands progress to the account's streams."""
+        mailboxes = self._mailboxes.get(account_id)
+        if mailboxes:
+            event = job_event_pb2.JobEvent.FromString(data)
+            for mailbox in mailboxes:
+                mailbox.put(event)
+
+    def on_change(self, account_id: UUID) -> None:
+        """Tells the account's streams that a state has changed."""
+        for mailbox in self._mailboxes.get(account_id, ()):
+            mailbox.tell_changed()
+
+    def on_gap(self) -> None:
+        """Tells every stream that messages may have been missed."""
+        for mailboxes in self._mailboxes.values():
+            for mailbox in mailboxes:
+                mailbox.tell_changed(gap=True)
+
+    async def run(self) -> None:
+        """Hears Redis, and asks PostgreSQL now and then for what Redis has lost, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listener.run())
+            group.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            accounts = list(self._mailboxes)
+            if not accounts:
+                continue
+            try:
+                newest = await self._last_sequences(accounts)
+            except ServiceError as error:
+                _log.warning("watch.poll_failed", error=str(error))
+                continue
+            for account_id, sequence in newest.items():
+                if self._seen.get(account_id) != sequence:
+                    self._seen[account_id] = sequence
+                    self.on_change(account_id)

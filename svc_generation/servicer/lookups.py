@@ -1,0 +1,135 @@
+"""What other services say about models and accounts, remembered for seconds.
+
+A model's facts change when an operator installs a revision, an account's tier when somebody pays. Both are read on every
+CreateJob, so they are kept: models for five seconds, entitlements for five seconds or until svc_payment announces a change.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from pingvas.common.v1 import tier_pb2
+from pingvas.models.v1 import catalogue_service_pb2, catalogue_service_pb2_grpc, model_pb2
+from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
+
+from svc_generation.domain.limits import ModelFacts, TierFacts
+from svc_generation.domain.pricing import ModelCost
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_MAX_ENTRIES = 10_000
+
+
+class RecentValues(Generic[K, V]):
+    """Remembers what a coroutine returned for each key; concurrent misses of one key share one call."""
+
+    def __init__(self, fetch: Callable[[K], Awaitable[V]], lifetime_seconds: float) -> None:
+        """Takes what to call on a miss."""
+        self._fetch = fetch
+        self._lifetime = lifetime_seconds
+        self._entries: dict[K, tuple[float, asyncio.Future[V]]] = {}
+
+    async def get(self, key: K) -> V:
+        """Returns the value, from memory while it is fresh. A failure is raised to all who wait and not remembered."""
+        entry = self._entries.get(key)
+        if entry is not None and entry[0] > time.monotonic():
+            return await asyncio.shield(entry[1])
+        if len(self._entries) >= _MAX_ENTRIES:
+            self._entries.clear()
+        task = asyncio.ensure_future(self._fetch(key))
+        self._entries[key] = (time.monotonic() + self._lifetime, task)
+        task.add_done_callback(lambda done: self._drop_failure(key, done))
+        return await asyncio.shield(task)
+
+    def forget(self, key: K | None = None) -> None:
+        """Forgets one key, or all of them."""
+        if key is None:
+            self._entries.clear()
+        else:
+            self._entries.pop(key, None)
+
+    def _drop_failure(self, key: K, done: "asyncio.Future[V]") -> None:
+        entry = self._entries.get(key)
+        if entry is not None and entry[1] is done and (done.cancelled() or done.exception() is not None):
+            del self._entries[key]
+
+
+def tier_name(tier: int) -> str:
+    """Returns the name of a tier as people and queues know it, such as "free"."""
+    return tier_pb2.Tier.Name(tier).removeprefix("TIER_").lower()  # type: ignore[arg-type]
+
+
+def model_facts(model: model_pb2.Model) -> ModelFacts:
+    """Converts what the checks need to know of a model."""
+    return ModelFacts(
+        model_id=model.model_id,
+        family=model.family,
+        minimum_tier=model.minimum_tier,
+        native_width_px=model.native_width_px,
+        native_height_px=model.native_height_px,
+        default_step_count=model.default_step_count,
+        default_guidance_scale=model.default_guidance_scale,
+        schedulers=tuple(model.schedulers),
+    )
+
+
+def model_cost(spec: model_pb2.ModelSpec) -> ModelCost:
+    """Converts a model's cost."""
+    return ModelCost(spec.cost.per_megapixel_step_millicredits, spec.cost.fixed_millicredits)
+
+
+class Lookups:
+    """Answers what svc_models and svc_payment know."""
+
+    def __init__(
+        self,
+        catalogue: catalogue_service_pb2_grpc.CatalogueServiceAsyncStub,
+        ledger: ledger_service_pb2_grpc.LedgerServiceAsyncStub,
+        lifetime_seconds: float = 5.0,
+    ) -> None:
+        """Takes the internal stubs."""
+        self._catalogue = catalogue
+        self._ledger = ledger
+        self._models = RecentValues(self._fetch_model, lifetime_seconds)
+        self._tiers = RecentValues(self._fetch_tier, lifetime_seconds)
+
+    async def model(self, model_id: str) -> model_pb2.ModelSpec:
+        """Returns a model, the default one for "".
+
+        Raises:
+            ServiceError: MODEL_NOT_FOUND.
+        """
+        return await self._models.get(model_id)
+
+    async def tier(self, account_id: UUID) -> TierFacts:
+        """Returns the tier of an account with its limits."""
+        return await self._tiers.get(account_id)
+
+    def forget_tier(self, account_id: str) -> None:
+        """Forgets an account's tier because it has changed."""
+        self._tiers.forget(UUID(account_id))
+
+    def forget_tiers(self) -> None:
+        """Forgets every account's tier because a change may have been missed."""
+        self._tiers.forget()
+
+    async def _fetch_model(self, model_id: str) -> model_pb2.ModelSpec:
+        return await self._catalogue.ResolveModel(catalogue_service_pb2.ResolveModelRequest(model_id=model_id))
+
+    async def _fetch_tier(self, account_id: UUID) -> TierFacts:
+        request = ledger_service_pb2.GetEntitlementRequest(account_id=str(account_id))
+        entitlement = await self._ledger.GetEntitlement(request)
+        limits = entitlement.limits
+        return TierFacts(
+            tier=entitlement.tier,
+            tier_name=tier_name(entitlement.tier),
+            model_families=frozenset(limits.model_families),
+            largest_side_px=limits.largest_side_px,
+            images_per_job=limits.images_per_job,
+            step_count=limits.step_count,
+            waiting_jobs=limits.waiting_jobs,
+            running_jobs=limits.running_jobs,
+        )

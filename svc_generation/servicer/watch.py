@@ -1,0 +1,187 @@
+"""The streams of events: a snapshot from PostgreSQL, then what happens, in the order of the event ids.
+
+A stream opens its mailbox before it reads the snapshot, so that nothing falls between the two, and drops what it has sent
+already by comparing ids. Changes of state come from the row, never from a message; so they survive the loss of Redis, and
+a stream that is taken up again at any event goes on exactly behind it.
+"""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from pingvas.generation.v1 import job_event_pb2
+
+from svc_common.db import Database
+from svc_common.errors import Reason, ServiceError, dependency_unavailable
+from svc_common.events import EventPublisher
+from svc_common.queue import JobQueue
+from svc_common.redis_client import REDIS_ERRORS
+from svc_generation.domain.event_ids import EventId
+from svc_generation.domain.states import JobState
+from svc_generation.domain.waiting import WaitEstimate, WaitStatistics
+from svc_generation.servicer.conversion import JobConverter
+from svc_generation.servicer.hub import WatchHub
+from svc_generation.store import queries
+from svc_generation.store.models import Job
+
+JobEvent = job_event_pb2.JobEvent
+
+HEARTBEAT_SECONDS = 15.0
+"""Shorter than every proxy's idle time-out on the way (60 s is the shortest in common use)."""
+_CHANGED_PAGE = 200
+_NO_WAIT = WaitEstimate(0.0, 0.0)
+
+
+class Watch:
+    """Produces the streams."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        hub: WatchHub,
+        publisher: EventPublisher,
+        converter: JobConverter,
+        queue: JobQueue,
+        statistics: WaitStatistics,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        """Takes the parts."""
+        self._database = database
+        self._hub = hub
+        self._publisher = publisher
+        self._converter = converter
+        self._queue = queue
+        self._statistics = statistics
+        self._heartbeat_seconds = heartbeat_seconds
+
+    async def announce(self, account_id: UUID) -> None:
+        """Tells the account's watchers, in this process and others, that a state has changed."""
+        await self._publisher.announce(account_id)
+
+    async def place(self, row: Job) -> tuple[int, WaitEstimate]:
+        """Returns position and estimated wait of a job; nothing to wait for unless it is queued."""
+        if row.state != JobState.QUEUED:
+            return 0, _NO_WAIT
+        try:
+            position = await self._queue.position(row.job_id) or 0
+        except REDIS_ERRORS:
+            position = row.queue_position
+        return position, self._statistics.estimate(position, row.quoted_millicredits / 1000)
+
+    async def job(self, account_id: UUID, job_id: UUID, after: str) -> AsyncIterator[JobEvent]:
+        """Streams one job's events from behind `after` up to the terminal one.
+
+        Raises:
+            ServiceError: JOB_NOT_FOUND, EVENT_ID_INVALID.
+        """
+        last = EventId.parse(after)
+        async with self._hub.open(account_id, job_id) as mailbox:
+            gap = True
+            changed = True
+            progress: list[JobEvent] = []
+            while True:
+                row = await self._read(account_id, job_id) if changed else None
+                if gap:
+                    progress = await self._history(job_id) + progress
+                durable = await self._changes(row, last.sequence) if row else []
+                for event_id, event in merge(durable, progress):
+                    if event_id > last:
+                        last = event_id
+                        yield event
+                if row is not None and JobState(row.state).is_terminal:
+                    return
+                if not await mailbox.wait(self._heartbeat_seconds):
+                    yield heartbeat()
+                self._refuse_when_closing()
+                progress, changed, gap = mailbox.take()
+                # Progress below a change of state that no message told of: the row has it.
+                changed = changed or any(EventId.parse(event.event_id).sequence > last.sequence for event in progress)
+
+    async def account(self, account_id: UUID, after: str) -> AsyncIterator[JobEvent]:
+        """Streams the events of all of an account's jobs from behind `after`, without end.
+
+        Progress is numbered here below the newest change of state that the stream has sent, by its time in milliseconds:
+        steps of several jobs have no order of their own that ids could keep.
+
+        Raises:
+            ServiceError: EVENT_ID_INVALID.
+        """
+        last = EventId.parse(after)
+        async with self._hub.open(account_id, None) as mailbox:
+            rows = await self._snapshot(account_id, last.sequence if after else None)
+            progress: list[JobEvent] = []
+            for row in rows:
+                if row.state == JobState.RUNNING:
+                    progress += (await self._history(row.job_id))[-1:]
+            while True:
+                for event_id, event in await self._account_changes(rows, last.sequence):
+                    last = event_id
+                    yield event
+                for event in progress:
+                    event_id = EventId(last.sequence, event.create_time.ToMilliseconds())
+                    if event_id > last:
+                        last = event_id
+                        yield renumbered(event, event_id)
+                if not await mailbox.wait(self._heartbeat_seconds):
+                    yield heartbeat()
+                self._refuse_when_closing()
+                progress, changed, _ = mailbox.take()
+                rows = await self._snapshot(account_id, last.sequence) if changed else []
+
+    async def _account_changes(self, rows: list[Job], after: int) -> list[tuple[EventId, JobEvent]]:
+        changes = [change for row in rows for change in await self._changes(row, after)]
+        return sorted(changes, key=lambda change: change[0])
+
+    async def _snapshot(self, account_id: UUID, after: int | None) -> list[Job]:
+        async with self._database.transaction(account_id) as session:
+            if after is None:
+                return list(await queries.list_open(session, account_id))
+            rows: list[Job] = []
+            while len(page := await queries.list_changed(session, account_id, after, _CHANGED_PAGE)) == _CHANGED_PAGE:
+                rows += page
+                after = page[-1].last_sequence
+            return rows + list(page)
+
+    async def _read(self, account_id: UUID, job_id: UUID) -> Job:
+        async with self._database.transaction(account_id) as session:
+            row = await queries.get_job(session, job_id, account_id)
+        if row is None:
+            raise ServiceError(
+                Reason.JOB_NOT_FOUND, "There is no such job in your account.", metadata={"job_id": str(job_id)}
+            )
+        return row
+
+    async def _changes(self, row: Job, after: int) -> list[tuple[EventId, JobEvent]]:
+        position, estimate = await self.place(row)
+        return await self._converter.events(row, after, position, estimate)
+
+    async def _history(self, job_id: UUID) -> list[JobEvent]:
+        return [JobEvent.FromString(data) for data in await self._publisher.history(job_id)]
+
+    def _refuse_when_closing(self) -> None:
+        if self._hub.closing:
+            raise dependency_unavailable(
+                "svc_generation", "This server is stopping. Call again with the last event id."
+            )
+
+
+def merge(durable: list[tuple[EventId, JobEvent]], progress: list[JobEvent]) -> list[tuple[EventId, JobEvent]]:
+    """Brings changes of state and progress into the order of their ids."""
+    numbered = [(EventId.parse(event.event_id), event) for event in progress]
+    return sorted(durable + numbered, key=lambda pair: pair[0])
+
+
+def renumbered(event: JobEvent, event_id: EventId) -> JobEvent:
+    """Returns a copy of an event with another id; the original is shared between streams."""
+    copy = JobEvent()
+    copy.CopyFrom(event)
+    copy.event_id = str(event_id)
+    return copy
+
+
+def heartbeat() -> JobEvent:
+    """Returns an event that only says that the stream is alive."""
+    now = Timestamp()
+    now.GetCurrentTime()
+    return JobEvent(heartbeat=job_event_pb2.Heartbeat(), create_time=now)

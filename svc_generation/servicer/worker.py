@@ -1,0 +1,295 @@
+"""The workers' service: begins attempts and takes their reports. What a report means is decided by `domain.states`."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from pingvas.common.v1 import error_reason_pb2
+from pingvas.generation.v1 import job_pb2
+from pingvas.worker.v1 import worker_service_pb2 as worker
+from pingvas.worker.v1 import worker_service_pb2_grpc
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from svc_common.db import Database
+from svc_common.errors import Reason, ServiceError
+from svc_common.events import EventPublisher
+from svc_common.objects import ObjectStore
+from svc_generation.domain.objects import METADATA, OBJECT_NAMES, ORIGINAL, THUMBNAIL, UPLOAD_LIFETIME, object_key
+from svc_generation.domain.states import (
+    AttemptOutcome,
+    JobState,
+    Standing,
+    Step,
+    accepts_report,
+    after_failure,
+    is_repeat_of_completion,
+    on_claim,
+)
+from svc_generation.domain.waiting import WaitStatistics
+from svc_generation.servicer.conversion import timestamp
+from svc_generation.servicer.generation import Clock
+from svc_generation.servicer.lookups import Lookups
+from svc_generation.store import queries, transitions
+from svc_generation.store.models import Attempt, Job
+
+_log = structlog.get_logger(__name__)
+
+
+class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
+    """Implements pingvas.worker.v1.WorkerService, over the tasks' database: a worker serves every account."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        lookups: Lookups,
+        objects: ObjectStore,
+        publisher: EventPublisher,
+        statistics: WaitStatistics,
+        clock: Clock,
+        finalize: Callable[[UUID], Awaitable[JobState]],
+        requeue: Callable[[Job], Awaitable[None]],
+    ) -> None:
+        """Takes the parts; `finalize` closes a FINALIZING job, `requeue` offers a queued one to the workers again."""
+        self._database = database
+        self._lookups = lookups
+        self._objects = objects
+        self._publisher = publisher
+        self._statistics = statistics
+        self._clock = clock
+        self._finalize = finalize
+        self._requeue = requeue
+
+    async def StartAttempt(self, request: worker.StartAttemptRequest, _context: object) -> worker.Attempt:
+        """Begins the next attempt, or refuses the claim."""
+        job_id = UUID(request.job_id)
+        async with self._database.transaction() as session:
+            job = await _locked(session, job_id)
+            step = on_claim(queries.standing(job), request.claim_id)
+            attempt: Attempt | None = None
+            if step is Step.START:
+                attempt = await self._start(session, job, request)
+            elif step is Step.REPEAT:
+                attempt = await queries.get_attempt(session, job_id, job.attempt)
+            else:
+                await self._close_unstarted(session, job, step)
+        if attempt is None:
+            raise await self._refusal(job_id, job, step)
+        if step is Step.START:
+            await self._publisher.announce(job.account_id)
+        return await self._attempt_message(job, attempt)
+
+    async def CompleteAttempt(
+        self, request: worker.CompleteAttemptRequest, _context: object
+    ) -> worker.CompleteAttemptResponse:
+        """Checks the objects, then moves the job to FINALIZING, then closes it."""
+        job_id = UUID(request.job_id)
+        async with self._database.transaction() as session:
+            job = await _known(session, job_id)
+            attempt = await queries.get_attempt(session, job_id, request.attempt)
+        if not is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
+            _require_heard(queries.standing(job), request.job_id, request.attempt)
+            _require_slots(attempt, request.images)
+            await self._check_objects(job.account_id, request.images)
+            await self._accept_completion(job_id, request)
+        return worker.CompleteAttemptResponse(state=_message_state(await self._close(job_id)))
+
+    async def FailAttempt(self, request: worker.FailAttemptRequest, _context: object) -> worker.FailAttemptResponse:
+        """Decides what a failed or stopped attempt leads to."""
+        job_id = UUID(request.job_id)
+        reason = _reason(request.reason)
+        async with self._database.transaction() as session:
+            job = await _locked(session, job_id)
+            if job.attempt == request.attempt and job.state >= JobState.FINALIZING:
+                return worker.FailAttemptResponse(state=_message_state(job.state))
+            _require_heard(queries.standing(job), request.job_id, request.attempt)
+            target = after_failure(queries.standing(job), reason)
+            now = self._clock.now()
+            if target is JobState.QUEUED:
+                await transitions.requeue(session, job, AttemptOutcome.FAILED, now)
+            else:
+                await transitions.close(
+                    session,
+                    job,
+                    transitions.Ending(target, request.gpu_milliseconds, reason, request.message),
+                    now,
+                )
+        return worker.FailAttemptResponse(state=_message_state(await self._after(job, target)))
+
+    async def ReturnAttempt(
+        self, request: worker.ReturnAttemptRequest, _context: object
+    ) -> worker.ReturnAttemptResponse:
+        """Puts a job that its worker couldn't finish back into the queue, without counting the attempt."""
+        job_id = UUID(request.job_id)
+        async with self._database.transaction() as session:
+            job = await _locked(session, job_id)
+            if job.state != JobState.QUEUED or job.attempt != request.attempt:
+                _require_heard(queries.standing(job), request.job_id, request.attempt)
+                await transitions.requeue(session, job, AttemptOutcome.RETURNED, self._clock.now())
+        return worker.ReturnAttemptResponse(state=_message_state(await self._after(job, JobState.QUEUED)))
+
+    async def _start(self, session: AsyncSession, job: Job, request: worker.StartAttemptRequest) -> Attempt:
+        now = self._clock.now()
+        if job.attempt == 0:
+            self._statistics.observe(job.queue_position, (now - job.create_time).total_seconds())
+        return await transitions.start(
+            session,
+            job,
+            worker_id=request.worker_id,
+            claim_id=request.claim_id,
+            image_ids=[self._clock.new_id() for _ in range(job.image_count)],
+            now=now,
+            upload_expire_time=now + UPLOAD_LIFETIME,
+        )
+
+    async def _close_unstarted(self, session: AsyncSession, job: Job, step: Step) -> None:
+        now = self._clock.now()
+        if step is Step.CANCEL:
+            await transitions.close(session, job, transitions.Ending(JobState.CANCELLED, 0), now)
+        elif step is Step.GIVE_UP:
+            message = (
+                f"All {job.attempt - job.returned} attempts lost their worker. Try again, or with a smaller picture."
+            )
+            ending = transitions.Ending(JobState.FAILED, 0, Reason.WORKER_LOST, message)
+            await transitions.close(session, job, ending, now)
+
+    async def _refusal(self, job_id: UUID, job: Job, step: Step) -> ServiceError:
+        state = JobState(job.state)
+        if step in (Step.CANCEL, Step.GIVE_UP):
+            state = await self._close(job_id)
+        name = job_pb2.JobState.Name(state)  # type: ignore[arg-type]
+        return ServiceError(
+            Reason.JOB_NOT_RUNNABLE,
+            f"The job needs no attempt: it is {name}.",
+            metadata={"job_id": str(job_id), "state": name},
+        )
+
+    async def _attempt_message(self, job: Job, attempt: Attempt) -> worker.Attempt:
+        spec = await self._lookups.model(job.model_id)
+        slots = await asyncio.gather(*(self._slot(job.account_id, image_id) for image_id in attempt.image_ids))
+        return worker.Attempt(
+            job_id=str(job.job_id),
+            account_id=str(job.account_id),
+            attempt=attempt.attempt,
+            event_sequence=job.started_sequence or 0,
+            model=spec,
+            text_to_image=job_pb2.TextToImage.FromString(job.operation),
+            slots=slots,
+            expire_time=timestamp(attempt.upload_expire_time),
+        )
+
+    async def _slot(self, account_id: UUID, image_id: UUID) -> worker.UploadSlot:
+        urls = [
+            await self._objects.presign_put(object_key(account_id, image_id, name), UPLOAD_LIFETIME)
+            for name in OBJECT_NAMES
+        ]
+        original, thumbnail, metadata = urls
+        return worker.UploadSlot(
+            image_id=str(image_id), original_url=original, thumbnail_url=thumbnail, metadata_url=metadata
+        )
+
+    async def _check_objects(self, account_id: UUID, images: Iterable[worker.ReportedImage]) -> None:
+        """Reads each object back and compares size and SHA-256 with the report: what was acknowledged must be there."""
+        checks = [
+            self._check_object(object_key(account_id, UUID(image.image_id), name), reported)
+            for image in images
+            for name, reported in ((ORIGINAL, image.original), (THUMBNAIL, image.thumbnail), (METADATA, image.metadata))
+        ]
+        await asyncio.gather(*checks)
+
+    async def _check_object(self, key: str, reported: worker.ReportedObject) -> None:
+        data = await self._objects.read(key)
+        if data is None:
+            raise ServiceError(Reason.ARTIFACT_MISSING, "An object was not uploaded.", metadata={"key": key})
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        if len(data) != reported.size_bytes or sha256 != reported.sha256:
+            raise ServiceError(
+                Reason.ARTIFACT_MISMATCH, "A stored object differs from the report.", metadata={"key": key}
+            )
+
+    async def _accept_completion(self, job_id: UUID, request: worker.CompleteAttemptRequest) -> None:
+        async with self._database.transaction() as session:
+            job = await _locked(session, job_id)
+            if is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
+                return
+            _require_heard(queries.standing(job), request.job_id, request.attempt)
+            images = [_image_record(image) for image in request.images]
+            ending = transitions.Ending(JobState.COMPLETED, request.gpu_milliseconds, images=images)
+            await transitions.close(session, job, ending, self._clock.now())
+
+    async def _after(self, job: Job, target: JobState) -> JobState:
+        if target is JobState.QUEUED:
+            await self._publisher.announce(job.account_id)
+            await self._requeue(job)
+            return target
+        return await self._close(job.job_id)
+
+    async def _close(self, job_id: UUID) -> JobState:
+        """Closes the job now, or leaves it to the sweep when a part that closing needs is away."""
+        try:
+            return await self._finalize(job_id)
+        except ServiceError as error:
+            _log.warning("job.finalize_deferred", job_id=str(job_id), error=str(error))
+            return JobState.FINALIZING
+
+
+async def _known(session: AsyncSession, job_id: UUID) -> Job:
+    job = await queries.get_job(session, job_id)
+    if job is None:
+        raise ServiceError(Reason.JOB_NOT_FOUND, "There is no such job.", metadata={"job_id": str(job_id)})
+    return job
+
+
+async def _locked(session: AsyncSession, job_id: UUID) -> Job:
+    job = await queries.lock_job(session, job_id)
+    if job is None:
+        raise ServiceError(Reason.JOB_NOT_FOUND, "There is no such job.", metadata={"job_id": str(job_id)})
+    return job
+
+
+def _message_state(state: int) -> job_pb2.JobState.ValueType:
+    return job_pb2.JobState.ValueType(state)
+
+
+def _outcome(job: Job) -> JobState | None:
+    return None if job.outcome is None else JobState(job.outcome)
+
+
+def _require_heard(job: Standing, job_id: str, attempt: int) -> None:
+    if accepts_report(job, attempt):
+        return
+    if job.attempt == attempt and job.state is not JobState.QUEUED:
+        name = job_pb2.JobState.Name(job.state)  # type: ignore[arg-type]
+        raise ServiceError(
+            Reason.JOB_NOT_RUNNABLE, f"The job is {name} already.", metadata={"job_id": job_id, "state": name}
+        )
+    raise ServiceError(
+        Reason.ATTEMPT_FENCED,
+        "Another attempt owns the job. Drop the result.",
+        metadata={"job_id": job_id, "attempt": str(attempt), "current_attempt": str(job.attempt)},
+    )
+
+
+def _require_slots(attempt: Attempt | None, images: Iterable[worker.ReportedImage]) -> None:
+    given = [] if attempt is None else [str(image_id) for image_id in attempt.image_ids]
+    if [image.image_id for image in images] != given:
+        raise ServiceError(Reason.INVALID_FIELD, "images: must be those of the attempt's slots, in their order.")
+
+
+def _reason(value: int) -> Reason | None:
+    name = error_reason_pb2.ErrorReason.Name(value).removeprefix("ERROR_REASON_")  # type: ignore[arg-type]
+    return None if name == "UNSPECIFIED" else Reason(name)
+
+
+def _image_record(image: worker.ReportedImage) -> dict[str, Any]:
+    return {
+        "image_id": image.image_id,
+        "width_px": image.width_px,
+        "height_px": image.height_px,
+        "seed": image.seed,
+        "size_bytes": image.original.size_bytes,
+        "sha256": image.original.sha256,
+    }

@@ -1,0 +1,1 @@
+"""Jobs, attempts and the accounts' counters in PostgreSQL. Functions take the session first and never commit."""

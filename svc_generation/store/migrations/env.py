@@ -1,0 +1,5 @@
+"""Runs the migrations of svc_generation; the work is in svc_common."""
+
+from svc_common.alembic_env import run
+
+run("generation")

@@ -1,0 +1,116 @@
+"""The tables of the schema `generation`. Each row belongs to an account, and row-level security is forced on each."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, Float, LargeBinary, MetaData, SmallInteger, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import UUID as PgUuid
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA = "generation"
+
+
+class Base(DeclarativeBase):
+    """Collects the tables of the schema."""
+
+    metadata = MetaData(schema=SCHEMA)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        UUID: PgUuid(as_uuid=True),
+        datetime: DateTime(timezone=True),
+        str: Text(),
+        bytes: LargeBinary(),
+        float: Float(),
+        list[UUID]: ARRAY(PgUuid(as_uuid=True)),
+        list[dict[str, Any]]: JSONB(),
+    }
+
+
+class AccountCounter(Base):
+    """Numbers an account's events and counts its waiting jobs.
+
+    Every change of a job's state locks this row first. So the changes of one account are serial, their numbers follow
+    the order of the commits, and the limit of waiting jobs is exact however many requests race.
+    """
+
+    __tablename__ = "account_counters"
+
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    last_sequence: Mapped[int] = mapped_column(BigInteger)
+    waiting: Mapped[int]
+
+
+class Job(Base):
+    """Holds one job."""
+
+    __tablename__ = "jobs"
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    created_by: Mapped[UUID]
+    request_id: Mapped[str | None]
+    """The caller's idempotency key, unique within the account."""
+    request_hash: Mapped[bytes]
+    """SHA-256 of the request without its id: the same key with another body is refused."""
+    first_answer: Mapped[bytes]
+    """The serialized answer of CreateJob, which a replay returns."""
+    operation: Mapped[bytes]
+    """The serialized TextToImage with every default filled in."""
+    model_id: Mapped[str]
+    tier: Mapped[int] = mapped_column(SmallInteger)
+    running_limit: Mapped[int]
+    """Jobs of the account that may run at once, as its tier said when the job was accepted."""
+    image_count: Mapped[int] = mapped_column(SmallInteger)
+    quoted_millicredits: Mapped[int] = mapped_column(BigInteger)
+    held_millicredits: Mapped[int] = mapped_column(BigInteger)
+    used_millicredits: Mapped[int | None] = mapped_column(BigInteger)
+
+    state: Mapped[int] = mapped_column(SmallInteger)
+    outcome: Mapped[int | None] = mapped_column(SmallInteger)
+    """The terminal state that a FINALIZING job is on its way to."""
+    attempt: Mapped[int]
+    returned: Mapped[int]
+    claim_id: Mapped[str | None]
+    worker_id: Mapped[str | None]
+    cancel_requested: Mapped[bool]
+    gpu_milliseconds: Mapped[int] = mapped_column(BigInteger)
+    """What the closing attempt is billed for."""
+    images: Mapped[list[dict[str, Any]]]
+    failure_reason: Mapped[str | None]
+    failure_message: Mapped[str | None]
+
+    queue_position: Mapped[int]
+    """The expected position when the job was accepted, against which the measured wait is held."""
+    queued_sequence: Mapped[int] = mapped_column(BigInteger)
+    started_sequence: Mapped[int | None] = mapped_column(BigInteger)
+    ended_sequence: Mapped[int | None] = mapped_column(BigInteger)
+    last_sequence: Mapped[int] = mapped_column(BigInteger)
+    """The number of the newest change of state; what changed behind a watcher is found by it."""
+
+    create_time: Mapped[datetime]
+    queue_time: Mapped[datetime]
+    start_time: Mapped[datetime | None]
+    finalize_time: Mapped[datetime | None]
+    end_time: Mapped[datetime | None]
+    deadline_time: Mapped[datetime]
+    """When a job that hasn't ended is given up; before its hold expires."""
+
+
+class Attempt(Base):
+    """Holds one attempt at a job, with the pictures it may have uploaded."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    worker_id: Mapped[str]
+    outcome: Mapped[int] = mapped_column(SmallInteger)
+    image_ids: Mapped[list[UUID]]
+    start_time: Mapped[datetime]
+    end_time: Mapped[datetime | None]
+    upload_expire_time: Mapped[datetime]
+    """Until when a zombie could still upload."""
+    clean_time: Mapped[datetime | None]
+    """When the objects of an attempt that lost are to be deleted next; null when nothing is left to do."""

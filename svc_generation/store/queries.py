@@ -1,0 +1,242 @@
+"""What svc_generation asks of its tables.
+
+Lock order in every transaction that changes a job's state: the account's counter row first, then the job. The functions
+that change a state take the number of the change from `next_sequence`, which takes that first lock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, func, literal, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from svc_generation.domain.states import AttemptOutcome, JobState, Standing
+from svc_generation.store.models import AccountCounter, Attempt, Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobKey:
+    """Identifies a job together with its owner."""
+
+    job_id: UUID
+    account_id: UUID
+
+
+def standing(job: Job) -> Standing:
+    """Extracts what the rules of the domain need to know of a job."""
+    return Standing(JobState(job.state), job.attempt, job.returned, job.cancel_requested, job.claim_id)
+
+
+async def insert_job(session: AsyncSession, values: dict[str, Any], waiting_limit: int) -> bool:
+    """Inserts a queued job and counts it as waiting, in one statement.
+
+    Returns False, having changed nothing that a rollback wouldn't undo, when the account's waiting jobs are at the limit
+    or its request id is taken: find out which with `find_request`, in a transaction of its own.
+    """
+    counter = (
+        insert(AccountCounter)
+        .values(account_id=values["account_id"], last_sequence=1, waiting=1)
+        .on_conflict_do_update(
+            index_elements=[AccountCounter.account_id],
+            set_={"last_sequence": AccountCounter.last_sequence + 1, "waiting": AccountCounter.waiting + 1},
+            where=AccountCounter.waiting < waiting_limit,
+        )
+        .returning(AccountCounter.last_sequence)
+        .cte("counter")
+    )
+    columns = Job.__table__.c
+    row = select(
+        *(literal(value, columns[name].type).label(name) for name, value in values.items()),
+        counter.c.last_sequence.label("queued_sequence"),
+        counter.c.last_sequence.label("last_sequence"),
+    )
+    names = [*values, "queued_sequence", "last_sequence"]
+    statement = insert(Job).from_select(names, row).on_conflict_do_nothing().returning(Job.job_id)
+    return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+async def find_request(session: AsyncSession, account_id: UUID, request_id: str) -> Row[bytes, bytes] | None:
+    """Returns hash and first answer of the job that a request id has made, if there is one."""
+    statement = select(Job.request_hash, Job.first_answer).where(
+        Job.account_id == account_id, Job.request_id == request_id
+    )
+    return (await session.execute(statement)).one_or_none()
+
+
+async def count_waiting(session: AsyncSession, account_id: UUID) -> int:
+    """Returns how many jobs of an account wait."""
+    statement = select(AccountCounter.waiting).where(AccountCounter.account_id == account_id)
+    return (await session.execute(statement)).scalar_one_or_none() or 0
+
+
+async def count_running(session: AsyncSession, account_id: UUID) -> int:
+    """Returns how many jobs of an account run."""
+    statement = select(func.count()).where(Job.account_id == account_id, Job.state == JobState.RUNNING)
+    return (await session.execute(statement)).scalar_one()
+
+
+async def get_job(session: AsyncSession, job_id: UUID, account_id: UUID | None = None) -> Job | None:
+    """Returns a job; one of another account, when an account is given, is as if it weren't there."""
+    statement = select(Job).where(Job.job_id == job_id)
+    if account_id is not None:
+        statement = statement.where(Job.account_id == account_id)
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def list_jobs(
+    session: AsyncSession,
+    account_id: UUID,
+    states: Sequence[JobState],
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[Job]:
+    """Returns an account's jobs, newest first, from behind a place in that order."""
+    statement = select(Job).where(Job.account_id == account_id)
+    if states:
+        statement = statement.where(Job.state.in_(states))
+    if before is not None:
+        statement = statement.where(
+            tuple_(Job.create_time, Job.job_id) < tuple_(literal(before[0]), literal(before[1]))
+        )
+    statement = statement.order_by(Job.create_time.desc(), Job.job_id.desc()).limit(limit)
+    return (await session.execute(statement)).scalars().all()
+
+
+async def list_changed(session: AsyncSession, account_id: UUID, after: int, limit: int) -> Sequence[Job]:
+    """Returns an account's jobs whose state has changed after an event number, in the order of their last change."""
+    statement = (
+        select(Job)
+        .where(Job.account_id == account_id, Job.last_sequence > after)
+        .order_by(Job.last_sequence)
+        .limit(limit)
+    )
+    return (await session.execute(statement)).scalars().all()
+
+
+async def list_open(session: AsyncSession, account_id: UUID) -> Sequence[Job]:
+    """Returns an account's jobs that haven't ended, in the order of their last change."""
+    statement = select(Job).where(Job.account_id == account_id, Job.state < JobState.COMPLETED)
+    return (await session.execute(statement.order_by(Job.last_sequence))).scalars().all()
+
+
+async def last_sequences(session: AsyncSession, account_ids: Sequence[UUID]) -> Sequence[Row[UUID, int]]:
+    """Returns the newest event number of each account."""
+    statement = select(AccountCounter.account_id, AccountCounter.last_sequence).where(
+        AccountCounter.account_id.in_(account_ids)
+    )
+    return (await session.execute(statement)).all()
+
+
+async def lock_job(session: AsyncSession, job_id: UUID) -> Job | None:
+    """Locks the account's counter and then the job, and returns the job as it is under the locks."""
+    account_id = (await session.execute(select(Job.account_id).where(Job.job_id == job_id))).scalar_one_or_none()
+    if account_id is None:
+        return None
+    await session.execute(
+        select(AccountCounter.waiting).where(AccountCounter.account_id == account_id).with_for_update()
+    )
+    statement = select(Job).where(Job.job_id == job_id).with_for_update().execution_options(populate_existing=True)
+    return (await session.execute(statement)).scalar_one()
+
+
+async def next_sequence(session: AsyncSession, account_id: UUID, waiting_change: int = 0) -> int:
+    """Takes the next event number of an account and changes its count of waiting jobs."""
+    statement = (
+        update(AccountCounter)
+        .where(AccountCounter.account_id == account_id)
+        .values(last_sequence=AccountCounter.last_sequence + 1, waiting=AccountCounter.waiting + waiting_change)
+        .returning(AccountCounter.last_sequence)
+    )
+    return (await session.execute(statement)).scalar_one()
+
+
+async def change_waiting(session: AsyncSession, account_id: UUID, change: int) -> None:
+    """Changes an account's count of waiting jobs where the change of state has no event of its own."""
+    await session.execute(
+        update(AccountCounter)
+        .where(AccountCounter.account_id == account_id)
+        .values(waiting=AccountCounter.waiting + change)
+    )
+
+
+async def close_attempt(
+    session: AsyncSession, job: Job, outcome: AttemptOutcome, now: datetime, clean_time: datetime | None
+) -> None:
+    """Records what became of the present attempt, and from when on its objects are to be deleted, if they are."""
+    await session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job.job_id, Attempt.attempt == job.attempt, Attempt.end_time.is_(None))
+        .values(outcome=outcome, end_time=now, clean_time=clean_time)
+    )
+
+
+async def get_attempt(session: AsyncSession, job_id: UUID, attempt: int) -> Attempt | None:
+    """Returns one attempt."""
+    return await session.get(Attempt, (job_id, attempt))
+
+
+async def request_cancel(session: AsyncSession, job: Job) -> None:
+    """Notes that the owner wants a running job to end."""
+    await session.execute(update(Job).where(Job.job_id == job.job_id).values(cancel_requested=True))
+
+
+async def list_waiting(session: AsyncSession, after: UUID, accepted_before: datetime, limit: int) -> Sequence[Job]:
+    """Returns waiting jobs in the order of their ids, from behind one, that were queued before a time."""
+    statement = (
+        select(Job)
+        .where(Job.state == JobState.QUEUED, Job.job_id > after, Job.queue_time < accepted_before)
+        .order_by(Job.job_id)
+        .limit(limit)
+    )
+    return (await session.execute(statement)).scalars().all()
+
+
+async def list_running(session: AsyncSession) -> Sequence[Job]:
+    """Returns all running jobs; there are no more of them than workers."""
+    return (await session.execute(select(Job).where(Job.state == JobState.RUNNING))).scalars().all()
+
+
+async def list_stuck(session: AsyncSession, finalizing_since: datetime, limit: int) -> Sequence[UUID]:
+    """Returns jobs whose completion was interrupted before a time."""
+    statement = (
+        select(Job.job_id).where(Job.state == JobState.FINALIZING, Job.finalize_time < finalizing_since).limit(limit)
+    )
+    return (await session.execute(statement)).scalars().all()
+
+
+async def list_overdue(session: AsyncSession, now: datetime, limit: int) -> Sequence[UUID]:
+    """Returns jobs that haven't ended by their deadline."""
+    open_states = (JobState.QUEUED, JobState.RUNNING)
+    statement = select(Job.job_id).where(Job.state.in_(open_states), Job.deadline_time < now).limit(limit)
+    return (await session.execute(statement)).scalars().all()
+
+
+async def list_to_clean(session: AsyncSession, now: datetime, limit: int) -> Sequence[Attempt]:
+    """Returns lost attempts whose objects are due to be deleted."""
+    statement = select(Attempt).where(Attempt.clean_time < now).order_by(Attempt.clean_time).limit(limit)
+    return (await session.execute(statement)).scalars().all()
+
+
+async def set_clean_time(session: AsyncSession, attempt: Attempt, clean_time: datetime | None) -> None:
+    """Sets when an attempt's objects are deleted next."""
+    await session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == attempt.job_id, Attempt.attempt == attempt.attempt)
+        .values(clean_time=clean_time)
+    )
+
+
+async def recent_waits(session: AsyncSession, limit: int) -> Sequence[tuple[int, timedelta]]:
+    """Returns position at acceptance and wait of the jobs that were started last, oldest first."""
+    statement = (
+        select(Job.queue_position, (Job.start_time - Job.create_time).label("wait"), Job.start_time)
+        .where(Job.attempt == 1, Job.start_time.is_not(None))
+        .order_by(Job.create_time.desc())
+        .limit(limit)
+    )
+    rows = (await session.execute(statement)).all()
+    return [(row.queue_position, row.wait) for row in sorted(rows, key=lambda row: row.start_time)]

@@ -1,0 +1,120 @@
+"""Closes jobs: pictures into the gallery, credits settled or released, then the terminal state.
+
+Each step is idempotent by the job's id, and the job stays FINALIZING until all are done; so a crash anywhere in between is
+repaired by doing it again.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from pingvas.gallery.v1 import import_service_pb2, import_service_pb2_grpc
+from pingvas.generation.v1 import job_pb2
+from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
+
+from svc_common.db import Database
+from svc_common.events import EventPublisher
+from svc_common.queue import JobQueue
+from svc_common.redis_client import REDIS_ERRORS
+from svc_generation.domain.states import JobState
+from svc_generation.store import queries, transitions
+from svc_generation.store.models import Job
+
+_log = structlog.get_logger(__name__)
+
+_PNG = "image/png"
+
+
+class Finalizer:
+    """Takes FINALIZING jobs to their end."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        ledger: ledger_service_pb2_grpc.LedgerServiceAsyncStub,
+        gallery: import_service_pb2_grpc.ImportServiceAsyncStub,
+        queue: JobQueue,
+        publisher: EventPublisher,
+        now: Callable[[], datetime],
+    ) -> None:
+        """Takes the tasks' database and the stubs of those who keep credits and pictures."""
+        self._database = database
+        self._ledger = ledger
+        self._gallery = gallery
+        self._queue = queue
+        self._publisher = publisher
+        self._now = now
+
+    async def finalize(self, job_id: UUID) -> JobState:
+        """Closes one job and returns its state; one that isn't FINALIZING is left as it is.
+
+        Raises:
+            ServiceError: DEPENDENCY_UNAVAILABLE; the job stays FINALIZING, and doing it again is safe.
+        """
+        async with self._database.transaction() as session:
+            job = await queries.get_job(session, job_id)
+        if job is None or job.state != JobState.FINALIZING:
+            return JobState(job.state) if job else JobState.FAILED
+        if job.outcome == JobState.COMPLETED:
+            await self._gallery.ImportImages(_import_request(job))
+        used = await self._close_hold(job)
+        async with self._database.transaction() as session:
+            locked = await queries.lock_job(session, job_id)
+            if locked is not None and locked.state == JobState.FINALIZING:
+                await transitions.end(session, locked, used, self._now())
+        await self._publisher.announce(job.account_id)
+        _log.info("job.ended", job_id=str(job_id), outcome=JobState(job.outcome or 0).name, used_millicredits=used)
+        return JobState(job.outcome or JobState.FAILED)
+
+    async def cancel(self, job_id: UUID) -> None:
+        """Ends a waiting job at once, or asks the worker of a running one to stop; does nothing to one that is ending."""
+        async with self._database.transaction() as session:
+            job = await queries.lock_job(session, job_id)
+            if job is None or job.state >= JobState.FINALIZING:
+                return
+            waiting = job.state == JobState.QUEUED
+            if waiting:
+                await transitions.close(session, job, transitions.Ending(JobState.CANCELLED), self._now())
+            else:
+                job.cancel_requested = True
+        if not waiting:
+            await self._tell_worker(job_id)
+            return
+        await self._forget_in_queue(job_id)
+        await self.finalize(job_id)
+
+    async def _close_hold(self, job: Job) -> int:
+        key = {"hold_id": str(job.job_id), "account_id": str(job.account_id)}
+        if job.gpu_milliseconds > 0:
+            settle = ledger_service_pb2.SettleCreditsRequest(amount_millicredits=job.gpu_milliseconds, **key)
+            return (await self._ledger.SettleCredits(settle)).settled_millicredits
+        await self._ledger.ReleaseCredits(ledger_service_pb2.ReleaseCreditsRequest(**key))
+        return 0
+
+    async def _forget_in_queue(self, job_id: UUID) -> None:
+        """Takes a job out of the queue. If Redis is away, a worker's claim of it is refused later: as harmless."""
+        try:
+            await self._queue.remove(job_id)
+        except REDIS_ERRORS as error:
+            _log.warning("queue.remove_lost", job_id=str(job_id), error=repr(error))
+
+    async def _tell_worker(self, job_id: UUID) -> None:
+        """Asks the worker to stop. If Redis is away, the sweep of cancelled jobs asks again."""
+        try:
+            await self._queue.request_cancel(job_id)
+        except REDIS_ERRORS as error:
+            _log.warning("queue.cancel_lost", job_id=str(job_id), error=repr(error))
+
+
+def _import_request(job: Job) -> import_service_pb2.ImportImagesRequest:
+    operation = job_pb2.TextToImage.FromString(job.operation)
+    return import_service_pb2.ImportImagesRequest(
+        account_id=str(job.account_id),
+        created_by=str(job.created_by),
+        job_id=str(job.job_id),
+        prompt=operation.prompt,
+        model_id=job.model_id,
+        images=[import_service_pb2.ImportedImage(content_type=_PNG, **image) for image in job.images],
+    )

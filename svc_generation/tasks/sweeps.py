@@ -1,0 +1,172 @@
+"""The sweeps: what Redis has lost is put back, what a crash has interrupted is taken up, what is overdue is ended.
+
+None of them is on the path of a healthy job. Each is safe to repeat, and safe beside the calls that it repairs.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from pingvas.common.v1 import tier_pb2
+
+from svc_common.db import Database
+from svc_common.errors import Reason
+from svc_common.objects import ObjectStore
+from svc_common.queue import JobQueue, QueuedJob
+from svc_common.sweeps import Sweep
+from svc_generation.domain.objects import OBJECT_NAMES, object_key
+from svc_generation.domain.states import JobState
+from svc_generation.store import queries, transitions
+from svc_generation.store.models import Attempt, Job
+
+_log = structlog.get_logger(__name__)
+
+_PAGE = 500
+_ENQUEUE_GRACE = timedelta(seconds=1)
+"""A job younger than this may be between its commit and its enqueue."""
+_FINALIZE_GRACE = timedelta(seconds=3)
+"""A job that has been FINALIZING for less is being closed by the call that made it so."""
+_FIRST_ID = UUID(int=0)
+
+
+def queued_job(job: Job) -> QueuedJob:
+    """Converts a row to what the queue keeps of it."""
+    return QueuedJob(
+        job_id=job.job_id,
+        account_id=job.account_id,
+        tier=tier_pb2.Tier.Name(job.tier).removeprefix("TIER_").lower(),  # type: ignore[arg-type]
+        model_id=job.model_id,
+        cost_millicredits=job.quoted_millicredits,
+        running_limit=job.running_limit,
+        create_time_ms=int(job.create_time.timestamp() * 1000),
+    )
+
+
+class Sweeper:
+    """Owns the sweeps of svc_generation and the little that they remember between rounds."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        queue: JobQueue,
+        objects: ObjectStore,
+        finalize: Callable[[UUID], Awaitable[JobState]],
+        now: Callable[[], datetime],
+        lease: timedelta,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Takes the tasks' database and the lease of the workers' claims."""
+        self._database = database
+        self._queue = queue
+        self._objects = objects
+        self._finalize = finalize
+        self._now = now
+        self._lease = lease
+        self._monotonic = monotonic
+        self._unleased_since: dict[tuple[UUID, int], float] = {}
+
+    def sweeps(self) -> Sequence[Sweep]:
+        """Lists the sweeps with their intervals."""
+        second = timedelta(seconds=1)
+        return (
+            Sweep("generation.enqueue_missing", second, self.enqueue_missing),
+            Sweep("generation.offer_lost", second, self.offer_lost),
+            Sweep("generation.finish_interrupted", 2 * second, self.finish_interrupted),
+            Sweep("generation.expire_overdue", 30 * second, self.expire_overdue),
+            Sweep("generation.delete_orphans", 2 * second, self.delete_orphans),
+        )
+
+    async def enqueue_missing(self) -> int:
+        """Puts every waiting job back that Redis doesn't know: the loss of a message, or of all of Redis."""
+        count, after = 0, _FIRST_ID
+        before = self._now() - _ENQUEUE_GRACE
+        while True:
+            async with self._database.transaction() as session:
+                page = await queries.list_waiting(session, after, before, _PAGE)
+            if not page:
+                return count
+            missing = set(await self._queue.missing([job.job_id for job in page]))
+            for job in sorted((job for job in page if job.job_id in missing), key=lambda job: job.create_time):
+                count += await self._queue.enqueue(queued_job(job))
+            after = page[-1].job_id
+
+    async def offer_lost(self) -> int:
+        """Offers running jobs to the workers again whose lease Redis hasn't known for a whole lease time.
+
+        A lease that lapses is noticed by the claims themselves, at once. This is for leases that vanished with Redis: a
+        worker that lives renews its lease within a third of the lease time, so one that stays away is dead. It also asks
+        again for the cancellation of a job whose worker may have missed it.
+        """
+        async with self._database.transaction() as session:
+            running = await queries.list_running(session)
+        known = await self._known([job.job_id for job in running])
+        moment = self._monotonic()
+        since = {
+            (job.job_id, job.attempt): self._unleased_since.get((job.job_id, job.attempt), moment)
+            for job in running
+            if job.job_id not in known
+        }
+        self._unleased_since = since
+        count = 0
+        for job in running:
+            if job.cancel_requested and job.job_id in known:
+                await self._queue.request_cancel(job.job_id)
+            unleased = since.get((job.job_id, job.attempt))
+            if unleased is not None and moment - unleased >= self._lease.total_seconds():
+                count += await self._queue.enqueue(queued_job(job))
+                _log.warning("job.offered_again", job_id=str(job.job_id), attempt=job.attempt)
+        return count
+
+    async def finish_interrupted(self) -> int:
+        """Closes the jobs whose closing was interrupted."""
+        now = self._now()
+        async with self._database.transaction() as session:
+            stuck = await queries.list_stuck(session, now - _FINALIZE_GRACE, _PAGE)
+            for job_id in stuck:
+                await transitions.touch_finalizing(session, job_id, now)
+        for job_id in stuck:
+            await self._finalize(job_id)
+        return len(stuck)
+
+    async def expire_overdue(self) -> int:
+        """Fails jobs that haven't ended by their deadline, before their hold lapses under them."""
+        async with self._database.transaction() as session:
+            overdue = await queries.list_overdue(session, self._now(), _PAGE)
+        for job_id in overdue:
+            async with self._database.transaction() as session:
+                job = await queries.lock_job(session, job_id)
+                if job is None or job.state >= JobState.FINALIZING:
+                    continue
+                message = "No worker could take the job before its deadline. Try again later."
+                ending = transitions.Ending(JobState.FAILED, 0, Reason.JOB_EXPIRED, message)
+                await transitions.close(session, job, ending, self._now())
+            await self._queue.remove(job_id)
+            await self._finalize(job_id)
+        return len(overdue)
+
+    async def delete_orphans(self) -> int:
+        """Deletes the objects of attempts that lost.
+
+        At once, so that nothing is left behind; and again when the addresses that the attempt had no longer work, since a
+        worker that was only paused could have uploaded in between.
+        """
+        async with self._database.transaction() as session:
+            attempts = await queries.list_to_clean(session, self._now(), _PAGE)
+        for attempt in attempts:
+            await self._objects.delete(_keys(attempt))
+            now = self._now()
+            again = attempt.upload_expire_time if attempt.upload_expire_time > now else None
+            async with self._database.transaction() as session:
+                await queries.set_clean_time(session, attempt, again)
+        return len(attempts)
+
+    async def _known(self, job_ids: Sequence[UUID]) -> set[UUID]:
+        missing = set(await self._queue.missing(job_ids)) if job_ids else set()
+        return {job_id for job_id in job_ids if job_id not in missing}
+
+
+def _keys(attempt: Attempt) -> list[str]:
+    return [object_key(attempt.account_id, image_id, name) for image_id in attempt.image_ids for name in OBJECT_NAMES]

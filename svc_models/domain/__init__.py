@@ -1,0 +1,1 @@
+"""The rules of the catalogue: what a manifest must say, and who reaches a model."""

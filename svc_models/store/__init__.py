@@ -1,0 +1,1 @@
+"""The tables of the schema `models` and the statements on them."""

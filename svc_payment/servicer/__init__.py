@@ -1,0 +1,1 @@
+"""The handlers of payment's two services, and the conversion between messages and values."""

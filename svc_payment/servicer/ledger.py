@@ -1,0 +1,124 @@
+"""LedgerService: moves credits for other services, and tells what an account may do.
+
+It opens the transactions; each movement is one call of the store, so an answer is sent only after its commit. Repeats
+are recognised by the ids that callers chose.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from uuid import UUID
+
+from pingvas.payment.v1 import credit_service_pb2, entitlement_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+
+from svc_common.db import Database
+from svc_payment.domain import CloseOutcome, Closing, GrantOutcome, Hold, HoldTerms, Reservation, ReserveOutcome
+from svc_payment.servicer import messages, refusals
+from svc_payment.servicer.group_commit import GroupCommit
+from svc_payment.store import audit, queries
+
+# A batch holds the locks of all its accounts until it commits; 64 items take about 10 ms.
+_BATCH_LIMIT: Final = 64
+# The contract's limit on what AuditLedger lists.
+_BREACH_LIMIT: Final = 1000
+
+
+class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
+    """Serves pingvas.payment.v1.LedgerService.
+
+    `tasks_database` sees the rows of all accounts; `announce_entitlement` tells the other services' caches which
+    account changed, and must not raise.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        tasks_database: Database,
+        announce_entitlement: Callable[[UUID], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._tasks_database = tasks_database
+        self._announce_entitlement = announce_entitlement
+        self._reservations = GroupCommit[HoldTerms, Reservation](self._reserve, limit=_BATCH_LIMIT)
+
+    async def GrantCredits(
+        self, request: ledger_service_pb2.GrantCreditsRequest, _context: object
+    ) -> credit_service_pb2.Grant:
+        """Gives credits to an account."""
+        terms = messages.grant_terms(request)
+        async with self._database.transaction(terms.account_id) as session:
+            outcome, grant = await queries.grant_credits(session, terms)
+        if outcome is GrantOutcome.CONFLICT:
+            raise refusals.grant_conflict(terms.request_id)
+        return messages.grant_message(grant)
+
+    async def ReserveCredits(
+        self, request: ledger_service_pb2.ReserveCreditsRequest, _context: object
+    ) -> ledger_service_pb2.Hold:
+        """Sets credits aside for a job, in one transaction with whatever else is reserved at that moment."""
+        terms = messages.hold_terms(request)
+        reservation = await self._reservations.submit(terms)
+        if reservation.outcome is ReserveOutcome.CONFLICT:
+            raise refusals.hold_conflict(terms.hold_id)
+        if reservation.hold is None:
+            raise refusals.insufficient_credits(balance=reservation.balance, price=terms.minimum)
+        return messages.hold_message(reservation.hold)
+
+    async def SettleCredits(
+        self, request: ledger_service_pb2.SettleCreditsRequest, _context: object
+    ) -> ledger_service_pb2.Hold:
+        """Spends a part of a hold and gives the rest back."""
+        return await self._close(request.account_id, request.hold_id, used=request.amount_millicredits)
+
+    async def ReleaseCredits(
+        self, request: ledger_service_pb2.ReleaseCreditsRequest, _context: object
+    ) -> ledger_service_pb2.Hold:
+        """Gives a whole hold back."""
+        return await self._close(request.account_id, request.hold_id, used=0)
+
+    async def GetEntitlement(
+        self, request: ledger_service_pb2.GetEntitlementRequest, _context: object
+    ) -> entitlement_pb2.Entitlement:
+        """Returns what an account may do."""
+        account_id = UUID(request.account_id)
+        async with self._database.transaction(account_id) as session:
+            limits = await queries.tier_limits(session, account_id)
+        return messages.entitlement_message(account_id, limits)
+
+    async def SetTier(
+        self, request: ledger_service_pb2.SetTierRequest, _context: object
+    ) -> entitlement_pb2.Entitlement:
+        """Puts an account on a tier, then tells the caches."""
+        account_id = UUID(request.account_id)
+        async with self._database.transaction(account_id) as session:
+            await queries.set_tier(session, account_id, messages.tier_from_message(request.tier))
+            limits = await queries.tier_limits(session, account_id)
+        await self._announce_entitlement(account_id)
+        return messages.entitlement_message(account_id, limits)
+
+    async def AuditLedger(
+        self, request: ledger_service_pb2.AuditLedgerRequest, _context: object
+    ) -> ledger_service_pb2.AuditLedgerResponse:
+        """Checks the whole ledger, or one account, against its invariants."""
+        account_id = UUID(request.account_id) if request.account_id else None
+        async with self._tasks_database.transaction() as session:
+            breaches = await audit.find_breaches(session, account_id=account_id, limit=_BREACH_LIMIT)
+        return ledger_service_pb2.AuditLedgerResponse(breaches=map(messages.breach_message, breaches))
+
+    async def _reserve(self, terms: Sequence[HoldTerms]) -> Sequence[Reservation]:
+        async with self._database.transaction() as session:
+            return await queries.reserve_credits(session, terms)
+
+    async def _close(self, account_id: str, hold_id: str, *, used: int) -> ledger_service_pb2.Hold:
+        account, hold = UUID(account_id), UUID(hold_id)
+        async with self._database.transaction(account) as session:
+            closing = await queries.close_hold(session, account, hold, used=used)
+        return messages.hold_message(_closed(closing, hold))
+
+
+def _closed(closing: Closing, hold_id: UUID) -> Hold:
+    if closing.hold is None:
+        raise refusals.hold_not_found(hold_id)
+    if closing.outcome is CloseOutcome.CONFLICT:
+        raise refusals.hold_closed(closing.hold)
+    return closing.hold

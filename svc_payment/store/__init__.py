@@ -1,0 +1,1 @@
+"""What payment keeps in PostgreSQL, and how it is read and moved."""

@@ -1,0 +1,121 @@
+"""Hashes and checks passwords with argon2id, a bounded number at a time.
+
+What a password may look like is the domain's, where the hash is kept the store's.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, ParamSpec, Self, TypeVar
+
+import argon2
+
+from svc_common.errors import Reason, ServiceError
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_DUMMY_PASSWORD_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordLimits:
+    """Holds what a hash costs and how many may run and wait at once."""
+
+    memory_kib: int
+    """Memory of one running hash; the process needs `concurrency` times as much."""
+    time_cost: int
+    parallelism: int
+    concurrency: int
+    max_waiting: int
+    longest_wait: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordCheck:
+    """Holds the outcome of comparing a password with a stored hash."""
+
+    matches: bool
+    new_hash: str | None
+    """A hash of the same password with today's parameters, when the stored one was made with others."""
+
+
+class PasswordHasher:
+    """Runs argon2id in threads of its own.
+
+    A hash takes 64 MiB and tens of milliseconds, so that unbounded logins would exhaust memory: `concurrency` run,
+    `max_waiting` wait for at most `longest_wait`, and everybody else gets OVERLOADED at once.
+    """
+
+    def __init__(self, limits: PasswordLimits) -> None:
+        self._limits = limits
+        self._argon2 = argon2.PasswordHasher(
+            time_cost=limits.time_cost, memory_cost=limits.memory_kib, parallelism=limits.parallelism
+        )
+        self._threads = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="argon2")
+        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._waiting = 0
+        # Checked in place of an unknown user's hash, so that the answer takes as long as a known user's.
+        self._dummy_hash = self._argon2.hash(secrets.token_bytes(_DUMMY_PASSWORD_BYTES))
+
+    async def hash(self, password: bytes) -> str:
+        """Returns the PHC string of a new salted hash. Raises OVERLOADED."""
+        return await self._in_thread(self._argon2.hash, password)
+
+    async def check(self, stored_hash: str | None, password: bytes) -> PasswordCheck:
+        """Compares a password with a stored hash; None stands for a user who doesn't exist. Raises OVERLOADED."""
+        check = await self._in_thread(self._check, stored_hash or self._dummy_hash, password)
+        return check if stored_hash else PasswordCheck(matches=False, new_hash=None)
+
+    async def close(self) -> None:
+        """Waits for the hashes that run and drops those that wait."""
+        await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.close()
+
+    def _check(self, stored_hash: str, password: bytes) -> PasswordCheck:
+        try:
+            self._argon2.verify(stored_hash, password)
+        except argon2.exceptions.VerifyMismatchError:
+            return PasswordCheck(matches=False, new_hash=None)
+        is_outdated = self._argon2.check_needs_rehash(stored_hash)
+        return PasswordCheck(matches=True, new_hash=self._argon2.hash(password) if is_outdated else None)
+
+    async def _in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        await self._take_slot()
+        loop = asyncio.get_running_loop()
+        try:
+            future = self._threads.submit(work, *args, **kwargs)
+        except RuntimeError:  # The pool is shut down: the process is stopping.
+            self._slots.release()
+            raise self._overloaded() from None
+        # The thread, not the caller, gives the slot back: a caller who hangs up doesn't stop the hash, and its memory
+        # must stay counted until it ends.
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._slots.release))
+        return await asyncio.wrap_future(future)
+
+    async def _take_slot(self) -> None:
+        if self._slots.locked() and self._waiting >= self._limits.max_waiting:
+            raise self._overloaded()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._limits.longest_wait.total_seconds()):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise self._overloaded() from None
+        finally:
+            self._waiting -= 1
+
+    def _overloaded(self) -> ServiceError:
+        return ServiceError(
+            Reason.OVERLOADED,
+            "Too many passwords are being checked at once; call again after the delay in RetryInfo.",
+            retry_after=self._limits.longest_wait,
+        )

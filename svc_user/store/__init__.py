@@ -1,0 +1,1 @@
+"""Keeps users, sessions and refresh tokens in PostgreSQL, schema `users`."""

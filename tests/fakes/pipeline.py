@@ -1,0 +1,129 @@
+"""A pipeline that draws with numpy, at the speed and with the accidents that a test asks for.
+
+Chosen with PIPELINE=tests.fakes.pipeline:create. The same seed and prompt draw the same picture. Accidents are markers
+in the prompt, which no real pipeline knows:
+
+    [[raise]]      raises at the middle step an error that nobody expected
+    [[oom]]        reports that the device's memory did not suffice, at the middle step
+    [[nan]]        reports broken output, after the last step
+    [[kill]]       kills its own process with SIGKILL at the middle step; [[kill:3]] at step 3
+    [[slow:0.5]]   takes 0.5 s for each step
+"""
+
+import hashlib
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from gpu_worker.progress import RenderProgress
+from gpu_worker.rendering import (
+    InvalidOutputError,
+    OutOfMemoryError,
+    PipelineSettings,
+    Pixels,
+    RenderCancelledError,
+    RenderedImage,
+    RenderResult,
+    RenderSpec,
+    StepReport,
+    image_seed,
+)
+
+STEP_SECONDS_VARIABLE = "FAKE_PIPELINE_STEP_SECONDS"
+_DEFAULT_STEP_SECONDS = 0.02
+_MARKER = re.compile(r"\[\[(?P<name>[a-z]+)(?::(?P<value>[0-9.]+))?\]\]")
+_PREVIEW_STRIDE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Accidents:
+    """What the markers of a prompt ask for."""
+
+    values: dict[str, str | None]
+
+    @classmethod
+    def of(cls, prompt: str) -> Self:
+        return cls({match["name"]: match["value"] for match in _MARKER.finditer(prompt)})
+
+    def step_seconds(self, default: float) -> float:
+        return float(self.values.get("slow") or default)
+
+    def happen(self, step: int, step_count: int) -> None:
+        """Does what is due at a step, counted from 1 over all images."""
+        middle = (step_count + 1) // 2
+        if "kill" in self.values and step == int(self.values["kill"] or middle):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "raise" in self.values and step == middle:
+            raise ZeroDivisionError("an accident asked for by the prompt")
+        if "oom" in self.values and step == middle:
+            raise OutOfMemoryError("the picture did not fit into the device's memory")
+        if "nan" in self.values and step == step_count:
+            raise InvalidOutputError("the model produced numbers that are not finite")
+
+
+class FakePipeline:
+    """Takes its time for each step, then draws a disc on a ground, in colours that prompt and seed decide."""
+
+    def __init__(self, step_seconds: float) -> None:
+        """Makes a pipeline whose steps take step_seconds each."""
+        self._step_seconds = step_seconds
+        self._loaded_models: frozenset[str] = frozenset()
+
+    @property
+    def loaded_models(self) -> frozenset[str]:
+        """The model of the last render, as on a device with room for one."""
+        return self._loaded_models
+
+    def render(
+        self, spec: RenderSpec, on_step: Callable[[StepReport], None], should_stop: Callable[[], bool]
+    ) -> RenderResult:
+        """Renders as the protocol says."""
+        accidents = _Accidents.of(spec.prompt)
+        step_seconds = accidents.step_seconds(self._step_seconds)
+        self._loaded_models = frozenset({spec.model.model_id})
+        started_s = time.perf_counter()
+        progress = RenderProgress(step_count=spec.step_count, image_count=spec.image_count, clock=time.perf_counter)
+        if should_stop():
+            raise RenderCancelledError(gpu_seconds=0.0, completed_steps=0)
+        images = []
+        for index in range(spec.image_count):
+            pixels = _drawing(spec, index)
+            for _ in range(spec.step_count):
+                time.sleep(step_seconds)
+                progress.step_done()
+                if should_stop():
+                    raise RenderCancelledError(
+                        gpu_seconds=time.perf_counter() - started_s, completed_steps=progress.completed_steps
+                    )
+                accidents.happen(progress.completed_steps, progress.step_count)
+                on_step(_report(index, progress, pixels))
+            progress.image_done()
+            images.append(RenderedImage(index, image_seed(spec.seed, index), pixels))
+        return RenderResult(tuple(images), time.perf_counter() - started_s, "fake", (("numpy", np.__version__),))
+
+
+def create(_settings: PipelineSettings) -> FakePipeline:
+    """Returns a fake whose step time is the environment's FAKE_PIPELINE_STEP_SECONDS."""
+    return FakePipeline(float(os.environ.get(STEP_SECONDS_VARIABLE, _DEFAULT_STEP_SECONDS)))
+
+
+def _report(index: int, progress: RenderProgress, pixels: Pixels) -> StepReport:
+    preview = pixels[::_PREVIEW_STRIDE, ::_PREVIEW_STRIDE].copy() if progress.preview_due() else None
+    return StepReport(index, progress.completed_steps, progress.step_count, progress.seconds_left(), preview)
+
+
+def _drawing(spec: RenderSpec, index: int) -> Pixels:
+    identity = f"{image_seed(spec.seed, index)}/{spec.prompt}/{spec.negative_prompt}/{spec.step_count}"
+    random = np.random.default_rng(int.from_bytes(hashlib.sha256(identity.encode()).digest()))
+    ground, disc = random.integers(32, 256, size=(2, 3), dtype=np.uint8)
+    x, y, radius = random.uniform(0.2, 0.8), random.uniform(0.2, 0.8), random.uniform(0.1, 0.3)
+    rows, columns = np.mgrid[0 : spec.height_px, 0 : spec.width_px]
+    inside = (columns / spec.width_px - x) ** 2 + (rows / spec.height_px - y) ** 2 < radius**2
+    pixels: Pixels = np.where(inside[..., None], disc, ground).astype(np.uint8)
+    return pixels
