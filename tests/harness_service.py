@@ -1,131 +1,158 @@
-"""Runs a service's real server in the test's own process, with keys and settings made for the session.
+"""Owns what a test needs to run a service in its own process and to call it as anybody: keys, settings, tokens, channels.
 
-As a pytest plugin it offers `keys` (key files of every caller, and tokens signed with them). `settings_for` gives settings
-whose listeners take free ports; `serving` runs a composed server; `public_channel` and `internal_channel` reach it.
+As a pytest plugin it offers `identities`, the keys of a made-up platform, one set a session.
 """
 
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from google.rpc import status_pb2
 
-from svc_common.clients import ServiceChannel, channel
 from svc_common.clock import new_id, now
+from svc_common.errors import ServiceError
 from svc_common.server import Server
-from svc_common.settings import ServiceSettings
+from svc_common.status import STATUS_DETAILS_KEY, from_status
 from svc_common.tokens import AccessTokenIssuer, ServiceCredential, SigningKey, public_jwk
+from tests.harness_postgres import ServiceDatabase
+from tests.harness_s3 import S3Server
 
+SERVICES = ("svc_user", "svc_payment", "svc_generation", "svc_gallery", "svc_models", "gpu_worker", "operator")
 ISSUER = "https://pingvas.studio"
 AUDIENCE = "pingvas-api"
-CALLERS = (
-    "svc_user",
-    "svc_payment",
-    "svc_generation",
-    "svc_gallery",
-    "svc_models",
-    "gpu_worker",
-    "operator",
-)
 
-S = TypeVar("S", bound=ServiceSettings)
+Metadata = Sequence[tuple[str, str]]
+
+# Nobody listens there: for settings of parts that a test does without.
+_NOWHERE = "127.0.0.1:1"
 
 
-def new_private_key() -> bytes:
-    """Returns a fresh EC P-256 private key in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-class Keys:
-    """The key files of a platform: each caller's own, the users' signing key, and both sets of public keys."""
+class Identities:
+    """The keys of all services and of users' tokens, as files in a folder, and the tokens that they sign."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.user_signing_key = folder / "user-signing.pem"
-        self.user_jwks = folder / "user-jwks.json"
-        self.service_jwks = folder / "service-jwks.json"
-        user_pem = new_private_key()
-        self.user_signing_key.write_bytes(user_pem)
-        self.user_jwks.write_text(json.dumps({"keys": [public_jwk(user_pem)]}))
-        self.service_jwks.write_text(json.dumps({"keys": [self._make(name) for name in CALLERS]}))
+        self._write_keys()
+        self._issuer = AccessTokenIssuer(
+            SigningKey.from_file(self.user_key_file), ISSUER, AUDIENCE, lifetime=timedelta(minutes=10)
+        )
+        self._credentials = {name: ServiceCredential.from_file(name, self.key_file(name)) for name in SERVICES}
 
-    def _make(self, name: str) -> dict[str, str]:
-        pem = new_private_key()
-        self.service_key(name).write_bytes(pem)
-        return public_jwk(pem, name)
+    @property
+    def user_key_file(self) -> Path:
+        """The private key that signs users' tokens."""
+        return self.key_file("users")
 
-    def service_key(self, name: str) -> Path:
-        """Returns the private key file of a caller."""
+    def key_file(self, name: str) -> Path:
+        """Returns the private key of a service."""
         return self.folder / f"{name}.pem"
 
-    def credential(self, name: str) -> ServiceCredential:
-        """Returns the credential of a caller of internal methods."""
-        return ServiceCredential.from_file(name, self.service_key(name))
+    def credential(self, service: str) -> ServiceCredential:
+        """Returns the credential of a service, for `svc_common.clients.channel`."""
+        return self._credentials[service]
 
-    def access_token(
-        self, account_id: UUID | None = None, *, lifetime: timedelta = timedelta(minutes=10), audience: str = AUDIENCE
-    ) -> str:
-        """Returns an access token of a user, whose own account it is, as svc_user would mint it."""
-        signing_key = SigningKey.from_file(self.user_signing_key)
-        user_id = account_id or new_id()
-        return AccessTokenIssuer(signing_key, ISSUER, audience, lifetime).issue(user_id, user_id, new_id(), now())
+    def as_user(self, account_id: UUID, user_id: UUID | None = None) -> Metadata:
+        """Returns the metadata of a call by a user; the id of a person's own account is the user's."""
+        token = self._issuer.issue(user_id or account_id, account_id, new_id(), now())
+        return (("authorization", f"Bearer {token}"),)
 
-    def as_user(self, account_id: UUID | None = None) -> tuple[tuple[str, str], ...]:
-        """Returns the metadata with which a user calls a public method."""
-        return (("authorization", f"Bearer {self.access_token(account_id)}"),)
+    def as_service(self, name: str) -> Metadata:
+        """Returns the metadata of a call by a service."""
+        return (("authorization", f"Bearer {self._credentials[name].token()}"),)
+
+    def _write_keys(self) -> None:
+        pems = {name: _new_key() for name in (*SERVICES, "users")}
+        for name, pem in pems.items():
+            self.key_file(name).write_bytes(pem)
+        services = {"keys": [public_jwk(pems[name], kid=name) for name in SERVICES]}
+        (self.folder / "services.jwks").write_text(json.dumps(services))
+        (self.folder / "users.jwks").write_text(json.dumps({"keys": [public_jwk(pems["users"])]}))
 
 
-def settings_for(keys: Keys, service: str, cls: type[S], **overrides: Any) -> S:
-    """Returns settings of a service for tests; addresses of servers that the test doesn't use lead nowhere."""
-    nowhere = "127.0.0.1:1"
-    values: dict[str, Any] = {
+def settings_values(
+    identities: Identities, name: str, database: ServiceDatabase, *, s3: S3Server | None = None, **own: Any
+) -> dict[str, Any]:
+    """Returns the values for a settings class of the service `name`, on free ports; `own` adds to them and wins."""
+    areas = ("user", "payment", "generation", "gallery", "models")
+    neighbours = {f"{area}_internal_address": _NOWHERE for area in areas}
+    return {
         "public_address": "127.0.0.1:0",
         "internal_address": "127.0.0.1:0",
         "metrics_port": 0,
-        "database_url": "postgresql+asyncpg://nobody@127.0.0.1:1/none",
-        "tasks_database_url": "postgresql+asyncpg://nobody@127.0.0.1:1/none",
-        "redis_url": "redis://127.0.0.1:1/0",
-        "s3_endpoint_url": "http://127.0.0.1:1",
-        "s3_access_key": "test-access",
-        "s3_secret_key": "test-secret",
-        "user_jwks_file": keys.user_jwks,
-        "service_key_file": keys.service_key(service),
-        "service_jwks_file": keys.service_jwks,
-        **{f"{area}_internal_address": nowhere for area in ("user", "payment", "generation", "gallery", "models")},
-        "log_format": "console",
-        "grace_seconds": 2.0,
+        "database_url": database.requests_url,
+        "tasks_database_url": database.tasks_url,
+        "redis_url": f"redis://{_NOWHERE}/0",
+        "s3_endpoint_url": s3.url if s3 else f"http://{_NOWHERE}",
+        "s3_access_key": S3Server.access_key,
+        "s3_secret_key": S3Server.secret_key,
+        "s3_bucket": S3Server.bucket,
+        "user_jwks_file": identities.folder / "users.jwks",
+        "service_jwks_file": identities.folder / "services.jwks",
+        "service_key_file": identities.key_file(name),
+        "grace_seconds": 1.0,
+        **neighbours,
+        **own,
     }
-    return cls(**(values | overrides))
+
+
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """A service that serves, and an open channel to each of its listeners."""
+
+    server: Server
+    public: grpc.aio.Channel
+    internal: grpc.aio.Channel
+
+    @property
+    def internal_address(self) -> str:
+        """Where other services find it."""
+        return f"127.0.0.1:{self.server.internal_port}"
 
 
 @asynccontextmanager
-async def serving(server: Server) -> AsyncIterator[Server]:
-    """Starts a composed server and stops it in order."""
+async def running(server: Server) -> AsyncIterator[RunningService]:
+    """Serves in this process until the block ends."""
     await server.start()
     try:
-        yield server
+        async with (
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.public_port}") as public,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.internal_port}") as internal,
+        ):
+            yield RunningService(server, public, internal)
     finally:
         await server.stop()
 
 
-def public_channel(server: Server, options: Sequence[tuple[str, Any]] = ()) -> grpc.aio.Channel:
-    """Returns a plain channel to the public listener, as a client of the platform has it."""
-    return grpc.aio.insecure_channel(f"127.0.0.1:{server.public_port}", options=options)
+async def refusal_of(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> ServiceError:
+    """Awaits a call that must be refused and returns the refusal as its caller reads it."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        for key, value in error.trailing_metadata() or ():
+            if key == STATUS_DETAILS_KEY:
+                refusal = from_status(status_pb2.Status.FromString(value))
+                assert refusal is not None, f"not a refusal of this platform: {error}"
+                assert error.code().value[0] == refusal.code
+                return refusal
+        raise AssertionError(f"refused without a reason: {error}") from error
+    raise AssertionError(f"not refused but answered: {answer}")
 
 
-def internal_channel(server: Server, keys: Keys, caller: str) -> ServiceChannel:
-    """Returns a channel to the internal listener with the credential of a caller; calls raise ServiceError."""
-    return channel(f"127.0.0.1:{server.internal_port}", keys.credential(caller))
+def _new_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 @pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys"))
+def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
+    """The keys of a made-up platform."""
+    return Identities(tmp_path_factory.mktemp("keys"))

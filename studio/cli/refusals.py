@@ -42,9 +42,9 @@ _UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEA
 def service_error(error: grpc.RpcError) -> ServiceError | None:
     """Returns what the platform said about a refused call, or None when somebody on the way refused it."""
     trailers = error.trailing_metadata() or ()
-    for key, value in trailers:
-        if key == STATUS_DETAILS_KEY:
-            return from_status(status_pb2.Status.FromString(value))
+    for trailer in trailers:
+        if trailer.key == STATUS_DETAILS_KEY and isinstance(trailer.value, bytes):
+            return from_status(status_pb2.Status.FromString(trailer.value))
     return None
 
 

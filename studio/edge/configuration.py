@@ -1,79 +1,181 @@
-"""draft"""
+"""Renders Envoy's configuration: the template `envoy/envoy.yaml.j2`, filled with what the contracts say.
 
-import ipaddress, re
-from dataclasses import dataclass, field
+How the edge treats a request stands in the template. What is computed here is which requests there are: one route for
+each public method, the anonymous ones among them, and the clusters that they lead to. Running Envoy is left to whoever
+wants the configuration.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
 import jinja2
-from studio.edge.contracts import public_methods
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j2"
+from studio.edge.contracts import PublicMethod, public_methods
+from studio.edge.replies import SPOKEN_HEADER, mappers
+
+_TEMPLATE: Final = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j2"
+
+_BODY_BYTES: Final = 4 << 20
+_UNARY_TIMEOUT: Final = "15s"
+_NO_TIMEOUT: Final = "0s"
+_FILLS_PER_SECOND: Final = 10
+
+# A call that never reached a service may be repeated whatever it does; one that only reads also after a reset or UNAVAILABLE.
+_RETRY_UNSENT: Final = "connect-failure,refused-stream,reset-before-request"
+_RETRY_READS: Final = "connect-failure,refused-stream,reset,unavailable"
+
+# Answered by one service for all: the one whose failure is the platform's.
+_REPRESENTATIVE: Final = "generation"
+_HEALTH: Final = "/grpc.health.v1.Health/Check"
+_REFLECTION: Final = (
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
+
+_STREAMS: Final = "_streams"
+_UNARY_CONCURRENCY: Final = 4096
+# Each watcher is a request that lasts for minutes; the default of 1,024 would refuse the next one and every other call with it.
+_STREAM_CONCURRENCY: Final = 50_000
+# A connection of grpc.aio is served in turn: some hundred streams on each keep a slow one from holding up all.
+_STREAMS_PER_CONNECTION: Final = 256
+_CLIENT_STREAMS_PER_CONNECTION: Final = 4096
+_CONNECTIONS: Final = 50_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Address:
+    """Where a server listens; `host` is an IP address or, for upstreams, a name."""
+
     host: str
     port: int
 
 
-def render(listen, admin, upstreams, descriptor_set, jwks, replies, access_log=True):
-    methods = public_methods(Path(descriptor_set).read_bytes())
-    env = jinja2.Environment(undefined=jinja2.Undefined, autoescape=False)
-    anon = []
-    for m in methods:
-        if m.anonymous:
-            anon.append({"path": m.path})
-            for b in m.bindings:
-                anon.append({"path": b.template, "headers": [{"name": ":method", "string_match": {"exact": b.verb}}]})
-    routes = [
-        dict(
-            name=m.path,
-            path=m.path,
-            cluster=m.area + ("_streams" if m.streams else ""),
-            timeout="0s" if m.streams else "15s",
-            retry_on="connect-failure,refused-stream,reset-before-request",
-        )
-        for m in methods
-    ]
-    clusters = [
-        dict(name=a, discovery="STATIC", address=addr, max_requests=4096, streams_per_connection=100)
-        for a, addr in upstreams.items()
-    ]
-    clusters.append(
-        dict(
-            name="generation_streams",
-            discovery="STATIC",
-            address=upstreams["generation"],
-            max_requests=20000,
-            streams_per_connection=100,
-        )
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """All that differs between one deployment of the edge and another."""
+
+    listen: Address
+    admin: Address
+    # The public listener of each area's service.
+    upstreams: Mapping[str, Address]
+    descriptor_set: Path
+    user_jwks: Path
+    token_issuer: str = "https://pingvas.studio"  # noqa: S105 - a name, no secret
+    token_audience: str = "pingvas-api"  # noqa: S105 - a name, no secret
+    # Whose browsers may call; `*` in place of a port stands for any.
+    cors_origins: tuple[str, ...] = ("http://localhost:*", "http://127.0.0.1:*")
+    # Of this process, over all callers: a shield for the services. Limits for each account are the services'.
+    requests_per_second: int = 5_000
+    request_burst: int = 10_000
+    reflection: bool = False
+    access_log: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one gRPC path leads and how long it may take."""
+
+    path: str
+    cluster: str
+    timeout: str
+    retry_on: str
+    # Whether the client goes on sending after its first message, so that the request can't be buffered.
+    duplex: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One pool of connections to a service."""
+
+    name: str
+    address: Address
+    max_requests: int
+
+    @property
+    def discovery(self) -> str:
+        """How Envoy finds the endpoints: by itself for an address, by DNS for a name."""
+        try:
+            ipaddress.ip_address(self.address.host)
+        except ValueError:
+            return "STRICT_DNS"
+        return "STATIC"
+
+
+def edge_configuration(settings: EdgeSettings) -> str:
+    """Returns Envoy's configuration in YAML. Raises OSError when the descriptor set can't be read."""
+    methods = public_methods(settings.descriptor_set.read_bytes())
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - YAML, not HTML
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        settings=settings,
+        services=sorted({method.service for method in methods}),
+        routes=list(_routes(methods, reflection=settings.reflection)),
+        clusters=list(_clusters(methods, settings.upstreams)),
+        anonymous_matches=list(_anonymous_matches(methods, reflection=settings.reflection)),
+        mappers=mappers(settings.upstreams, _BODY_BYTES),
+        spoken_header=SPOKEN_HEADER,
+        cors_origin_patterns=[origin_pattern(origin) for origin in settings.cors_origins],
+        limits=_limits(settings),
     )
-    return env.from_string(TEMPLATE.read_text()).render(
-        listen=listen,
-        admin=admin,
-        limits=dict(
-            connections=50000,
-            streams_per_connection=4096,
-            request_burst=2000,
-            requests_per_fill=100,
-            fill_interval="0.1s",
-            body_bytes=4 << 20,
-        ),
-        untrusted_header_prefixes=[
-            "x-envoy-",
-            "x-user-",
-            "x-account-",
-            "x-tenant-",
-            "x-tier",
-            "x-forwarded-client-cert",
-        ],
-        access_log=access_log,
-        replies=replies,
-        token=dict(issuer="https://pingvas.studio", audience="pingvas-api", jwks_file=str(jwks)),
-        anonymous_matches=anon,
-        descriptor_set_file=str(descriptor_set),
-        services=sorted({m.service for m in methods}),
-        cors_origin_patterns=[r"https?://localhost(:\d+)?"],
-        routes=routes,
-        clusters=clusters,
-    )
+
+
+def origin_pattern(origin: str) -> str:
+    """Returns the RE2 expression for an origin such as `http://localhost:*`, where `*` stands for any port."""
+    host, separator, port = origin.rpartition(":")
+    if port == "*":
+        return re.escape(host) + r"(:\d+)?"
+    return re.escape(host + separator + port)
+
+
+def _routes(methods: Iterable[PublicMethod], *, reflection: bool) -> Iterator[Route]:
+    for method in methods:
+        yield Route(
+            path=method.path,
+            cluster=_cluster_name(method),
+            timeout=_NO_TIMEOUT if method.streams else _UNARY_TIMEOUT,
+            retry_on=_RETRY_READS if method.reads_only and not method.streams else _RETRY_UNSENT,
+        )
+    yield Route(_HEALTH, _REPRESENTATIVE, _UNARY_TIMEOUT, _RETRY_READS)
+    if reflection:
+        for path in _REFLECTION:
+            yield Route(path, _REPRESENTATIVE, _NO_TIMEOUT, _RETRY_UNSENT, duplex=True)
+
+
+def _clusters(methods: Iterable[PublicMethod], upstreams: Mapping[str, Address]) -> Iterator[Cluster]:
+    """Yields a cluster for each area and one more for its streams, so that watchers never use up the room of other calls."""
+    for area, address in upstreams.items():
+        yield Cluster(area, address, _UNARY_CONCURRENCY)
+    for area in sorted({method.area for method in methods if method.streams}):
+        yield Cluster(area + _STREAMS, upstreams[area], _STREAM_CONCURRENCY)
+
+
+def _cluster_name(method: PublicMethod) -> str:
+    return method.area + _STREAMS if method.streams else method.area
+
+
+def _anonymous_matches(methods: Iterable[PublicMethod], *, reflection: bool) -> Iterator[dict[str, Any]]:
+    """Yields Envoy's route matches for whatever passes without a token, in its gRPC and its HTTP forms."""
+    for method in methods:
+        if method.anonymous:
+            yield {"path": method.path}
+            for binding in method.bindings:
+                verb = {"name": ":method", "string_match": {"exact": binding.verb}}
+                yield {"safe_regex": {"regex": binding.pattern}, "headers": [verb]}
+    for path in (_HEALTH, *(_REFLECTION if reflection else ())):
+        yield {"path": path}
+
+
+def _limits(settings: EdgeSettings) -> dict[str, int | str]:
+    return {
+        "body_bytes": _BODY_BYTES,
+        "connections": _CONNECTIONS,
+        "client_streams_per_connection": _CLIENT_STREAMS_PER_CONNECTION,
+        "streams_per_connection": _STREAMS_PER_CONNECTION,
+        "request_burst": settings.request_burst,
+        "requests_per_fill": max(1, settings.requests_per_second // _FILLS_PER_SECOND),
+        "fill_interval": f"{1 / _FILLS_PER_SECOND}s",
+    }

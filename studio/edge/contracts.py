@@ -16,7 +16,7 @@ from pingvas.common.v1 import authorization_pb2
 _PACKAGE: Final = re.compile(r"pingvas\.(?P<area>\w+)\.v1")
 _VERBS: Final = ("get", "put", "post", "delete", "patch")
 _VARIABLE: Final = re.compile(r"\{\w+\}")
-_PUBLIC: Final = (authorization_pb2.AUDIENCE_ANONYMOUS, authorization_pb2.AUDIENCE_USER)
+_PUBLIC: Final[tuple[int, ...]] = (authorization_pb2.AUDIENCE_ANONYMOUS, authorization_pb2.AUDIENCE_USER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _public_method(service: str, area: str, method: MethodDescriptorProto) -> Pu
     )
 
 
-def _audience(method: MethodDescriptorProto) -> authorization_pb2.Audience:
+def _audience(method: MethodDescriptorProto) -> int:
     return method.options.Extensions[authorization_pb2.authorization].audience
 
 

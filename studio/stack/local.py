@@ -108,7 +108,7 @@ def declare(
     services = tuple(fleet.service(area, _needs_of(area)) for area in AREAS)
     return (
         *servers,
-        fleet.migrations((postgres.NAME,)),
+        fleet.migrations((postgres.DATABASE_STEP,)),
         fleet.built_in_model(),
         *services,
         Envoy(layout, secrets).node(SERVICES),
@@ -136,7 +136,7 @@ def _database(
     url = environment.get("DATABASE_URL")
     if url:
         running = DatabaseConnection.parse(url)
-        return (running_database(postgres.NAME, running),), running
+        return (running_database(postgres.DATABASE_STEP, running),), running
     own = postgres.Postgres(layout, secrets)
     return own.nodes(), DatabaseConnection(own.admin_url())
 

@@ -99,7 +99,9 @@ def _check_grpc_health(port: int) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PROBE_SECONDS)
+        stub = health_pb2_grpc.HealthStub(channel)
+        # The published type stubs leave the methods of the client out.
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_SECONDS)  # type: ignore[attr-defined]
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise NotHealthyError(
             f"port {port} answered {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"

@@ -99,7 +99,7 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         *,
         database: Database,
         lookups: Lookups,
-        ledger: ledger_service_pb2_grpc.LedgerServiceAsyncStub,
+        ledger: "ledger_service_pb2_grpc.LedgerServiceAsyncStub",
         queue: JobQueue,
         converter: JobConverter,
         statistics: WaitStatistics,

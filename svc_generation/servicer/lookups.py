@@ -86,8 +86,8 @@ class Lookups:
 
     def __init__(
         self,
-        catalogue: catalogue_service_pb2_grpc.CatalogueServiceAsyncStub,
-        ledger: ledger_service_pb2_grpc.LedgerServiceAsyncStub,
+        catalogue: "catalogue_service_pb2_grpc.CatalogueServiceAsyncStub",
+        ledger: "ledger_service_pb2_grpc.LedgerServiceAsyncStub",
         lifetime_seconds: float = 5.0,
     ) -> None:
         """Takes the internal stubs."""

@@ -52,6 +52,7 @@ class Grant(Base):
     expire_time: Mapped[datetime | None]
     lapsed: Mapped[bool]
     create_time: Mapped[datetime]
+    sequence: Mapped[int]
 
 
 class Hold(Base):

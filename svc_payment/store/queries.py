@@ -98,7 +98,7 @@ async def balance(session: AsyncSession, account_id: UUID) -> tuple[int, list[Gr
         select(Account.held, Grant)
         .outerjoin(Grant, spendable)
         .where(Account.account_id == account_id)
-        .order_by(Grant.priority, Grant.expire_time, Grant.grant_id)
+        .order_by(Grant.priority, Grant.expire_time, Grant.sequence)
     )
     rows = (await session.execute(query)).all()
     return (rows[0].held if rows else 0), [row.Grant for row in rows if row.Grant is not None]

@@ -19,7 +19,7 @@ async def main(url: str, lease_ms: int) -> None:
 
         async def hold(claim: Claim, lease: Lease) -> None:
             await redis.rpush("test:started", str(claim.job.job_id))
-            while not await redis.exists("test:may-end") and not lease.lost.is_set():
+            while not await redis.exists("test:may-end") and not lease.lost.is_set():  # noqa: ASYNC110 - set in Redis
                 await asyncio.sleep(0.01)
             if lease.lost.is_set():
                 await redis.rpush("test:lost", str(claim.job.job_id))

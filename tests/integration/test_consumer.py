@@ -1,12 +1,11 @@
 """The worker's side of the queue on a real Redis: claiming, leases, cancellation, shutdown, death, outages."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from gpu_worker.consumer import Handler, TierConsumer
 from gpu_worker.lease import HandBack, Lease
 from svc_common.queue import Claim, JobQueue, TierDepth
 from tests.factories.queue import account, queued_job
-from tests.harness_redis import RedisServer
+from tests.harness_redis import RedisServer, eventually
 
 pytest_plugins = ["tests.harness_redis"]
 
@@ -67,16 +66,6 @@ async def consuming(queue: JobQueue, handler: Handler, **options: Any) -> AsyncI
     finally:
         consumer.stop()
         await asyncio.wait_for(running, 20)
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Waits until the condition holds, also through outages of Redis; fails after the deadline."""
-    async with asyncio.timeout(seconds):
-        while True:
-            with contextlib.suppress(RedisError):
-                if await holds():
-                    return
-            await asyncio.sleep(0.01)
 
 
 async def is_idle(queue: JobQueue) -> bool:
@@ -247,9 +236,7 @@ async def test_stop_ends_an_idle_wait_at_once(queue: JobQueue) -> None:
     async with consuming(queue, Recorder()) as consumer:
         await eventually(lambda: _is_blocked(queue.redis))
         consumer.stop()
-        async with asyncio.timeout(0.5):  # the wait itself would last up to a second
-            while await _is_blocked(queue.redis):
-                await asyncio.sleep(0.005)
+        await eventually(lambda: _is_free(queue.redis), seconds=0.5)  # the wait itself would last up to a second
 
 
 async def test_sigterm_finishes_the_running_job_and_exits(redis_server: RedisServer, queue: JobQueue) -> None:
@@ -398,6 +385,10 @@ async def _is_leased(queue: JobQueue, job_id: UUID) -> bool:
 
 async def _is_blocked(redis: Redis) -> bool:
     return bool((await redis.info("clients"))["blocked_clients"])
+
+
+async def _is_free(redis: Redis) -> bool:
+    return not await _is_blocked(redis)
 
 
 async def _hears_cancellations(redis: Redis) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from svc_common.queue import FUNCTION_NAME, Claim, JobQueue, LeaseState, QueuedJob, TierDepth
 from svc_common.queue.payload import deserialize
 from tests.factories.queue import SettableClock, account, queued_job
-from tests.harness_redis import RedisServer
+from tests.harness_redis import RedisServer, eventually
 
 pytest_plugins = ["tests.harness_redis"]
 
@@ -382,10 +381,3 @@ async def _has_listener(redis: Redis) -> bool:
 
 async def _blocked_clients(redis: Redis, count: int) -> bool:
     return bool((await redis.info("clients"))["blocked_clients"] == count)
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-    """Waits until the condition holds; fails after the deadline."""
-    async with asyncio.timeout(seconds):
-        while not await holds():
-            await asyncio.sleep(0.005)

@@ -54,7 +54,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
         limit=st.integers(1, 3),
         age_ms=st.integers(0, 400_000),
     )
-    def enqueue(self, owner: str, tier: str, model_id: str, cost: int, limit: int, age_ms: int) -> None:
+    def enqueue(self, *, owner: str, tier: str, model_id: str, cost: int, limit: int, age_ms: int) -> None:
         job = queued_job(
             owner,
             tier=tier,
@@ -166,7 +166,7 @@ async def _shares_while_both_wait(url: str, costs: list[tuple[int, int]], visits
     """Serves two accounts that always wait, and a third that comes and goes; returns the cumulative costs served."""
     async with Redis.from_url(url) as redis:
         await redis.flushall()
-        queue = JobQueue(redis)
+        queue = JobQueue(redis, clock_ms=SettableClock())  # nobody is overdue, so the guard rests
         for ann, bob in costs:
             await queue.enqueue(queued_job("ann", cost_millicredits=ann))
             await queue.enqueue(queued_job("bob", cost_millicredits=bob))

@@ -1,4 +1,4 @@
-"""The supervisor with real child processes, each a few lines of Python: order, parallelism, deaths, giving up, and stopping."""
+"""The supervisor with real child processes, each a few lines of Python: order, deaths, giving up, and stopping."""
 
 import asyncio
 import os
@@ -103,7 +103,7 @@ def taken_port() -> Iterator[int]:
 async def until(condition: Callable[[], bool]) -> None:
     """Waits until a condition holds; the test fails when it does not come to that."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
             await asyncio.sleep(0.01)
 
 

@@ -1,6 +1,8 @@
 """Putting the built-in model into a models folder: once, whole or not at all, and repaired when it is damaged."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,9 @@ def test_manifest_tells_the_catalogue_everything(tmp_path: Path) -> None:
     assert [file["path"] for file in manifest["files"]] == ["unet/w.safetensors"]
     assert manifest["default_step_count"] == 20
     assert {"display_name", "revision", "licence", "default_guidance_scale", "schedulers"} <= manifest.keys()
+
+
+def test_torch_is_not_imported_when_nothing_is_rendered() -> None:
+    modules = "builtin, encode, model_cache, preview, rendering"
+    code = f"import sys; from gpu_worker import {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

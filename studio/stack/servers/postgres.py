@@ -14,17 +14,21 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+
 from studio.stack.commands import run_to_end
 from studio.stack.failures import StackError
 from studio.stack.keys import Secrets
 from studio.stack.layout import HOST, Layout
 from studio.stack.probes import postgres_probe
-from studio.stack.process import Identity, Listener, Process, Step
+from studio.stack.process import Identity, Listener, Node, Process, Step
 
 ADMIN = "pingvas_admin"
 DATABASE = "pingvas"
 NAME = "postgres"
-CREATE = "postgres-create"
+CLUSTER = "postgres-cluster"
+DATABASE_STEP = "postgres-database"
+_CONNECT_SECONDS = 10.0
 _UNPRIVILEGED_USERS = ("postgres", "nobody")
 
 # Each service keeps two small pools; the remaining settings are for one machine that does other things too.
@@ -51,10 +55,14 @@ class Postgres:
         """Returns the address for the administrator, who owns everything and whom row-level security does not bind."""
         return f"postgresql://{ADMIN}:{self.secrets.postgres_password}@{HOST}:{self.layout.ports.postgres}/{database}"
 
-    def nodes(self) -> tuple[Step, Process]:
-        """Returns the step that makes the cluster when there is none, and the server."""
+    def nodes(self) -> tuple[Node, ...]:
+        """Returns the server, and the steps that make its cluster and its database when there are none."""
         identity = unprivileged_identity(self.layout.postgres, binaries())
-        return Step(CREATE, lambda: self._create(identity)), self._server(identity)
+        return (
+            Step(CLUSTER, lambda: self._create_cluster(identity)),
+            self._server(identity),
+            Step(DATABASE_STEP, self._create_database, (NAME,)),
+        )
 
     def _server(self, identity: Identity | None) -> Process:
         port = self.layout.ports.postgres
@@ -65,7 +73,7 @@ class Postgres:
             probe=postgres_probe(self.admin_url(database="postgres")),
             address=f"{HOST}:{port}",
             log=self.layout.log(NAME),
-            depends_on=(CREATE,),
+            depends_on=(CLUSTER,),
             listeners=(Listener(port, "SQL"),),
             identity=identity,
             # "Fast" shutdown: ends sessions and writes a checkpoint. SIGTERM would wait for every client to leave.
@@ -73,7 +81,15 @@ class Postgres:
             orphan_signal=signal.SIGINT,
         )
 
-    async def _create(self, identity: Identity | None) -> None:
+    async def _create_database(self) -> None:
+        connection = await asyncpg.connect(self.admin_url(database="postgres"), timeout=_CONNECT_SECONDS)
+        try:
+            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+                await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+        finally:
+            await connection.close()
+
+    async def _create_cluster(self, identity: Identity | None) -> None:
         """Makes the cluster beside its place and moves it there, so that half of one is never taken for a whole."""
         if (self.layout.postgres / "PG_VERSION").exists():
             return

@@ -1,12 +1,13 @@
 -- Estimates how many jobs start before a job. Returns -1 if the given job isn't waiting.
 -- ARGV: now (unused), id of a waiting job | '', and without an id: tier, account of a job that may be enqueued
 --
--- Everything that waits in a higher tier starts before it. Within its tier, with r jobs of its own account ahead of it,
--- the others get about as many turns as its account gets until then: r each, and one more those who have had less. So
---   position = higher + r + sum over other accounts a of min(length of a's line, r + [a is served before me])
--- Jobs are taken as equally dear. Only the 64 least-served accounts are looked at; the rest, and the accounts at their
--- running limit (counted as one), together get min(their jobs, r each). The starvation guard is left out: it moves at most
--- every tenth claim.
+-- Everything that waits in a higher tier starts before it. Within its tier all jobs are taken as equally dear, c each: with
+-- r jobs of its own account ahead, it starts when its account's virtual time, now v, has come to v + r c. Another account
+-- at w starts its jobs at w, w + c, w + 2c, ...; those before v + r c start first (at a tie the lesser account id). So
+--   position = jobs in higher tiers + r + sum over other accounts of min(its jobs, how many of these times are before v + r c)
+-- This is exact for equal costs. Only the 64 least-served accounts are looked at. Of those further behind each is taken to
+-- be where the last of the 64 is, and all accounts at their running limit together as one that keeps step with this one.
+-- The starvation guard is left out: it moves at most every so many claims.
 local ACCOUNTS_LOOKED_AT = 64
 
 local id, tier, account = ARGV[2], ARGV[3], ARGV[4]
@@ -20,28 +21,48 @@ else
   own_ahead = redis.call('ZCARD', line_of(tier, account))
 end
 
-local position = own_ahead
-local waiting_in_tier
-for _, other in ipairs(TIERS) do
-  local waiting = redis.call('ZCARD', TIER_QUEUE .. other) - redis.call('ZCARD', LEASES .. other)
-  if other == tier then
-    waiting_in_tier = waiting
-    break
-  end
-  position = position + waiting
+local function waiting_in(a_tier)
+  return redis.call('ZCARD', TIER_QUEUE .. a_tier) - redis.call('ZCARD', LEASES .. a_tier)
 end
 
-local own_tag = start_tag(tier, account)
-local others = redis.call('ZRANGE', FAIR .. tier, 0, ACCOUNTS_LOOKED_AT - 1, 'WITHSCORES')
-local unseen = waiting_in_tier - redis.call('ZCARD', line_of(tier, account))
-local unseen_accounts = redis.call('ZCARD', FAIR .. tier) - #others / 2
-for index = 1, #others, 2 do
-  local other, tag = others[index], tonumber(others[index + 1])
-  if other ~= account then
-    local waiting = redis.call('ZCARD', line_of(tier, other))
-    local served_first = tag < own_tag or (tag == own_tag and other < account)
-    position = position + math.min(waiting, own_ahead + (served_first and 1 or 0))
-    unseen = unseen - waiting
+local function waiting_in_higher_tiers()
+  local waiting = 0
+  for _, higher in ipairs(TIERS) do
+    if higher == tier then return waiting end
+    waiting = waiting + waiting_in(higher)
   end
 end
-return position + math.min(unseen, own_ahead * math.max(unseen_accounts, 1))
+
+-- The cost of the oldest job of the own account, or else of the least-served one, stands for that of all.
+local function usual_cost(least_served)
+  for _, owner in ipairs({account, least_served}) do
+    local oldest = redis.call('ZRANGE', line_of(tier, owner), 0, 0)[1]
+    if oldest then return tonumber(redis.call('HGET', JOB .. oldest, 'cost') or 1) end
+  end
+  return 1
+end
+
+local others = redis.call('ZRANGE', FAIR .. tier, 0, ACCOUNTS_LOOKED_AT - 1, 'WITHSCORES')
+local cost = usual_cost(others[1])
+local own_start = start_tag(tier, account) + own_ahead * cost
+
+local function turns_before(virtual_time, wins_ties)
+  local turns = (own_start - virtual_time) / cost
+  if wins_ties and turns == math.floor(turns) then turns = turns + 1 end
+  return math.max(math.ceil(turns), 0)
+end
+
+local position = waiting_in_higher_tiers() + own_ahead
+local unseen_jobs = waiting_in(tier) - redis.call('ZCARD', line_of(tier, account))
+local unseen_accounts = redis.call('ZCARD', FAIR .. tier) - #others / 2
+local furthest = 0
+for index = 1, #others, 2 do
+  local other = others[index]
+  furthest = tonumber(others[index + 1])
+  if other ~= account then
+    local waiting = redis.call('ZCARD', line_of(tier, other))
+    position = position + math.min(waiting, turns_before(furthest, other < account))
+    unseen_jobs = unseen_jobs - waiting
+  end
+end
+return position + math.min(unseen_jobs, unseen_accounts * turns_before(furthest, false) + own_ahead)

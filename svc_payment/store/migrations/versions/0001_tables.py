@@ -30,7 +30,8 @@ TABLES = (
         transaction_count bigint NOT NULL DEFAULT 0
     ) WITH (fillfactor = 50)
     """,
-    # `remaining` is in no index and in no index's predicate: spending from a grant stays a heap-only update.
+    # `remaining` is in no index and in no index's predicate: spending from a grant stays a heap-only update. `sequence` is
+    # the transaction that issued the grant; it decides between grants that are alike, as ids don't within a millisecond.
     """
     CREATE TABLE payment.grants (
         grant_id uuid PRIMARY KEY,
@@ -43,11 +44,12 @@ TABLES = (
         expire_time timestamptz,
         lapsed boolean NOT NULL DEFAULT false,
         create_time timestamptz NOT NULL,
+        sequence bigint NOT NULL,
         CONSTRAINT grants_request_key UNIQUE (account_id, request_id),
         CONSTRAINT grants_lapsed_check CHECK (NOT lapsed OR remaining = 0)
     ) WITH (fillfactor = 50)
     """,
-    "CREATE INDEX grants_spending_order ON payment.grants (account_id, priority, expire_time, grant_id)",
+    "CREATE INDEX grants_spending_order ON payment.grants (account_id, priority, expire_time, sequence)",
     "CREATE INDEX grants_to_lapse ON payment.grants (expire_time) WHERE NOT lapsed AND expire_time IS NOT NULL",
     """
     CREATE TABLE payment.transactions (

@@ -69,8 +69,8 @@ DECLARE
     v_total bigint;
     v_sequence bigint;
 BEGIN
-    SELECT array_agg(grant_id ORDER BY priority, expire_time, grant_id),
-           array_agg(remaining ORDER BY priority, expire_time, grant_id), sum(remaining)
+    SELECT array_agg(grant_id ORDER BY priority, expire_time, sequence),
+           array_agg(remaining ORDER BY priority, expire_time, sequence), sum(remaining)
         INTO v_grants, v_rests, v_total
         FROM payment.grants WHERE account_id = p_account_id AND NOT lapsed AND expire_time <= p_now;
     IF v_grants IS NULL THEN
@@ -109,12 +109,12 @@ BEGIN
             IS NOT DISTINCT FROM (p_kind, p_amount, p_expire_time) THEN 'replayed' ELSE 'conflict' END;
         RETURN;
     END IF;
-    INSERT INTO payment.grants
-        (grant_id, account_id, request_id, kind, priority, amount, remaining, expire_time, create_time)
-        VALUES (payment.new_id(v_now), p_account_id, p_request_id, p_kind, p_priority, p_amount, p_amount,
-                p_expire_time, v_now)
-        RETURNING * INTO v_grant;
     v_sequence := payment.record_transaction(p_account_id, 'grant', NULL, p_amount, 0, 0, v_now);
+    INSERT INTO payment.grants
+        (grant_id, account_id, request_id, kind, priority, amount, remaining, expire_time, create_time, sequence)
+        VALUES (payment.new_id(v_now), p_account_id, p_request_id, p_kind, p_priority, p_amount, p_amount,
+                p_expire_time, v_now, v_sequence)
+        RETURNING * INTO v_grant;
     INSERT INTO payment.entries (account_id, sequence, ordinal, grant_id, issued, available)
         VALUES (p_account_id, v_sequence, 1, v_grant.grant_id, -p_amount, p_amount);
     RETURN QUERY SELECT v_grant.grant_id, 'granted';
@@ -184,7 +184,7 @@ BEGIN
     v_sequence := payment.record_transaction(p_account_id, 'reserve', p_hold_id, -p_amount, p_amount, 0, p_now);
     FOR slice IN
         SELECT grant_id, remaining FROM payment.grants WHERE account_id = p_account_id AND remaining > 0
-        ORDER BY priority, expire_time, grant_id
+        ORDER BY priority, expire_time, sequence
     LOOP
         v_take := least(v_rest, slice.remaining);
         v_rest := v_rest - v_take;

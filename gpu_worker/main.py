@@ -1,0 +1,180 @@
+"""Puts the GPU worker together from its settings and runs it: `python -m gpu_worker.main`."""
+
+import asyncio
+import importlib
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+import httpx
+import structlog
+from pingvas.models.v1.catalogue_service_pb2 import ResolveModelRequest
+from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from pingvas.models.v1.model_pb2 import ModelSpec as ModelMessage
+from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
+from pydantic import Field, FilePath
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gpu_worker.consumer import TierConsumer
+from gpu_worker.handler import JobHandler
+from gpu_worker.model_files import ModelFile, ModelSpec
+from gpu_worker.rendering import Pipeline, PipelineSettings, RenderSpec
+from gpu_worker.upload import Uploader
+from svc_common.clients import channel
+from svc_common.errors import ServiceError
+from svc_common.events import EventPublisher
+from svc_common.queue import JobQueue
+from svc_common.redis_client import connect
+from svc_common.settings import load
+from svc_common.telemetry import MetricsServer, configure_logging
+from svc_common.tokens import ServiceCredential
+
+if TYPE_CHECKING:
+    # The generated stubs tell the type checker of it; at run time one class serves both kinds of channel.
+    from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceAsyncStub
+
+SERVICE_NAME: Final = "gpu_worker"
+
+_BLOCKING_SECONDS: Final = 10.0
+"""Socket time-out of the queue's connections; longer than the longest blocking call (1 s)."""
+_ENCODE_THREADS: Final = 2
+_WARM_UP_TRIES: Final = 20
+_WARM_UP_PAUSE_SECONDS: Final = 0.5
+_WARM_UP_SIDE_PX: Final = 64
+
+_log = structlog.get_logger(__name__)
+
+
+class WorkerSettings(BaseSettings):
+    """The settings of a worker."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    worker_id: str = Field(min_length=1, max_length=100, description="a name that no other worker has")
+    metrics_port: int = Field(ge=0, le=65535, description="port of /metrics and /healthz; 0 takes a free one")
+    metrics_host: str = Field(default="127.0.0.1", description="address of /metrics and /healthz; 0.0.0.0 in a cluster")
+    redis_url: str = Field(pattern=r"^(rediss?|unix)://", description="redis:// URL of the queue's Redis")
+    service_key_file: FilePath = Field(description="file with this process's own EC P-256 private key, PEM")
+    generation_internal_address: str = Field(description="internal listener of svc_generation, as host:port")
+    models_internal_address: str = Field(description="internal listener of svc_models, as host:port")
+    models_dir: Path = Field(description="folder of models, laid out as <model_id>/<revision>/")
+    pipeline: str = Field(
+        default="gpu_worker.pipeline:create",
+        pattern=r"^[\w.]+:\w+$",
+        description="what makes the pipeline, as module:function",
+    )
+    device: str = Field(default="auto", description='a torch device, or "auto": CUDA where there is one, else the CPU')
+    torch_threads: int = Field(default=1, ge=0, description="threads of one operation on the CPU; 0: torch chooses")
+    lease_seconds: float = Field(default=30.0, gt=0, description="how long a claim lasts without renewal")
+    grace_seconds: float = Field(
+        default=25.0, ge=0, description="how long a stopping worker lets its jobs finish before it hands them back"
+    )
+    log_format: Literal["json", "console"] = Field(default="json", description="form of the log")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe event that is logged"
+    )
+
+
+def make_pipeline(settings: WorkerSettings) -> Pipeline:
+    """Imports the factory that the settings name and returns its pipeline. Imports torch, which takes seconds."""
+    module, _, function = settings.pipeline.partition(":")
+    factory = cast("Callable[[PipelineSettings], Pipeline]", getattr(importlib.import_module(module), function))
+    return factory(PipelineSettings(settings.models_dir, settings.torch_threads, settings.device))
+
+
+async def serve(settings: WorkerSettings) -> None:
+    """Works until SIGTERM, then finishes or hands back what it has begun."""
+    stopping = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        redis = connect(settings.redis_url, socket_timeout_seconds=_BLOCKING_SECONDS)
+        stack.push_async_callback(redis.aclose)
+        credential = ServiceCredential.from_file(SERVICE_NAME, settings.service_key_file)
+        generation = await stack.enter_async_context(channel(settings.generation_internal_address, credential))
+        models = await stack.enter_async_context(channel(settings.models_internal_address, credential))
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(30.0, connect=5.0)))
+        render_thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="render"))
+        pipeline = await asyncio.get_running_loop().run_in_executor(render_thread, make_pipeline, settings)
+        handler = JobHandler(
+            worker_id=settings.worker_id,
+            pipeline=pipeline,
+            service=WorkerServiceStub(generation),
+            publisher=EventPublisher(redis),
+            uploader=Uploader(client),
+            render_thread=render_thread,
+            encode_pool=stack.enter_context(ThreadPoolExecutor(_ENCODE_THREADS, thread_name_prefix="encode")),
+        )
+        await _warm_up(handler, CatalogueServiceStub(models))
+        consumer = TierConsumer(
+            JobQueue(redis),
+            handler,
+            worker_id=settings.worker_id,
+            slot=asyncio.Semaphore(1),
+            loaded_models=lambda: pipeline.loaded_models,
+            lease_ms=int(settings.lease_seconds * 1000),
+            grace_seconds=settings.grace_seconds,
+            handle_signals=False,
+        )
+        _stop_on_signal(consumer, stopping)
+        metrics = MetricsServer(settings.metrics_host, settings.metrics_port, lambda: not stopping.is_set())
+        await metrics.start()
+        stack.push_async_callback(metrics.stop)
+        _log.info("worker.started", worker_id=settings.worker_id)
+        await consumer.async_run()
+    _log.info("worker.ended", worker_id=settings.worker_id)
+
+
+def _stop_on_signal(consumer: TierConsumer, stopping: asyncio.Event) -> None:
+    def stop() -> None:
+        stopping.set()
+        consumer.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+async def _warm_up(handler: JobHandler, catalogue: "CatalogueServiceAsyncStub") -> None:
+    """Loads the default model before the first job needs it. A worker that can't goes on: jobs load their own model."""
+    for _ in range(_WARM_UP_TRIES):
+        try:
+            model = await catalogue.ResolveModel(ResolveModelRequest())
+            await handler.warm_up(_warm_up_spec(model))
+        except ServiceError as error:
+            _log.info("worker.warm_up_waits", error=str(error))
+            await asyncio.sleep(_WARM_UP_PAUSE_SECONDS)
+        except Exception:  # noqa: BLE001 - a model that doesn't load fails its own jobs, with a reason; others may load
+            _log.exception("worker.warm_up_failed")
+            return
+        else:
+            return
+
+
+def _warm_up_spec(message: ModelMessage) -> RenderSpec:
+    model = message.model
+    files = tuple(ModelFile(file.path, file.size_bytes, file.sha256) for file in message.files)
+    return RenderSpec(
+        model=ModelSpec(model.model_id, model.revision, model.family, files),
+        prompt="",
+        negative_prompt="",
+        width_px=_WARM_UP_SIDE_PX,
+        height_px=_WARM_UP_SIDE_PX,
+        step_count=1,
+        guidance_scale=model.default_guidance_scale,
+        seed=0,
+        image_count=1,
+        scheduler=model.schedulers[0],
+    )
+
+
+def main() -> None:
+    """Runs the worker until it is told to stop."""
+    settings = load(WorkerSettings)
+    configure_logging(settings.log_format, settings.log_level)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

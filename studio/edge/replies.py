@@ -1,0 +1,222 @@
+"""What Envoy says when it refuses by itself, in the words and the form of the services' own refusals.
+
+One table: on which of Envoy's local replies, with which reason, and what the caller is told. Each entry becomes two
+mappers, because the form depends on what the caller speaks: JSON gets a google.rpc.Status as the body, gRPC and
+gRPC-web get the same Status in their headers.
+"""
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+from google.protobuf import json_format
+from google.rpc import status_pb2
+
+from svc_common.errors import Reason, ServiceError
+from svc_common.status import to_status
+
+# Set by the edge from `content-type` before any filter rewrites it; see envoy.yaml.j2.
+SPOKEN_HEADER: Final = "x-edge-content-type"
+
+_SPOKEN: Final = f"request.headers['{SPOKEN_HEADER}']"
+_SPEAKS_GRPC: Final = f"'{SPOKEN_HEADER}' in request.headers && {_SPOKEN}.startsWith('application/grpc')"
+_BODY_OF_ENVOY: Final = "%LOCAL_REPLY_BODY%"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One kind of refusal by the edge.
+
+    `condition` is a CEL expression over Envoy's attributes; the first refusal whose condition holds is told.
+    `http_status` None keeps Envoy's own. `cites_envoy` appends Envoy's words in JSON; in gRPC the Status is computed
+    beforehand and can't.
+    """
+
+    name: str
+    condition: str
+    reason: Reason
+    message: str
+    http_status: int | None
+    metadata: tuple[tuple[str, str], ...] = ()
+    retry_after: timedelta | None = None
+    cites_envoy: bool = False
+
+    @property
+    def status(self) -> status_pb2.Status:
+        """The refusal as the services would send it."""
+        return to_status(
+            ServiceError(self.reason, self.message, metadata=dict(self.metadata), retry_after=self.retry_after)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mapper:
+    """One mapper of Envoy's local_reply_config, ready to be rendered; `json_body` is None for gRPC."""
+
+    name: str
+    condition: str
+    http_status: int | None
+    json_body: dict[str, Any] | None
+    headers: tuple[tuple[str, str], ...]
+
+
+def mappers(upstreams: Iterable[str], body_bytes: int) -> tuple[Mapper, ...]:
+    """Returns the mappers for all refusals, the most telling first; upstreams are the areas whose services Envoy calls."""
+    refusals = (
+        *_token_refusals(),
+        *_request_refusals(body_bytes),
+        *map(_unavailable, upstreams),
+        *_remaining_refusals(),
+    )
+    return tuple(mapper for refusal in refusals for mapper in (_grpc_mapper(refusal), _json_mapper(refusal)))
+
+
+def _token_refusals() -> tuple[Refusal, ...]:
+    invalid = Refusal(
+        name="token that can't be read",
+        condition="response.code_details.startsWith('jwt_authn_access_denied')",
+        reason=Reason.TOKEN_INVALID,
+        message="The token isn't valid (malformed). Log in again.",
+        http_status=401,
+        metadata=(("cause", "malformed"),),
+    )
+    return (
+        replace(
+            invalid,
+            name="no token",
+            condition=_details_contain("Jwt_is_missing"),
+            reason=Reason.CREDENTIALS_MISSING,
+            message="The call carries no access token. Send the header `authorization: Bearer <access token>`.",
+            metadata=(),
+        ),
+        replace(
+            invalid,
+            name="expired token",
+            condition=_details_contain("Jwt_is_expired"),
+            reason=Reason.TOKEN_EXPIRED,
+            message="The token has expired. Get a new one with AuthService.Refresh and repeat the call.",
+            metadata=(),
+        ),
+        *(
+            replace(
+                invalid,
+                name=f"token with a wrong {cause}",
+                condition=_details_contain(words),
+                message=f"The token isn't valid ({cause}). Log in again.",
+                metadata=(("cause", cause),),
+            )
+            # The causes are those that svc_common.tokens names.
+            for cause, words in (
+                ("audience", "Audiences_in_Jwt_are_not_allowed"),
+                ("issuer", "Jwt_issuer_is_not_configured"),
+                ("key", "Jwks_doesn"),
+                ("signature", "Jwt_verification_fails"),
+            )
+        ),
+        invalid,
+    )
+
+
+def _request_refusals(body_bytes: int) -> tuple[Refusal, ...]:
+    return (
+        Refusal(
+            name="too many requests",
+            condition=" || ".join(_details_contain(words) for words in ("local_rate_limited", "overflow", "overload")),
+            reason=Reason.OVERLOADED,
+            message="The platform has more to do than it can. Wait a second and repeat the call.",
+            http_status=429,
+            retry_after=timedelta(seconds=1),
+        ),
+        Refusal(
+            name="no such method",
+            condition=f"{_details_contain('json_transcode_failure{NOT_FOUND}')} || {_details_contain('cluster_not_found')}",
+            reason=Reason.METHOD_NOT_FOUND,
+            message="No method has this path and HTTP verb. Compare them with the contract.",
+            http_status=404,
+        ),
+        Refusal(
+            name="body too large",
+            condition="response.code == 413",
+            reason=Reason.REQUEST_TOO_LARGE,
+            message=f"The request is larger than {body_bytes:,} bytes. Send less.",
+            http_status=413,
+            metadata=(("limit_bytes", str(body_bytes)),),
+        ),
+        Refusal(
+            name="JSON or query parameters that don't fit the contract",
+            condition=_details_contain("json_transcode_failure{INVALID_ARGUMENT}"),
+            reason=Reason.REQUEST_MALFORMED,
+            message="The request can't be read",
+            http_status=400,
+            cites_envoy=True,
+        ),
+        Refusal(
+            name="deadline of the caller",
+            condition=_details_contain("max_duration_timeout"),
+            reason=Reason.DEADLINE_TOO_SHORT,
+            message="The call's deadline passed before it was done. Repeat it with a longer one.",
+            http_status=504,
+        ),
+    )
+
+
+def _unavailable(area: str) -> Refusal:
+    return Refusal(
+        name=f"svc_{area} doesn't answer",
+        condition=f"response.code >= 500 && xds.cluster_name in ['{area}', '{area}_streams']",
+        reason=Reason.DEPENDENCY_UNAVAILABLE,
+        message=f"svc_{area} doesn't answer. Repeat the call in a moment, a creating one with the same request id.",
+        http_status=503,
+        metadata=(("dependency", f"svc_{area}"),),
+    )
+
+
+def _remaining_refusals() -> tuple[Refusal, ...]:
+    return (
+        Refusal(
+            name="fault of the edge",
+            condition="response.code >= 500",
+            reason=Reason.INTERNAL,
+            message="The edge failed. Repeat the call; if it fails again, report the header x-request-id.",
+            http_status=None,
+        ),
+        Refusal(
+            name="no valid HTTP",
+            condition="response.code >= 400",
+            reason=Reason.REQUEST_MALFORMED,
+            message="The request isn't valid HTTP for this API",
+            http_status=None,
+            cites_envoy=True,
+        ),
+    )
+
+
+def _details_contain(words: str) -> str:
+    return f"response.code_details.contains('{words}')"
+
+
+def _json_mapper(refusal: Refusal) -> Mapper:
+    body = json_format.MessageToDict(refusal.status, preserving_proto_field_name=True)
+    # The transcoder prints an empty map as well; clients needn't ask which of the two refused.
+    body["details"][0].setdefault("metadata", {})
+    body["message"] = _literal(refusal.message) + (f": {_BODY_OF_ENVOY}" if refusal.cites_envoy else "")
+    headers = () if refusal.retry_after is None else (("retry-after", str(int(refusal.retry_after.total_seconds()))),)
+    return Mapper(refusal.name, refusal.condition, refusal.http_status, body, headers)
+
+
+def _grpc_mapper(refusal: Refusal) -> Mapper:
+    """Returns the form for gRPC and gRPC-web: headers only, with HTTP status 200 as both specifications want."""
+    status = refusal.status
+    headers = (
+        ("grpc-status", str(status.code)),
+        ("grpc-message", _literal(status.message)),
+        ("grpc-status-details-bin", base64.b64encode(status.SerializeToString()).rstrip(b"=").decode("ascii")),
+    )
+    return Mapper(f"{refusal.name} (gRPC)", f"({refusal.condition}) && {_SPEAKS_GRPC}", 200, None, headers)
+
+
+def _literal(text: str) -> str:
+    """Returns text as a format string of Envoy that yields it."""
+    return text.replace("%", "%%")

@@ -1,0 +1,197 @@
+"""The command line itself: exit codes, messages, and that nothing else reaches standard output."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from PIL import Image
+from rich.console import Console
+from rich.style import Style
+
+from studio.cli.admin import CreditsType
+from studio.cli.context import Shared
+from studio.cli.failures import CommandError, ExitCode
+from studio.cli.generate import _free_name, _slug, text_to_image
+from studio.cli.main import cli, guarded
+from studio.cli.picture import can_show, half_blocks
+from studio.stack.failures import StackError
+from studio.stack.layout import Layout, Ports
+from studio.stack.state import Health, ProcessState, describe
+
+
+def pingvas(*arguments: str, data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a person would, with nothing but what is given in its environment."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "studio.cli.main", *arguments],
+        env={**kept, "HOME": str(data_dir), "PINGVAS_DATA_DIR": str(data_dir), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_command_without_a_stack_says_what_to_do_and_exits_with_3(tmp_path: Path) -> None:
+    done = pingvas("credits", "--json", data_dir=tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.splitlines() == [
+        "pingvas: there is nothing to call: no endpoint was given, and no local stack runs",
+        "  Start one with `pingvas up`, or name a deployment with --endpoint or PINGVAS_ENDPOINT.",
+    ]
+
+
+def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
+    assert pingvas("generate", data_dir=tmp_path).returncode == 2
+    assert pingvas("up", "--workers", "99", data_dir=tmp_path).returncode == 2
+    assert pingvas("no-such-command", data_dir=tmp_path).returncode == 2
+
+
+def test_call_without_a_session_asks_to_log_in(tmp_path: Path) -> None:
+    done = pingvas("jobs", "list", "--endpoint", "127.0.0.1:9", data_dir=tmp_path)
+    assert done.returncode == 1
+    assert "you are not logged in at 127.0.0.1:9" in done.stderr
+
+
+def test_endpoint_where_nobody_listens_exits_with_3(tmp_path: Path) -> None:
+    arguments = ("login", "maya@example.com", "--endpoint", "127.0.0.1:9", "--password", "a long password")
+    done = pingvas(*arguments, data_dir=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.startswith("pingvas: no answer from 127.0.0.1:9")
+    assert "Traceback" not in done.stderr
+
+
+def test_admin_of_a_remote_deployment_is_refused_with_the_reason(tmp_path: Path) -> None:
+    done = pingvas(
+        "admin", "grant", "maya@example.com", "10", data_dir=tmp_path, PINGVAS_ENDPOINT="https://example.com"
+    )
+    assert done.returncode == 1
+    assert "internal listeners" in done.stderr
+
+
+def test_down_without_a_stack_is_no_failure(tmp_path: Path) -> None:
+    done = pingvas("down", data_dir=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"No stack runs with the data directory {tmp_path}.\n")
+
+
+@pytest.mark.parametrize("command", sorted(cli.list_commands(click.Context(cli))))
+def test_every_command_of_the_table_exists_and_explains_itself(command: str) -> None:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    assert found.name == command
+    assert found.get_short_help_str()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CommandError("it is refused", advice="do this", exit_code=ExitCode.UNREACHABLE), 3),
+        (StackError("it is refused", advice="do this"), 1),
+        (RuntimeError("it is refused"), 1),
+    ],
+)
+def test_no_exception_becomes_a_traceback(
+    error: Exception, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    assert guarded(fail, Shared(data_dir=tmp_path)) == code
+    said = capsys.readouterr().err
+    assert "it is refused" in said
+    assert "Traceback" not in said
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise RuntimeError("a defect")
+
+    assert guarded(fail, Shared(data_dir=tmp_path, debug=True)) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_status_document_has_the_published_shape(tmp_path: Path) -> None:
+    process = ProcessState("worker-0", 4711, "127.0.0.1:9021", Health.HEALTHY, str(tmp_path / "logs" / "worker-0.log"))
+    state = describe(Layout(tmp_path, Ports(9000)), ready=True, processes=(process,))
+    assert json.loads(json.dumps(state.to_json())) == {
+        "http": "http://127.0.0.1:9080",
+        "grpc": "127.0.0.1:9080",
+        "data_dir": str(tmp_path),
+        "processes": [
+            {
+                "name": "worker-0",
+                "pid": 4711,
+                "address": "127.0.0.1:9021",
+                "health": "healthy",
+                "log": str(tmp_path / "logs" / "worker-0.log"),
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(("written", "millicredits"), [("1", 1000), ("0.001", 1), ("12.345", 12345), ("1e3", 1000000)])
+def test_credits_are_read_exactly(written: str, millicredits: int) -> None:
+    assert CreditsType().convert(written, None, None) == millicredits
+
+
+@pytest.mark.parametrize("written", ["0", "-1", "0.0001", "ten", "nan", "inf", ""])
+def test_amount_that_is_none_is_a_usage_error(written: str) -> None:
+    with pytest.raises(click.BadParameter):
+        CreditsType().convert(written, None, None)
+
+
+def test_request_holds_what_was_given_and_nothing_else() -> None:
+    request = text_to_image(
+        {"prompt": "a fox", "width_px": 512, "seed": 0, "guidance_scale": None, "image_count": None}
+    )
+    assert (request.prompt, request.width_px, request.seed) == ("a fox", 512, 0)
+    assert request.HasField("seed")
+    assert not request.HasField("guidance_scale")
+
+
+def test_number_beyond_the_contract_is_a_usage_error() -> None:
+    with pytest.raises(CommandError) as failure:
+        text_to_image({"prompt": "a fox", "width_px": 2**40})
+    assert failure.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("prompt", "slug"),
+    [
+        ("A fox, at dawn!", "a-fox-at-dawn"),
+        ("狐", "picture"),
+        ("word " * 20, "word-word-word-word-word-word-word-word"),
+    ],
+)
+def test_file_is_named_after_the_prompt(prompt: str, slug: str) -> None:
+    assert _slug(prompt) == slug
+
+
+def test_existing_picture_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "fox-1.png").touch()
+    (tmp_path / "fox-1-2.png").touch()
+    assert _free_name(tmp_path, "fox-1") == tmp_path / "fox-1-3.png"
+
+
+def test_picture_is_drawn_with_two_pixels_in_each_cell() -> None:
+    picture = Image.new("RGB", (2, 2))
+    picture.putdata([(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)])
+    left, right, end = half_blocks(picture, columns=2).segments
+    assert (left.text, right.text, end.text) == ("▀", "▀", "\n")
+    assert left.style == Style(color="#ff0000", bgcolor="#0000ff")
+    assert right.style == Style(color="#00ff00", bgcolor="#090909")
+
+
+def test_picture_keeps_its_proportions() -> None:
+    segments = half_blocks(Image.new("RGB", (200, 100)), columns=40).segments
+    assert sum(segment.text == "\n" for segment in segments) == 10
+
+
+def test_picture_is_not_drawn_into_a_file_or_without_colours() -> None:
+    assert can_show(Console(force_terminal=True, color_system="truecolor"))
+    assert not can_show(Console(force_terminal=True, color_system=None))
+    assert not can_show(Console(force_terminal=False))
