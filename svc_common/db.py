@@ -6,7 +6,7 @@ connection when it goes back to the pool. Tables and queries belong to the servi
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -106,7 +106,7 @@ class Database:
             connection = await self._engine.connect()
         except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError, TimeoutError) as error:
             raise _as_service_error(error) or error from error
-        async with connection:
+        async with aclosing(connection):
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             got = bool(
                 await connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))"), {"key": key})

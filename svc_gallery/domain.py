@@ -58,6 +58,15 @@ def check_distinct(image_ids: Sequence[UUID]) -> None:
         raise ServiceError(Reason.INVALID_FIELD, message, violations=violations)
 
 
+def image_id_taken() -> ServiceError:
+    """Returns the refusal of an import that brings the id of a picture of another job."""
+    return ServiceError(
+        Reason.INVALID_FIELD,
+        "A picture of another job has one of these ids; give each picture an id of its own.",
+        violations=[FieldViolation("images", "Contains an image_id that another job's picture has.")],
+    )
+
+
 def job_of_another_account(job_id: UUID) -> ServiceError:
     """Returns the refusal of an import for a job whose pictures belong to another account."""
     return ServiceError(

@@ -140,6 +140,18 @@ class ServiceDatabase:
     admin_url: str
 
 
+_NOWHERE = "postgresql+asyncpg://nobody:secret@127.0.0.1:1/none"
+
+UNREACHABLE_DATABASE = ServiceDatabase(
+    name="none",
+    roles=Roles("none", "none"),
+    requests_url=_NOWHERE,
+    tasks_url=_NOWHERE,
+    admin_url=_NOWHERE,
+)
+"""For settings of services whose test doesn't touch the database."""
+
+
 class DatabaseFactory:
     """Makes databases by copying a template for each service, which is migrated once a session."""
 

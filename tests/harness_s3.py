@@ -57,14 +57,16 @@ class S3Server:
     def start(self) -> None:
         """Starts the server with the objects of its folder, and waits until it answers."""
         (self.folder / "data" / self.bucket).mkdir(parents=True, exist_ok=True)
-        keys = f"{self.access_key},{self.secret_key}"
+        # The variable is a line of CSV, one pair a field.
+        keys = f'"{self.access_key},{self.secret_key}"'
         environment = os.environ | {"RCLONE_AUTH_KEY": keys, "RCLONE_CONFIG": "/dev/null"}
         command = [_program(), "serve", "s3", "--addr", f"127.0.0.1:{self.port}", str(self.folder / "data")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         deadline = time.monotonic() + START_DEADLINE_SECONDS
         while not self._answers():
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise AssertionError(f"rclone doesn't start:\n{(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.02)
 
     def stop(self) -> None:

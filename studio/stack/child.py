@@ -58,8 +58,7 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to the process itself, which tells its own children what they need to know."""
-        with contextlib.suppress(ProcessLookupError):
-            self.handle.send_signal(number)
+        send_signal(self.handle, number)
 
     async def wait(self) -> int:
         """Waits for its end and kills what is left of its group; returns the exit status, negative for a signal."""
@@ -85,6 +84,17 @@ class Child:
     def end_of_log(self) -> str:
         """Returns the last lines that this run wrote."""
         return log_tail.tail(self.process.log, since_byte=self.log_start)
+
+
+def send_signal(handle: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Sends a signal to a process that may have ended in the meantime.
+
+    The handle's own method first looks whether the process has ended, and takes its exit status away from the thread of
+    asyncio that waits for it, which then reports 255.
+    """
+    if handle.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(handle.pid, number)
 
 
 def shim(command: Sequence[str], identity: Identity | None, orphan_signal: signal.Signals) -> list[str]:

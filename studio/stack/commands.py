@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from studio.stack import log_tail
-from studio.stack.child import describe_exit, shim
+from studio.stack.child import describe_exit, send_signal, shim
 from studio.stack.failures import StackError
 from studio.stack.process import Identity
 
@@ -37,7 +37,7 @@ async def run_to_end(
     try:
         status = await handle.wait()
     except asyncio.CancelledError:
-        handle.kill()
+        send_signal(handle, signal.SIGKILL)
         await handle.wait()
         raise
     if status != 0:

@@ -74,7 +74,11 @@ class Fleet:
         )
 
     def workers(self, depends_on: tuple[str, ...]) -> tuple[Process, ...]:
-        """Returns the workers' processes."""
+        """Returns the workers' processes.
+
+        They do not wait for the services, so that torch, whose import takes seconds, is loaded meanwhile; a worker is
+        healthy once a service has told it the default model.
+        """
         return tuple(self._worker(index, depends_on) for index in range(self.worker_count))
 
     def _worker(self, index: int, depends_on: tuple[str, ...]) -> Process:
@@ -93,9 +97,12 @@ class Fleet:
             log=self.layout.log(name),
             environment={**self._common(), **own, **self.overrides},
             depends_on=depends_on,
+            outlived_by=SERVICES,
             listeners=(Listener(port, "metrics"),),
             # The first import of torch on a cold disk takes most of a minute.
             ready_within_seconds=180.0,
+            # Longer than the time that a stopping worker lets its job finish in (GRACE_SECONDS, 25).
+            stop_within_seconds=40.0,
         )
 
     def _common(self) -> dict[str, str]:

@@ -112,7 +112,7 @@ def declare(
         fleet.built_in_model(),
         *services,
         Envoy(layout, secrets).node(SERVICES),
-        *fleet.workers(SERVICES),
+        *fleet.workers((redis.NAME, s3.NAME, BUILT_IN_MODEL)),
     )
 
 

@@ -42,6 +42,9 @@ class Process:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     depends_on: tuple[str, ...] = ()
+    # Those that it need not wait for at its start but that must be there until it is gone, like a server for its
+    # clients.
+    outlived_by: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
     identity: Identity | None = None
     ready_within_seconds: float = 60.0

@@ -5,30 +5,39 @@ one.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from svc_gallery.domain import ImageCursor
+from svc_gallery.domain import ImageCursor, image_id_taken
 from svc_gallery.store.models import Image
+
+_IMAGE_ID_KEY: Final = "images_pkey"
 
 
 async def insert_job(session: AsyncSession, images: Sequence[Image]) -> bool:
     """Inserts the pictures of one job, in their order, and tells whether they were new; else nothing is changed.
 
     The first picture decides between racing calls: `UNIQUE (job_id, position)` lets the second of them wait until the
-    transaction of the first has ended, and then it finds the place taken.
+    transaction of the first has ended, and then it finds the place taken. Raises INVALID_FIELD, after which the
+    transaction can only be rolled back, when a picture of another job has one of the ids.
     """
     first, *others = map(_columns_of, images)
-    is_free = [Image.job_id, Image.position]
-    claim = insert(Image).values(first).on_conflict_do_nothing(index_elements=is_free).returning(Image.image_id)
-    if await session.scalar(claim) is None:
-        return False
-    if others:
-        await session.execute(insert(Image).values(others))
+    place = [Image.job_id, Image.position]
+    claim = insert(Image).values(first).on_conflict_do_nothing(index_elements=place).returning(Image.image_id)
+    try:
+        if await session.scalar(claim) is None:
+            return False
+        if others:
+            await session.execute(insert(Image).values(others))
+    except IntegrityError as error:
+        if _violated_constraint(error) == _IMAGE_ID_KEY:
+            raise image_id_taken() from error
+        raise
     return True
 
 
@@ -59,6 +68,11 @@ async def find_image(session: AsyncSession, account_id: UUID, image_id: UUID) ->
     """Returns a picture of an account."""
     is_the_one = (Image.image_id == image_id) & (Image.account_id == account_id)
     return await session.scalar(select(Image).where(is_the_one))
+
+
+def _violated_constraint(error: IntegrityError) -> str | None:
+    # SQLAlchemy wraps asyncpg's error, which knows the name.
+    return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
 
 
 def _columns_of(image: Image) -> dict[str, Any]:

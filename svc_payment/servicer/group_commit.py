@@ -39,7 +39,7 @@ class GroupCommit(Generic[Item, Result]):
 
     async def submit(self, item: Item) -> Result:
         """Returns the item's result after its commit. Whoever stops waiting can't know whether it was committed."""
-        waiting = _Waiting[Item, Result](item, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(item, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._worker is None:
             # An empty context: a batch serves many calls, so neither the deadline nor the id of the first may be its

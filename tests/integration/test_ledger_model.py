@@ -9,11 +9,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
-from sqlalchemy import select
 
 from svc_common.clock import new_id
 from svc_payment.domain import GrantKind, HoldTerms
-from svc_payment.store.models import Hold
 from tests.factories.ledger import Ledger, SettableClock, ledger_in
 from tests.fakes.ledger_model import NEVER, RANK, ModelAccount
 from tests.harness_postgres import DatabaseFactory, ServiceDatabase
@@ -23,6 +21,19 @@ ACCOUNTS = st.integers(0, 1)
 AMOUNTS = st.integers(1, 40)
 TICKS = st.integers(1, 6)
 KINDS = st.sampled_from(sorted(RANK))
+
+# The turns that are easy to get wrong.
+_REACHED = """
+    SELECT
+        count(*) FILTER (WHERE kind = 'expire') AS lapsed,
+        count(*) FILTER (WHERE kind = 'release') AS released,
+        count(*) FILTER (WHERE kind = 'settle' AND amount > 0) AS settled_in_part,
+        count(*) FILTER (WHERE kind IN ('settle', 'release') AND lost > 0) AS lapsed_while_held,
+        count(*) FILTER (WHERE kind = 'reserve' AND slices > 1) AS held_from_several_grants
+    FROM payment.transactions JOIN (
+        SELECT account_id, sequence, count(*) AS slices, sum(expired) AS lost FROM payment.entries GROUP BY 1, 2
+    ) AS entries USING (account_id, sequence)
+"""
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -175,11 +186,8 @@ def test_ledger_agrees_with_an_independent_model_for_any_sequence_of_calls(place
                 ),
             )
             assert loop.run(LedgerMachine.ledger.breaches()) == []
-            assert loop.run(_states(LedgerMachine.ledger)) == {"held", "settled", "released"}
+            reached = loop.run(LedgerMachine.ledger.as_admin(_REACHED))[0]
+            assert min(reached) > 0, f"a run that never got there shows nothing: {dict(reached)}"
         finally:
             loop.run(opened.__aexit__(None, None, None))
 
-
-async def _states(ledger: Ledger) -> set[str]:
-    async with ledger.tasks.transaction() as session:
-        return set((await session.scalars(select(Hold.state).distinct())).all())

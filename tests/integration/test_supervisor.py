@@ -122,6 +122,19 @@ async def test_start_waits_for_dependencies_and_stop_goes_in_reverse(journal: Jo
     assert {state.health for state in supervisor.states} == {Health.STOPPED}
 
 
+async def test_process_that_another_outlives_starts_without_it_and_stops_before_it(journal: Journal) -> None:
+    """Each is healthy only when both are there, so neither could start if it waited for the other's health."""
+
+    async def both_are_there() -> None:
+        assert {"here worker", "here service"} <= set(journal.lines)
+
+    worker = journal.process("worker", outlived_by=("service",), probe=both_are_there)
+    service = journal.process("service", probe=both_are_there)
+    async with journal.running(worker, service):
+        pass
+    assert journal.lines[2:] == ["gone worker", "gone service"]
+
+
 async def test_independent_processes_start_side_by_side(journal: Journal) -> None:
     """Neither of two is healthy before both are there, so one after the other would never get there."""
 

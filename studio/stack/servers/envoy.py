@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from studio.edge.configuration import Address, EdgeSettings, edge_configuration
 from studio.stack.failures import StackError
 from studio.stack.keys import Secrets
 from studio.stack.layout import AREAS, HOST, Layout
@@ -13,7 +14,6 @@ from studio.stack.process import Listener, Process
 
 NAME = "envoy"
 _REPOSITORY = Path(__file__).resolve().parents[3]
-_TEMPLATE = _REPOSITORY / "envoy" / "envoy.yaml.j2"
 _DESCRIPTOR_SET = _REPOSITORY / "gen" / "pingvas.binpb"
 
 
@@ -52,19 +52,16 @@ class Envoy:
 
 def render(layout: Layout, secrets: Secrets) -> str:
     """Returns Envoy's configuration for a stack, in YAML."""
-    import jinja2
-
     ports = layout.ports
-    # Escaping is for HTML; this is YAML, from values of our own.
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        listen_host=HOST,
-        listen_port=ports.edge,
-        admin_host=HOST,
-        admin_port=ports.edge_admin,
-        user_jwks_file=str(secrets.user_jwks),
-        descriptor_set_file=str(_DESCRIPTOR_SET),
-        upstreams={area: {"host": HOST, "port": ports.public(area)} for area in AREAS},
+    return edge_configuration(
+        EdgeSettings(
+            listen=Address(HOST, ports.edge),
+            admin=Address(HOST, ports.edge_admin),
+            upstreams={area: Address(HOST, ports.public(area)) for area in AREAS},
+            descriptor_set=_DESCRIPTOR_SET,
+            user_jwks=secrets.user_jwks,
+            reflection=True,
+        )
     )
 
 

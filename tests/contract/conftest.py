@@ -1,0 +1,55 @@
+"""A small platform behind a real Envoy, one for all tests of this folder; each test finds it as if it were new."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from studio.edge.configuration import Address, EdgeSettings
+from svc_common.interceptors.hooks import Verifiers
+from svc_common.tokens import AccessTokens, KeySet, ServiceTokens
+from tests.contract.surface import DESCRIPTOR_SET
+from tests.fakes.public_platform import PublicPlatform
+from tests.harness_envoy import Edge, running_edge
+from tests.harness_service import AUDIENCE, ISSUER, Identities
+
+
+@pytest_asyncio.fixture(scope="session")
+async def shared_platform(identities: Identities) -> AsyncIterator[PublicPlatform]:
+    access_tokens = AccessTokens(KeySet.from_file(identities.folder / "users.jwks"), ISSUER, AUDIENCE)
+    service_tokens = ServiceTokens(KeySet.from_file(identities.folder / "services.jwks"))
+    platform = PublicPlatform(Verifiers(access_tokens, service_tokens))
+    await platform.start()
+    yield platform
+    await platform.stop()
+
+
+@pytest.fixture(scope="session")
+def edge_settings(shared_platform: PublicPlatform, identities: Identities) -> EdgeSettings:
+    """The edge as it runs in production, in front of the small platform."""
+    return EdgeSettings(
+        listen=Address("127.0.0.1", 8080),
+        admin=Address("127.0.0.1", 8090),
+        upstreams={area: Address("127.0.0.1", port) for area, port in shared_platform.ports.items()},
+        descriptor_set=DESCRIPTOR_SET,
+        user_jwks=identities.folder / "users.jwks",
+    )
+
+
+@pytest_asyncio.fixture(scope="session")
+async def edge(edge_settings: EdgeSettings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
+    async with running_edge(edge_settings, tmp_path_factory.mktemp("edge")) as running:
+        yield running
+
+
+@pytest.fixture
+def platform(shared_platform: PublicPlatform) -> PublicPlatform:
+    shared_platform.reset()
+    return shared_platform
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a test's own Envoy keeps its files."""
+    return tmp_path

@@ -1,0 +1,216 @@
+"""What the database itself refuses, whatever a statement of svc_user forgets."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from svc_common.clock import new_id, now
+from svc_common.db import Database
+from svc_user import domain
+from svc_user.store import queries
+from svc_user.store.models import Base, RefreshToken, Session, User
+from tests.factories.user_service import UserService, running_user_service
+from tests.harness_postgres import DatabaseFactory
+
+TABLES = (User, Session, RefreshToken)
+
+
+@pytest.fixture(scope="module")
+async def service(
+    database_for: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[UserService]:
+    folder = tmp_path_factory.mktemp("keys")
+    async with running_user_service(await database_for("user"), folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def requests(service: UserService) -> AsyncIterator[Database]:
+    database = Database(service.database.requests_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture(scope="module")
+async def tasks(service: UserService) -> AsyncIterator[Database]:
+    database = Database(service.database.tasks_url)
+    yield database
+    await database.close()
+
+
+async def test_requests_role_sees_nothing_without_account(service: UserService, requests: Database) -> None:
+    await service.session()
+
+    async with requests.transaction() as transaction:
+        rows = [list(await transaction.scalars(select(table))) for table in TABLES]
+
+    assert rows == [[], [], []]
+
+
+async def test_requests_role_sees_own_rows_only_when_query_forgets_the_owner(
+    service: UserService, requests: Database
+) -> None:
+    await service.session()
+    user = await service.register()
+    await service.login(user.email)
+
+    async with requests.transaction(UUID(user.account_id)) as transaction:
+        rows = [list(await transaction.scalars(select(table))) for table in TABLES]
+
+    assert [[str(row.account_id) for row in each] for each in rows] == [[user.account_id]] * 3
+
+
+async def test_account_found_by_email_shows_that_account_only(service: UserService, requests: Database) -> None:
+    await service.register()
+    user = await service.register()
+
+    async with requests.transaction() as transaction:
+        await queries.enter_account_by_email(transaction, user.email)
+        seen = list(await transaction.scalars(select(User)))
+        await queries.enter_account_by_email(transaction, "nobody@example.com")
+        transaction.expunge_all()
+        seen_by_nobody = list(await transaction.scalars(select(User)))
+
+    assert [str(each.user_id) for each in seen] == [user.user_id]
+    assert seen_by_nobody == []
+
+
+async def test_account_entered_by_token_does_not_outlive_the_transaction(
+    service: UserService, requests: Database
+) -> None:
+    pair = await service.session()
+
+    single = Database(service.database.requests_url, pool_size=1)
+    try:
+        async with single.transaction() as transaction:
+            await queries.enter_account_by_refresh_token(transaction, domain.hash_refresh_token(pair.refresh_token))
+            seen_inside = len(list(await transaction.scalars(select(Session))))
+        async with single.transaction() as transaction:
+            seen_after = len(list(await transaction.scalars(select(Session))))
+    finally:
+        await single.close()
+
+    assert (seen_inside, seen_after) == (1, 0)
+
+
+async def test_requests_role_cannot_write_for_another_account(service: UserService, requests: Database) -> None:
+    stranger = await service.register()
+    me = await service.register()
+    session = Session(
+        session_id=new_id(),
+        account_id=UUID(stranger.account_id),
+        user_id=UUID(stranger.user_id),
+        generation=1,
+        rotate_time=now(),
+        create_time=now(),
+        expire_time=now(),
+        revoke_time=None,
+    )
+
+    with pytest.raises(DBAPIError, match="row-level security"):
+        async with requests.transaction(UUID(me.account_id)) as transaction:
+            await queries.insert_session(transaction, session)
+
+
+async def test_session_cannot_belong_to_a_user_of_another_account(service: UserService, requests: Database) -> None:
+    stranger = await service.register()
+    me = await service.register()
+    session = Session(
+        session_id=new_id(),
+        account_id=UUID(me.account_id),
+        user_id=UUID(stranger.user_id),
+        generation=1,
+        rotate_time=now(),
+        create_time=now(),
+        expire_time=now(),
+        revoke_time=None,
+    )
+
+    with pytest.raises(DBAPIError, match="foreign key"):
+        async with requests.transaction(UUID(me.account_id)) as transaction:
+            await queries.insert_session(transaction, session)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM users.users",
+        "DELETE FROM users.sessions",
+        "DELETE FROM users.refresh_tokens",
+        "UPDATE users.users SET email = 'other@example.com'",
+        "UPDATE users.users SET email_verified = true",
+        "UPDATE users.users SET account_id = user_id",
+        "UPDATE users.refresh_tokens SET generation = 99",
+        "UPDATE users.sessions SET create_time = now()",
+        "ALTER TABLE users.users DISABLE ROW LEVEL SECURITY",
+        "TRUNCATE users.users CASCADE",
+    ],
+)
+async def test_requests_role_may_not_do_what_no_request_does(
+    service: UserService, requests: Database, statement: str
+) -> None:
+    user = await service.register()
+
+    with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
+        async with requests.transaction(UUID(user.account_id)) as transaction:
+            await transaction.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM users.users",
+        "SELECT * FROM users.refresh_tokens",
+        "SELECT users.account_by_email('a@example.com')",
+        "SELECT users.account_by_refresh_token('\\x00')",
+        "INSERT INTO users.sessions DEFAULT VALUES",
+    ],
+)
+async def test_tasks_role_may_not_read_people(tasks: Database, statement: str) -> None:
+    with pytest.raises(DBAPIError, match="permission denied"):
+        async with tasks.transaction() as transaction:
+            await transaction.execute(text(statement))
+
+
+async def test_every_table_forces_row_security(service: UserService) -> None:
+    connection = await asyncpg.connect(service.database.admin_url)
+    try:
+        unprotected = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'users'::regnamespace AND relkind = 'r' "
+            "AND relname <> 'alembic_version' AND NOT (relrowsecurity AND relforcerowsecurity)"
+        )
+        tables = await connection.fetchval(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'users'::regnamespace AND relrowsecurity"
+        )
+    finally:
+        await connection.close()
+
+    assert (unprotected, tables) == ([], len(TABLES))
+
+
+async def test_models_describe_what_migrations_made(service: UserService) -> None:
+    engine = create_async_engine(service.database.admin_url.replace("postgresql://", "postgresql+asyncpg://"))
+    try:
+        async with engine.connect() as connection:
+            differences = await connection.run_sync(_differences)
+    finally:
+        await engine.dispose()
+
+    assert differences == []
+
+
+def _differences(connection: Connection) -> list[object]:
+    def belongs_to_us(name: str | None, kind: str, parents: dict[str, str | None]) -> bool:
+        if kind == "schema":
+            return name == "users"
+        return kind != "table" or name != "alembic_version"
+
+    options = {"include_schemas": True, "include_name": belongs_to_us}
+    return compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata)

@@ -1,0 +1,237 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pingvas.common.v1 import tier_pb2
+
+from svc_common.errors import Code, Reason
+from svc_models.domain.access import Reach, Tier, model_not_found, model_not_in_tier
+from svc_models.domain.manifest import Manifest, ManifestError, ManifestFile, parse_manifest
+from svc_models.domain.selection import choose_default, choose_served
+from tests.factories.models import manifest_document
+
+
+def parsed(model_id: str = "a-model", **changes: object) -> Manifest:
+    return parse_manifest(json.dumps(manifest_document(model_id, **changes)).encode())
+
+
+def problems_of(content: bytes) -> list[str]:
+    with pytest.raises(ManifestError) as refused:
+        parse_manifest(content)
+    return list(refused.value.problems)
+
+
+def test_tiers_are_those_of_the_contract() -> None:
+    names = {f"TIER_{tier.name}": int(tier) for tier in Tier}
+
+    assert names | {"TIER_UNSPECIFIED": 0} == dict(tier_pb2.Tier.items())
+
+
+def test_tiers_are_ordered_and_named() -> None:
+    assert Tier.FREE < Tier.STARTER < Tier.PRO < Tier.STUDIO < Tier.ENTERPRISE
+    assert [Tier.of(tier.label) for tier in Tier] == list(Tier)
+
+
+@pytest.mark.parametrize("name", ["", "FREE", "gold", "unspecified"])
+def test_unknown_tier_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="none of the tiers free, starter, pro, studio, enterprise"):
+        Tier.of(name)
+
+
+@pytest.mark.parametrize(
+    ("tier", "family", "minimum_tier", "is_included"),
+    [
+        (Tier.FREE, "tiny", Tier.FREE, True),
+        (Tier.STUDIO, "tiny", Tier.FREE, True),
+        (Tier.STUDIO, "tiny", Tier.STUDIO, True),
+        (Tier.PRO, "tiny", Tier.STUDIO, False),
+        (Tier.ENTERPRISE, "sdxl", Tier.FREE, False),
+    ],
+)
+def test_reach_wants_family_and_tier(tier: Tier, family: str, minimum_tier: Tier, is_included: bool) -> None:
+    assert Reach(tier, frozenset({"tiny", "sd15"})).includes(family, minimum_tier) is is_included
+
+
+def test_refusals_tell_model_and_tiers() -> None:
+    not_in_tier = model_not_in_tier("flux-dev", Tier.FREE, Tier.PRO)
+
+    assert (not_in_tier.reason, not_in_tier.code) == (Reason.MODEL_NOT_IN_TIER, Code.PERMISSION_DENIED)
+    assert not_in_tier.metadata == {"model_id": "flux-dev", "tier": "free", "minimum_tier": "pro"}
+    not_found = model_not_found("nonsense")
+    assert (not_found.reason, not_found.code) == (Reason.MODEL_NOT_FOUND, Code.NOT_FOUND)
+    assert not_found.metadata == {"model_id": "nonsense"}
+
+
+def test_manifest_is_parsed() -> None:
+    manifest = parsed("pingvas-tiny", minimum_tier="pro", a_key_of_the_future=True)
+
+    assert manifest == Manifest(
+        model_id="pingvas-tiny",
+        revision="1",
+        display_name="The model pingvas-tiny",
+        family="tiny",
+        licence="Apache-2.0",
+        minimum_tier=Tier.PRO,
+        native_width_px=512,
+        native_height_px=256,
+        default_step_count=20,
+        default_guidance_scale=7.5,
+        schedulers=("euler", "ddim"),
+        files=(
+            ManifestFile("unet/weights.safetensors", 1000, "0a" * 32),
+            ManifestFile("model_index.json", 24, "1b" * 32),
+        ),
+        millicredits_per_megapixel_step=380.5,
+        fixed_millicredits=60,
+    )
+
+
+@pytest.mark.parametrize("field", sorted(manifest_document()))
+def test_missing_field_is_named(field: str) -> None:
+    document = manifest_document()
+    del document[field]
+
+    (problem,) = problems_of(json.dumps(document).encode())
+
+    assert problem.startswith(f"{field} must be")
+
+
+def file_entry(**changes: object) -> list[dict[str, object]]:
+    return [{"path": "a.safetensors", "size_bytes": 1, "sha256": "00" * 32, **changes}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"model_id": "Upper"}, "model_id must be 1 to 100 of"),
+        ({"model_id": "x" * 101}, "model_id must be 1 to 100 of"),
+        ({"model_id": "a\n"}, "model_id must be 1 to 100 of"),
+        ({"revision": "  "}, "revision must be text of 1 to 200"),
+        ({"revision": 1}, "revision must be text of 1 to 200"),
+        ({"display_name": "a\0b"}, "display_name must be text"),
+        ({"licence": "x" * 201}, "licence must be text of 1 to 200"),
+        ({"minimum_tier": "gold"}, "minimum_tier can't be used: 'gold' is none of the tiers"),
+        ({"minimum_tier": 1}, "minimum_tier must be text"),
+        ({"native_width_px": 500}, "native_width_px must be a multiple of 8"),
+        ({"native_width_px": 0}, "native_width_px must be a whole number from 8"),
+        ({"native_height_px": 512.0}, "native_height_px must be a whole number"),
+        ({"native_height_px": 2**31}, "native_height_px must be a whole number"),
+        ({"default_step_count": True}, "default_step_count must be a whole number"),
+        ({"default_guidance_scale": -0.1}, "default_guidance_scale must be a number from 0"),
+        ({"default_guidance_scale": float("nan")}, "default_guidance_scale must be a number from 0"),
+        ({"default_guidance_scale": float("inf")}, "default_guidance_scale must be a number from 0"),
+        ({"default_guidance_scale": "7"}, "default_guidance_scale must be a number from 0"),
+        ({"schedulers": []}, "schedulers must be a list with at least one element"),
+        ({"schedulers": ["euler", 1]}, "schedulers must list names only"),
+        ({"schedulers": ["euler", "euler"]}, "schedulers names one twice"),
+        ({"cost": []}, "cost must be an object"),
+        (
+            {"cost": {"millicredits_per_megapixel_step": 0, "fixed_millicredits": 1}},
+            "cost.millicredits_per_megapixel_step must be a number from 1e-06",
+        ),
+        (
+            {"cost": {"millicredits_per_megapixel_step": 1, "fixed_millicredits": -1}},
+            "cost.fixed_millicredits must be a whole number from 0",
+        ),
+        ({"files": {}}, "files must be a list with at least one element"),
+        ({"files": ["a"]}, "files[0] must be an object"),
+        ({"files": file_entry(sha256="AA" * 32)}, "files[0].sha256 must be 64 lower-case hexadecimal digits"),
+        ({"files": file_entry(size_bytes=-1)}, "files[0].size_bytes must be a whole number from 0"),
+        ({"files": file_entry() + file_entry()}, "files names one path twice"),
+    ],
+)
+def test_bad_field_is_named(changes: dict[str, object], problem: str) -> None:
+    (found,) = problems_of(json.dumps(manifest_document(**changes)).encode())
+
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../weights", "a/../../b", "a//b", "./a", "a\\b", "", "a/", "a\0b"])
+def test_path_that_leads_out_of_the_folder_is_refused(path: str) -> None:
+    (found,) = problems_of(json.dumps(manifest_document(files=file_entry(path=path))).encode())
+
+    assert found.startswith("files[0].path can't be used")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    document = manifest_document(family="", files=[*file_entry(), {"path": "../b"}], cost={})
+
+    assert [problem.partition(" ")[0] for problem in problems_of(json.dumps(document).encode())] == [
+        "family",
+        "files[1].path",
+        "files[1].size_bytes",
+        "files[1].sha256",
+        "cost.millicredits_per_megapixel_step",
+        "cost.fixed_millicredits",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"{", "isn't JSON"), (b"\xff\xfe\xff", "isn't JSON"), (b"[]", "isn't a JSON object"), (b"", "isn't JSON")],
+)
+def test_content_that_is_no_object_is_refused(content: bytes, problem: str) -> None:
+    assert problems_of(content)[0].startswith(problem)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(field=st.sampled_from(sorted(manifest_document())), value=JSON_VALUES)
+def test_any_value_of_any_field_is_taken_or_refused_by_name(field: str, value: object) -> None:
+    content = json.dumps(manifest_document() | {field: value}).encode()
+    try:
+        parse_manifest(content)
+    except ManifestError as refused:
+        assert all(problem.startswith(field) for problem in refused.problems)
+
+
+@pytest.mark.parametrize(
+    ("revisions", "latest"),
+    [
+        (["1", "2"], "2"),
+        (["9", "10"], "10"),
+        (["10", "9"], "10"),
+        (["1.9", "1.10"], "1.10"),
+        (["v1", "v1-beta"], "v1-beta"),
+        (["2026-01-02", "2025-12-31"], "2026-01-02"),
+    ],
+)
+def test_latest_revision_is_served(revisions: list[str], latest: str) -> None:
+    (served,) = choose_served(parsed(revision=revision) for revision in revisions)
+
+    assert served.revision == latest
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda text: text.strip() and "\0" not in text), min_size=1, max_size=6))
+def test_latest_revision_does_not_depend_on_the_order_of_folders(revisions: list[str]) -> None:
+    manifests = [parsed(revision=revision[:200] or "x") for revision in revisions]
+
+    def served(order: list[Manifest]) -> str:
+        return choose_served(order)[0].revision
+
+    # 01 and 1 are the same number; between those the first found stays.
+    assert served(manifests).replace("0", "") == served(manifests[::-1]).replace("0", "")
+
+
+def test_each_model_is_served_in_the_order_found() -> None:
+    manifests = [parsed("b"), parsed("a"), parsed("b", revision="2")]
+
+    assert [(each.model_id, each.revision) for each in choose_served(manifests)] == [("b", "2"), ("a", "1")]
+
+
+def test_default_is_the_wanted_then_the_built_in_then_the_first() -> None:
+    assert choose_default(["a", "b", "pingvas-tiny"], "b") == "b"
+    assert choose_default(["a", "b", "pingvas-tiny"], None) == "pingvas-tiny"
+    assert choose_default(["b", "a"], None) == "b"
+    assert choose_default([], None) is None
+
+
+def test_wanted_default_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="'c' is none of the models that were found: a, b"):
+        choose_default(["a", "b"], "c")
