@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import DateTime, ForeignKeyConstraint, LargeBinary, UniqueConstraint
+from sqlalchemy import DateTime, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from svc_common.db import metadata_for
@@ -39,6 +39,7 @@ class Session(Base):
     __tablename__ = "sessions"
     __table_args__ = (
         UniqueConstraint("account_id", "session_id"),
+        Index("ix_sessions_expire_time", "expire_time"),
         ForeignKeyConstraint(["account_id", "user_id"], ["users.users.account_id", "users.users.user_id"]),
     )
 
@@ -62,6 +63,7 @@ class RefreshToken(Base):
             ["users.sessions.account_id", "users.sessions.session_id"],
             ondelete="CASCADE",
         ),
+        Index("ix_refresh_tokens_session", "account_id", "session_id"),
     )
 
     token_hash: Mapped[bytes] = mapped_column(primary_key=True)

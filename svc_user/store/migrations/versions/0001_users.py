@@ -15,17 +15,20 @@ depends_on = None
 # The composite keys keep a row from referring to another account's: foreign keys are checked without row security.
 _TABLES = """
 CREATE TABLE users.users (
-    user_id uuid PRIMARY KEY,
+    user_id uuid NOT NULL,
     account_id uuid NOT NULL,
-    email text NOT NULL UNIQUE CHECK (email = lower(email)),
+    email text NOT NULL,
     email_verified boolean NOT NULL,
     display_name text NOT NULL,
     password_hash text NOT NULL,
     create_time timestamptz NOT NULL,
-    UNIQUE (account_id, user_id)
+    CONSTRAINT pk_users PRIMARY KEY (user_id),
+    CONSTRAINT uq_users_email UNIQUE (email),
+    CONSTRAINT uq_users_account_id UNIQUE (account_id, user_id),
+    CONSTRAINT ck_users_email_is_lower_case CHECK (email = lower(email))
 );
 CREATE TABLE users.sessions (
-    session_id uuid PRIMARY KEY,
+    session_id uuid NOT NULL,
     account_id uuid NOT NULL,
     user_id uuid NOT NULL,
     generation integer NOT NULL,
@@ -33,20 +36,24 @@ CREATE TABLE users.sessions (
     create_time timestamptz NOT NULL,
     expire_time timestamptz NOT NULL,
     revoke_time timestamptz,
-    UNIQUE (account_id, session_id),
-    FOREIGN KEY (account_id, user_id) REFERENCES users.users (account_id, user_id)
+    CONSTRAINT pk_sessions PRIMARY KEY (session_id),
+    CONSTRAINT uq_sessions_account_id UNIQUE (account_id, session_id),
+    CONSTRAINT fk_sessions_account_id_users FOREIGN KEY (account_id, user_id)
+        REFERENCES users.users (account_id, user_id)
 );
-CREATE INDEX sessions_user ON users.sessions (account_id, user_id);
-CREATE INDEX sessions_expire_time ON users.sessions (expire_time);
+CREATE INDEX ix_sessions_expire_time ON users.sessions (expire_time);
 CREATE TABLE users.refresh_tokens (
-    token_hash bytea PRIMARY KEY CHECK (length(token_hash) = 32),
+    token_hash bytea NOT NULL,
     account_id uuid NOT NULL,
     session_id uuid NOT NULL,
     generation integer NOT NULL,
     create_time timestamptz NOT NULL,
-    FOREIGN KEY (account_id, session_id) REFERENCES users.sessions (account_id, session_id) ON DELETE CASCADE
+    CONSTRAINT pk_refresh_tokens PRIMARY KEY (token_hash),
+    CONSTRAINT ck_refresh_tokens_is_sha256 CHECK (length(token_hash) = 32),
+    CONSTRAINT fk_refresh_tokens_account_id_sessions FOREIGN KEY (account_id, session_id)
+        REFERENCES users.sessions (account_id, session_id) ON DELETE CASCADE
 );
-CREATE INDEX refresh_tokens_session ON users.refresh_tokens (account_id, session_id)
+CREATE INDEX ix_refresh_tokens_session ON users.refresh_tokens (account_id, session_id)
 """
 
 # An anonymous call knows an address or a token, not an account. These two functions are the only way from one to the
