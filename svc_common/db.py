@@ -5,10 +5,10 @@ connection when it goes back to the pool. Tables and queries belong to the servi
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import sqlalchemy.exc
@@ -30,6 +30,8 @@ __all__ = [
     "try_advisory_lock",
 ]
 
+R = TypeVar("R")
+
 _log: Final = structlog.get_logger("db")
 
 # Work without a caller (sweeps) has no deadline of its own.
@@ -48,6 +50,9 @@ _NAMING_CONVENTION: Final = {
 
 # Both settings end with the transaction (third argument), so a pooled connection carries nothing over. `SET LOCAL` takes no parameters.
 _OPEN_TRANSACTION: Final = "SELECT set_config('statement_timeout', $1, true), set_config('app.account_id', $2, true)"
+
+# asyncpg lets OSError and TimeoutError out as they are when it can't connect.
+_DRIVER_ERRORS: Final = (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError, TimeoutError)
 
 _STATEMENT_TIMED_OUT: Final = "57014"  # query_canceled
 # SQLSTATEs of a server that is going away, coming up, or full: admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections.
@@ -84,38 +89,50 @@ class Database:
 
         With an account, row-level security shows its rows only; without, the role for requests sees none and the role for tasks all.
         """
-        async with AsyncSession(self._engine, expire_on_commit=False) as session:
-            try:
-                connection = await session.connection()
-                await connection.exec_driver_sql(_OPEN_TRANSACTION, (_statement_timeout_ms(), str(account_id or "")))
+        try:
+            async with await _again_if_stale(lambda: self._begin(account_id)) as session:
                 yield session
                 await session.commit()
-            except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError, TimeoutError) as error:
-                refusal = _as_service_error(error)
-                if refusal is None:
-                    raise
-                raise refusal from error
+        except _DRIVER_ERRORS as error:
+            raise _as_service_error(error) or error from error
+
+    async def _begin(self, account_id: UUID | None) -> AsyncSession:
+        session = AsyncSession(self._engine, expire_on_commit=False)
+        try:
+            connection = await session.connection()
+            await connection.exec_driver_sql(_OPEN_TRANSACTION, (_statement_timeout_ms(), str(account_id or "")))
+        except BaseException:
+            await session.close()
+            raise
+        return session
 
     @asynccontextmanager
     async def advisory_lock(self, key: str) -> AsyncIterator[bool]:
-        """Tries to take a lock that all processes on this database share; yields whether it was got, and gives it back at the end.
+        """Tries to take a lock that all processes on this database share; yields whether it was got.
 
-        The lock hangs on a connection of its own, so it vanishes with the process, and no transaction stays open while it is held.
+        The lock is given back at the end of the block. It hangs on a connection of its own, so it vanishes with the
+        process, and no transaction stays open while it is held.
         """
         try:
-            connection = await self._engine.connect()
-        except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError, TimeoutError) as error:
+            connection, got = await _again_if_stale(lambda: self._lock(key))
+        except _DRIVER_ERRORS as error:
             raise _as_service_error(error) or error from error
-        async with aclosing(connection):
+        try:
+            yield got
+        finally:
+            if got:
+                await _unlock(connection, key)
+            await connection.close()
+
+    async def _lock(self, key: str) -> tuple[AsyncConnection, bool]:
+        connection = await self._engine.connect()
+        try:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
-            got = bool(
-                await connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))"), {"key": key})
-            )
-            try:
-                yield got
-            finally:
-                if got:
-                    await _unlock(connection, key)
+            statement = text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))")
+            return connection, bool(await connection.scalar(statement, {"key": key}))
+        except BaseException:
+            await connection.close()
+            raise
 
     async def ping(self) -> None:
         """Returns when the server answers a query; raises ServiceError DEPENDENCY_UNAVAILABLE when it doesn't."""
@@ -125,6 +142,20 @@ class Database:
     async def close(self) -> None:
         """Closes all connections."""
         await self._engine.dispose()
+
+
+async def _again_if_stale(begin: Callable[[], Awaitable[R]]) -> R:
+    """Begins something on a pooled connection, once more if the server had closed it while it lay in the pool.
+
+    Nothing was done on it yet, so that is safe; the pool has dropped all connections of the same age. The check at
+    checkout finds most of them, but not those whose end the event loop hasn't noticed yet.
+    """
+    try:
+        return await begin()
+    except sqlalchemy.exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        return await begin()
 
 
 async def try_advisory_lock(session: AsyncSession, key: str) -> bool:
@@ -137,7 +168,7 @@ async def _unlock(connection: AsyncConnection, key: str) -> None:
     try:
         await connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), {"key": key})
     except sqlalchemy.exc.DBAPIError:
-        # The connection is gone and the lock with it. It must not go back to the pool in any other case either.
+        # Most likely the connection is gone, and the lock with it. If not, it must not reach the pool with the lock.
         await connection.invalidate()
 
 

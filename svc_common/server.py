@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import grpc
 import structlog
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
@@ -65,9 +65,11 @@ class Server:
         self._on_start = on_start
         self._on_drain = on_drain
         self._on_stop = on_stop
+        self._stop_began = False
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._services: tuple[str, ...] = ()
         self._health = health.HealthServicer()
         verifiers = verifiers or verifiers_from(settings)
         self._public = self._listener(public, Listener.PUBLIC, verifiers)
@@ -86,6 +88,8 @@ class Server:
             await prepare()
         self.public_port = _bind(self._public, self._settings.public_address)
         self.internal_port = _bind(self._internal, self._settings.internal_address)
+        for service in self._services:
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await self._metrics.start()
         await self._public.start()
         await self._internal.start()
@@ -93,7 +97,10 @@ class Server:
         _log.info("server.started", service=self._name, public_port=self.public_port, internal_port=self.internal_port)
 
     async def stop(self) -> None:
-        """Ends the process's work in order; see the class."""
+        """Ends the process's work in order; see the class. A second call does nothing."""
+        if self._stop_began:
+            return
+        self._stop_began = True
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.drain_seconds)
         self._stopping.set()
@@ -128,6 +135,7 @@ class Server:
     ) -> grpc.aio.Server:
         server = grpc.aio.server(options=_options(self._settings))
         services = register(server, registrations, listener, verifiers)
+        self._services += services
         # Health and reflection are no methods of ours: anybody who reaches the port may ask, and no interceptor looks at them.
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.reflection and listener is Listener.PUBLIC:

@@ -1,20 +1,27 @@
 """Owns a real Envoy for tests: the configuration of the platform's edge on free ports, and callers of its three forms."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import grpc
 import httpx
+from google.protobuf import json_format
 from google.protobuf.message import Message
+from google.rpc import status_pb2
+from grpc_status import rpc_status
 
 from studio.edge.configuration import EdgeSettings, edge_configuration
 from studio.stack.servers.envoy import program
-from tests.contract.surface import Rpc
+from svc_common.errors import ServiceError
+from svc_common.status import from_status
+from tests.contract.surface import HttpRequest, Rpc
 
 _START_SECONDS = 20.0
 
@@ -46,9 +53,7 @@ class Edge:
     channel: grpc.aio.Channel
     log: Path
 
-    async def call(
-        self, rpc: Rpc, request: Message, metadata: Metadata = (), *, deadline: float | None = 10.0
-    ) -> Any:
+    async def call(self, rpc: Rpc, request: Message, metadata: Metadata = (), *, deadline: float | None = 10.0) -> Any:
         """Calls a unary method by gRPC."""
         method = self.channel.unary_unary(rpc.path, rpc.request_class.SerializeToString, rpc.response_class.FromString)
         return await method(request, metadata=tuple(metadata), timeout=deadline)
@@ -58,13 +63,40 @@ class Edge:
         method = self.channel.unary_stream(rpc.path, rpc.request_class.SerializeToString, rpc.response_class.FromString)
         return method(request, metadata=tuple(metadata))
 
-    async def call_web(
-        self, path: str, request: bytes, metadata: Metadata = (), *, headers: Mapping[str, str] | None = None
-    ) -> WebAnswer:
+    async def call_web(self, path: str, request: bytes, metadata: Metadata = ()) -> WebAnswer:
         """Calls by gRPC-web, with the frames written here as a browser's library writes them."""
-        spoken = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1", **dict(metadata), **(headers or {})}
-        answer = await self.http.post(path, content=b"\0" + len(request).to_bytes(4, "big") + request, headers=spoken)
-        return _web_answer(answer)
+        headers = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1", **dict(metadata)}
+        return _web_answer(await self.http.post(path, content=web_frame(request), headers=headers))
+
+    async def call_http(self, request: HttpRequest, headers: Metadata = ()) -> httpx.Response:
+        """Calls by JSON."""
+        return await self.http.request(
+            request.verb, request.path, params=request.query, content=request.content, headers=dict(headers)
+        )
+
+    async def refusal_by_grpc(self, rpc: Rpc, request: Message, metadata: Metadata = ()) -> ServiceError:
+        """Makes a gRPC call that must be refused, and returns the refusal as a client reads it."""
+        try:
+            answer = await self.call(rpc, request, metadata)
+        except grpc.aio.AioRpcError as error:
+            # Is None without details, and raises when code or message differ from them.
+            status = await rpc_status.aio.from_call(_Ended(error))
+            assert status is not None, f"refused without details: {error}"
+            return _refusal(status)
+        raise AssertionError(f"not refused but answered: {answer}")
+
+    async def refusal_by_web(self, path: str, request: Message, metadata: Metadata = ()) -> ServiceError:
+        """Makes a gRPC-web call that must be refused, and returns the refusal as a client reads it."""
+        answer = await self.call_web(path, request.SerializeToString(), metadata)
+        assert (answer.http_status, answer.content_type, answer.messages) == (200, "application/grpc-web+proto", ())
+        encoded = answer.status["grpc-status-details-bin"]
+        status = status_pb2.Status.FromString(base64.b64decode(encoded + "=" * (-len(encoded) % 4)))
+        assert (status.code, status.message) == (answer.code, unquote(answer.status["grpc-message"]))
+        return _refusal(status)
+
+    async def refusal_by_http(self, request: HttpRequest, headers: Metadata = ()) -> tuple[int, ServiceError]:
+        """Makes a JSON call that must be refused, and returns HTTP status and refusal as a client reads them."""
+        return json_refusal(await self.call_http(request, headers))
 
 
 @asynccontextmanager
@@ -137,6 +169,45 @@ def _web_answer(answer: httpx.Response) -> WebAnswer:
         else:
             messages.append(frame)
     return WebAnswer(answer.status_code, answer.headers["content-type"], tuple(messages), status)
+
+
+class _Ended:
+    """A gRPC call that has ended with an error, in the form that grpc_status reads."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self._error = error
+
+    async def code(self) -> grpc.StatusCode:
+        return self._error.code()
+
+    async def details(self) -> str | None:
+        return self._error.details()
+
+    async def trailing_metadata(self) -> Any:
+        return self._error.trailing_metadata()
+
+
+def json_refusal(answer: httpx.Response) -> tuple[int, ServiceError]:
+    """Returns what a JSON client reads from a refusal: a google.rpc.Status whose first detail names the reason."""
+    assert answer.headers["content-type"] == "application/json", answer.text
+    document = answer.json()
+    assert set(document) == {"code", "message", "details"}
+    info = document["details"][0]
+    assert info["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
+    assert set(info) == {"@type", "reason", "domain", "metadata"}
+    return answer.status_code, _refusal(json_format.ParseDict(document, status_pb2.Status()))
+
+
+def _refusal(status: status_pb2.Status) -> ServiceError:
+    refusal = from_status(status)
+    assert refusal is not None, f"not a refusal of this platform: {status}"
+    assert status.code == refusal.code
+    return refusal
+
+
+def web_frame(message: bytes) -> bytes:
+    """Returns a message as gRPC-web frames it: no flags, four bytes of length, the message."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def server_sent_events(lines: bytes) -> list[Any]:

@@ -30,12 +30,11 @@ ADMIN = "test_admin"
 ROLE_PASSWORD = "made-up"
 START_DEADLINE_SECONDS = 30.0
 
-# Tests want speed, and no test pulls the plug of the machine.
+# Without fsync a killed server loses nothing, only a machine that loses power; without synchronous_commit it would.
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "300",
     "shared_buffers": "64MB",

@@ -4,7 +4,7 @@ As a pytest plugin it offers `identities`, the keys of a made-up platform, one s
 """
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -132,19 +132,16 @@ async def running(server: Server) -> AsyncIterator[RunningService]:
         await server.stop()
 
 
-async def refusal_of(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> ServiceError:
+async def refusal_of(call: Awaitable[object]) -> ServiceError:
     """Awaits a call that must be refused and returns the refusal as its caller reads it."""
-    try:
-        answer = await call
-    except grpc.aio.AioRpcError as error:
-        for key, value in error.trailing_metadata() or ():
-            if key == STATUS_DETAILS_KEY:
-                refusal = from_status(status_pb2.Status.FromString(value))
-                assert refusal is not None, f"not a refusal of this platform: {error}"
-                assert error.code().value[0] == refusal.code
-                return refusal
-        raise AssertionError(f"refused without a reason: {error}") from error
-    raise AssertionError(f"not refused but answered: {answer}")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    details = dict(refused.value.trailing_metadata() or ()).get(STATUS_DETAILS_KEY)
+    assert details is not None, f"refused without a reason: {refused.value}"
+    refusal = from_status(status_pb2.Status.FromString(details))
+    assert refusal is not None, f"not a refusal of this platform: {refused.value}"
+    assert refused.value.code().value[0] == refusal.code
+    return refusal
 
 
 def _new_key() -> bytes:

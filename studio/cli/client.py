@@ -84,10 +84,9 @@ class Client:
                     raise command_error(error, self.endpoint) from error
                 time.sleep(pause)
 
-    def watch(self, job_id: str) -> Iterator[JobEvent]:
-        """Yields the events of a job up to its terminal one, going on where it was when the stream is cut."""
+    def watch(self, job_id: str, *, after: str = "") -> Iterator[JobEvent]:
+        """Yields the events of a job up to its terminal one, from the first after `after`, across cuts of the stream."""
         stub = GenerationServiceStub(self.channel)
-        after = ""
         last_heard = time.monotonic()
         while True:
             try:

@@ -84,7 +84,7 @@ def make(client: Client, request: TextToImage, out: Path, console: Console) -> R
     """
     create = CreateJobRequest(request_id=f"cli:{uuid.uuid4()}", text_to_image=request)
     job = client.call(GenerationServiceStub(client.channel).CreateJob, create)
-    console.print(f"Job {job.job_id} accepted; {job.credits_held} credits are held for it.")
+    console.print(f"Job {job.job_id} accepted; {job.credits_held} credits are held for it.", soft_wrap=True)
     with watching.live_bar(console) as show:
         job = watching.watch_to_end(client, job.job_id, show)
     if job.state != JobState.JOB_STATE_COMPLETED:

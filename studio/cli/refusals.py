@@ -76,8 +76,10 @@ def is_transient(error: grpc.RpcError) -> bool:
 def _from_the_platform(error: ServiceError) -> CommandError:
     details = "\n".join(f"{violation.field}: {violation.description}" for violation in error.violations)
     unreachable = error.reason is Reason.DEPENDENCY_UNAVAILABLE
+    # The message lists the fields again, which are shown below it.
+    happened = "the request is not valid" if error.reason is Reason.INVALID_FIELD and details else error.message
     return CommandError(
-        error.message,
+        happened,
         advice=_advice(error),
         exit_code=ExitCode.UNREACHABLE if unreachable else ExitCode.REFUSED,
         details=details,

@@ -1,7 +1,8 @@
 """Watching a job to its end: a live bar with the picture as it grows, cancelling at Ctrl-C, and what came of it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from decimal import Decimal
 
 from pingvas.common.v1.error_reason_pb2 import ErrorReason
@@ -30,13 +31,16 @@ def watch_to_end(client: Client, job_id: str, show: Show) -> Job:
     when it was cancelled with Ctrl-C.
     """
     generation = GenerationServiceStub(client.channel)
+    watch = _Watch(client, job_id, show)
     interrupted = False
     try:
-        _show_all(client, job_id, show)
+        watch.to_end()
     except KeyboardInterrupt:
         interrupted = True
-        client.call(generation.CancelJob, CancelJobRequest(job_id=job_id))
-        _show_all(client, job_id, show)
+        # A job that has ended meanwhile can't be cancelled; whatever else is wrong, the watch will find out too.
+        with suppress(CommandError):
+            client.call(generation.CancelJob, CancelJobRequest(job_id=job_id))
+        watch.to_end()
     job: Job = client.call(generation.GetJob, GetJobRequest(job_id=job_id))
     if interrupted and job.state == JobState.JOB_STATE_CANCELLED:
         used = job.credits_used or "0"
@@ -69,9 +73,19 @@ def credits_used(job: Job) -> Decimal:
     return Decimal(job.credits_used or "0")
 
 
-def _show_all(client: Client, job_id: str, show: Show) -> None:
-    for event in client.watch(job_id):
-        show(event)
+@dataclass(slots=True)
+class _Watch:
+    """One job's events, which can be interrupted and taken up again where they were."""
+
+    client: Client
+    job_id: str
+    show: Show
+    after: str = ""
+
+    def to_end(self) -> None:
+        for event in self.client.watch(self.job_id, after=self.after):
+            self.after = event.event_id or self.after
+            self.show(event)
 
 
 class _Lines:

@@ -36,7 +36,10 @@ def choose_default(model_ids: Sequence[str], wanted: str | None) -> str | None:
     raise ValueError(f"{wanted!r} is none of the models that were found: {', '.join(model_ids) or 'none'}")
 
 
-def _revision_order(revision: str) -> tuple[tuple[int, int, str], ...]:
-    """Returns a key under which numbers count as numbers, so that 10 comes after 9 and "1.10" after "1.9"."""
+def _revision_order(revision: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """Returns a key under which numbers count as numbers, so that 10 comes after 9 and "1.10" after "1.9".
+
+    The text itself decides between revisions that only differ in leading zeros.
+    """
     parts = _DIGITS.split(revision)
-    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part)
+    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part), revision

@@ -22,7 +22,7 @@ class ReachLookup:
 
     def __init__(
         self,
-        ledger: ledger_service_pb2_grpc.LedgerServiceStub,
+        ledger: "ledger_service_pb2_grpc.LedgerServiceAsyncStub",
         *,
         monotonic_seconds: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import DateTime, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import DateTime, ForeignKeyConstraint, Index, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from svc_common.db import metadata_for
@@ -15,7 +15,7 @@ class Base(DeclarativeBase):
     """Collects the tables of this service."""
 
     metadata = metadata_for(SCHEMA)
-    type_annotation_map = {datetime: DateTime(timezone=True), bytes: LargeBinary}  # noqa: RUF012 - SQLAlchemy's protocol
+    type_annotation_map = {str: Text, bytes: LargeBinary, datetime: DateTime(timezone=True)}  # noqa: RUF012 - SQLAlchemy's protocol
 
 
 class User(Base):

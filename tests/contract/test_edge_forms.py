@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -15,7 +14,7 @@ from svc_common.clock import new_id
 from tests.contract.surface import HttpForm, Rpc, public_rpcs, rpc_named
 from tests.factories.messages import JOB_ID, filled, request_for
 from tests.fakes.public_platform import PublicPlatform
-from tests.harness_envoy import Edge, Metadata, server_sent_events
+from tests.harness_envoy import Edge, Metadata, server_sent_events, web_frame
 from tests.harness_service import Identities
 
 CREATE_JOB, GET_JOB = rpc_named("GenerationService.CreateJob"), rpc_named("GenerationService.GetJob")
@@ -29,13 +28,6 @@ HTTP_FORMS = [
 @pytest.fixture
 def caller(identities: Identities) -> Metadata:
     return identities.as_user(new_id())
-
-
-async def call_http(edge: Edge, form: HttpForm, message: Message, headers: Metadata) -> httpx.Response:
-    request = form.request(message)
-    return await edge.http.request(
-        request.verb, request.path, params=request.query, content=request.content, headers=dict(headers)
-    )
 
 
 def parsed(rpc: Rpc, document: Any) -> Message:
@@ -76,7 +68,7 @@ async def test_method_answers_the_same_by_each_http_form(
     rpc: Rpc, form: HttpForm, edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
     request = request_for(str(rpc))
-    answer = await call_http(edge, form, request, caller)
+    answer = await edge.call_http(form.request(request), caller)
     assert answer.status_code == 200, answer.text
     if rpc.streams:
         assert answer.headers["content-type"] == "text/event-stream"
@@ -118,7 +110,7 @@ async def test_idempotency_key_reaches_the_handler_by_every_form(
     await edge.call(CREATE_JOB, request, headers)
     await edge.call_web(CREATE_JOB.path, request.SerializeToString(), headers)
     for form in CREATE_JOB.http_forms:
-        await call_http(edge, form, request, headers)
+        await edge.call_http(form.request(request), headers)
     assert [call.headers["idempotency-key"] for call in platform.calls_of(CREATE_JOB)] == ["once-only"] * 4
 
 
@@ -126,35 +118,34 @@ async def test_event_arrives_by_sse_before_the_next_one_exists(
     edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
     sent: asyncio.Queue[Message | None] = asyncio.Queue()
+    sent.put_nowait(job_event_pb2.JobEvent(event_id="1"))
     platform.streams[str(WATCH_JOB)] = lambda _: _from(sent)
     async with edge.http.stream("GET", f"/api/v1/jobs/{JOB_ID}/events", headers=dict(caller)) as answer:
         lines = answer.aiter_lines()
         for number in range(1, 6):
-            sent.put_nowait(job_event_pb2.JobEvent(event_id=str(number), job_id=JOB_ID))
             async with asyncio.timeout(5):
                 document = await anext(lines)
                 assert await anext(lines) == ""
             assert json.loads(document.removeprefix("data: "))["event_id"] == str(number)
-        sent.put_nowait(None)
+            sent.put_nowait(job_event_pb2.JobEvent(event_id=str(number + 1)) if number < 5 else None)
         assert [line async for line in lines] == []
 
 
 async def test_event_arrives_by_grpc_web_before_the_next_one_exists(
     edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
+    events = [job_event_pb2.JobEvent(event_id=str(number)) for number in range(1, 4)]
     sent: asyncio.Queue[Message | None] = asyncio.Queue()
+    sent.put_nowait(events[0])
     platform.streams[str(WATCH_JOB)] = lambda _: _from(sent)
-    request = request_for(str(WATCH_JOB)).SerializeToString()
     headers = {"content-type": "application/grpc-web+proto", **dict(caller)}
-    content = b"\0" + len(request).to_bytes(4, "big") + request
+    content = web_frame(request_for(str(WATCH_JOB)).SerializeToString())
     async with edge.http.stream("POST", WATCH_JOB.path, content=content, headers=headers) as answer:
         chunks = answer.aiter_raw()
-        for number in range(1, 4):
-            event = job_event_pb2.JobEvent(event_id=str(number))
-            sent.put_nowait(event)
+        for event, following in zip(events, [*events[1:], None], strict=True):
             async with asyncio.timeout(5):
-                assert await anext(chunks) == b"\0" + event.ByteSize().to_bytes(4, "big") + event.SerializeToString()
-        sent.put_nowait(None)
+                assert await anext(chunks) == web_frame(event.SerializeToString())
+            sent.put_nowait(following)
         assert b"grpc-status:0" in b"".join([chunk async for chunk in chunks])
 
 

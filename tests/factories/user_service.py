@@ -163,9 +163,7 @@ def write_keys(folder: Path) -> Keys:
 def _write_key_set(keys: Keys, name: str, kids: dict[str, str | None]) -> None:
     jwks = []
     for owner, kid in kids.items():
-        pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-        )
+        pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         keys.path(owner).write_bytes(pem)
         jwks.append(public_jwk(pem, kid))
     (keys.folder / f"{name}.jwks").write_text(json.dumps({"keys": jwks}))

@@ -111,8 +111,6 @@ class QueueModel:
         entry = self.entries.get(job_id)
         if entry is None or (entry.lease_fence is not None and entry.lapses_ms > now_ms):
             return False
-        if entry.lease_fence is not None:
-            self._put_back(entry)
         self._forget(job_id, self.latest_fence + 0.5)
         return True
 

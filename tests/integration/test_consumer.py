@@ -24,8 +24,6 @@ from svc_common.queue import Claim, JobQueue, TierDepth
 from tests.factories.queue import account, queued_job
 from tests.harness_redis import RedisServer, eventually
 
-pytest_plugins = ["tests.harness_redis"]
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from sqlalchemy import select
 
 from svc_common.clock import new_id
 from svc_common.db import Database
-from svc_common.errors import Reason
+from svc_common.errors import Reason, ServiceError
 from svc_common.settings import ServiceSettings
 from svc_gallery.domain import object_keys
 from svc_gallery.main import compose
@@ -41,22 +42,22 @@ class Gallery:
         answer = await self.imports.ImportImages(request, metadata=self.identities.as_service("svc_generation"))
         return list(answer.image_ids)
 
-    async def refusal_of_import(self, request: import_service_pb2.ImportImagesRequest, service: str = "svc_generation"):
+    async def refusal_of_import(
+        self, request: import_service_pb2.ImportImagesRequest, service: str = "svc_generation"
+    ) -> ServiceError:
         return await refusal_of(self.imports.ImportImages(request, metadata=self.identities.as_service(service)))
 
-    def get(self, account_id: UUID, image_id: str):
+    def get(self, account_id: UUID, image_id: str) -> Awaitable[image_pb2.Image]:
         request = gallery_service_pb2.GetImageRequest(image_id=image_id)
         return self.objects.GetImage(request, metadata=self.identities.as_user(account_id))
 
-    def list(self, account_id: UUID, **request):
+    def page(self, account_id: UUID, **request: Any) -> Awaitable[gallery_service_pb2.ListImagesResponse]:
         message = gallery_service_pb2.ListImagesRequest(**request)
         return self.objects.ListImages(message, metadata=self.identities.as_user(account_id))
 
 
 @pytest.fixture(scope="module")
-async def gallery(
-    database_for: DatabaseFactory, s3_server: S3Server, identities: Identities
-) -> AsyncIterator[Gallery]:
+async def gallery(database_for: DatabaseFactory, s3_server: S3Server, identities: Identities) -> AsyncIterator[Gallery]:
     database = await database_for("gallery")
     settings = ServiceSettings(**settings_values(identities, "svc_gallery", database, s3=s3_server))
     async with running(compose(settings)) as service:
@@ -83,9 +84,7 @@ async def test_imported_picture_is_shown_with_its_recipe(gallery: Gallery) -> No
     assert before <= image.create_time.ToDatetime(UTC) <= datetime.now(UTC)
 
 
-async def test_presigned_addresses_deliver_the_bytes_without_credentials(
-    gallery: Gallery, s3_server: S3Server
-) -> None:
+async def test_presigned_addresses_deliver_the_bytes_without_credentials(gallery: Gallery, s3_server: S3Server) -> None:
     account_id = new_id()
     (image_id,) = await gallery.take_in(import_request(account_id))
     keys, content = object_keys(account_id, UUID(image_id)), content_of(image_id)
@@ -100,7 +99,11 @@ async def test_presigned_addresses_deliver_the_bytes_without_credentials(
 
     assert (original.status_code, original.content, original.headers["content-type"]) == (200, content, "image/png")
     assert hashlib.sha256(original.content).hexdigest() == image.sha256
-    assert (thumbnail.status_code, thumbnail.content, thumbnail.headers["content-type"]) == (200, b"small", "image/webp")
+    assert (thumbnail.status_code, thumbnail.content, thumbnail.headers["content-type"]) == (
+        200,
+        b"small",
+        "image/webp",
+    )
     # Without a signature, or with that of another object, there is nothing to be had.
     assert not unsigned.is_success
     assert of_another.status_code == 403
@@ -124,9 +127,7 @@ async def test_addresses_name_the_host_that_clients_reach(
     settings = ServiceSettings(**values | {"s3_public_endpoint_url": "https://pictures.example.com"})
     account_id = new_id()
     async with running(compose(settings)) as service:
-        gallery = Gallery(
-            None, GalleryServiceStub(service.public), ImportServiceStub(service.internal), identities
-        )
+        gallery = Gallery(None, GalleryServiceStub(service.public), ImportServiceStub(service.internal), identities)
         (image_id,) = await gallery.take_in(import_request(account_id))
         image = await gallery.get(account_id, image_id)
 
@@ -149,8 +150,8 @@ async def test_lists_hold_own_pictures_only(gallery: Gallery) -> None:
     owner, stranger = new_id(), new_id()
     image_ids = await gallery.take_in(import_request(owner, image_count=3))
 
-    assert {image.image_id for image in (await gallery.list(owner)).images} == set(image_ids)
-    assert not (await gallery.list(stranger)).images
+    assert {image.image_id for image in (await gallery.page(owner)).images} == set(image_ids)
+    assert not (await gallery.page(stranger)).images
 
 
 async def test_list_of_a_job_holds_its_pictures_only(gallery: Gallery) -> None:
@@ -158,7 +159,7 @@ async def test_list_of_a_job_holds_its_pictures_only(gallery: Gallery) -> None:
     await gallery.take_in(import_request(account_id))
     image_ids = await gallery.take_in(import_request(account_id, job_id=job_id, image_count=2))
 
-    answer = await gallery.list(account_id, job_id=str(job_id))
+    answer = await gallery.page(account_id, job_id=str(job_id))
 
     assert {image.image_id for image in answer.images} == set(image_ids)
 
@@ -167,7 +168,7 @@ async def test_list_shows_newest_first(gallery: Gallery) -> None:
     account_id = new_id()
     imported = [(await gallery.take_in(import_request(account_id)))[0] for _ in range(5)]
 
-    assert [image.image_id for image in (await gallery.list(account_id)).images] == imported[::-1]
+    assert [image.image_id for image in (await gallery.page(account_id)).images] == imported[::-1]
 
 
 async def test_paging_walks_a_thousand_pictures_while_new_ones_come_in(gallery: Gallery) -> None:
@@ -180,7 +181,7 @@ async def test_paging_walks_a_thousand_pictures_while_new_ones_come_in(gallery: 
     seen: list[image_pb2.Image] = []
     page_token, meanwhile = "", set()
     while True:
-        page = await gallery.list(account_id, page_size=37, page_token=page_token)
+        page = await gallery.page(account_id, page_size=37, page_token=page_token)
         seen.extend(page.images)
         meanwhile.update(await gallery.take_in(import_request(account_id, image_count=2)))
         page_token = page.next_page_token
@@ -193,15 +194,15 @@ async def test_paging_walks_a_thousand_pictures_while_new_ones_come_in(gallery: 
     assert len(image_ids) == len(set(image_ids))
     places = [(image.create_time.ToNanoseconds(), image.image_id) for image in seen]
     assert places == sorted(places, reverse=True)
-    assert {image.image_id for image in (await gallery.list(account_id, page_size=56)).images} == meanwhile
+    assert {image.image_id for image in (await gallery.page(account_id, page_size=56)).images} == meanwhile
 
 
 async def test_full_last_page_has_no_next(gallery: Gallery) -> None:
     account_id = new_id()
     await gallery.take_in(import_request(account_id, image_count=4))
 
-    first = await gallery.list(account_id, page_size=2)
-    second = await gallery.list(account_id, page_size=2, page_token=first.next_page_token)
+    first = await gallery.page(account_id, page_size=2)
+    second = await gallery.page(account_id, page_size=2, page_token=first.next_page_token)
 
     assert [len(first.images), len(second.images)] == [2, 2]
     assert (bool(first.next_page_token), second.next_page_token) == (True, "")
@@ -209,7 +210,7 @@ async def test_full_last_page_has_no_next(gallery: Gallery) -> None:
 
 @pytest.mark.parametrize("page_token", ["nonsense", "AAAA", "x" * 512])
 async def test_made_up_page_token_is_refused(gallery: Gallery, page_token: str) -> None:
-    refusal = await refusal_of(gallery.list(new_id(), page_token=page_token))
+    refusal = await refusal_of(gallery.page(new_id(), page_token=page_token))
 
     assert refusal.reason is Reason.PAGE_TOKEN_INVALID
 
@@ -218,10 +219,10 @@ async def test_page_token_of_another_account_or_filter_is_refused(gallery: Galle
     owner, stranger = new_id(), new_id()
     request = import_request(owner, image_count=2)
     await gallery.take_in(request)
-    token = (await gallery.list(owner, page_size=1)).next_page_token
+    token = (await gallery.page(owner, page_size=1)).next_page_token
 
-    assert (await refusal_of(gallery.list(stranger, page_token=token))).reason is Reason.PAGE_TOKEN_INVALID
-    of_job = gallery.list(owner, job_id=request.job_id, page_token=token)
+    assert (await refusal_of(gallery.page(stranger, page_token=token))).reason is Reason.PAGE_TOKEN_INVALID
+    of_job = gallery.page(owner, job_id=request.job_id, page_token=token)
     assert (await refusal_of(of_job)).reason is Reason.PAGE_TOKEN_INVALID
 
 
@@ -235,7 +236,7 @@ async def test_page_token_of_another_account_or_filter_is_refused(gallery: Galle
     ],
 )
 async def test_bad_list_request_names_its_field(gallery: Gallery, request_fields: dict, field: str) -> None:
-    refusal = await refusal_of(gallery.list(new_id(), **request_fields))
+    refusal = await refusal_of(gallery.page(new_id(), **request_fields))
 
     assert refusal.reason is Reason.INVALID_FIELD
     assert [violation.field for violation in refusal.violations] == [field]
@@ -269,7 +270,7 @@ async def test_twenty_parallel_imports_of_a_job_take_it_in_once(gallery: Gallery
 
     expected = [image.image_id for image in request.images]
     assert answers == [expected] * 20
-    assert sorted(image.image_id for image in (await gallery.list(account_id)).images) == sorted(expected)
+    assert sorted(image.image_id for image in (await gallery.page(account_id)).images) == sorted(expected)
 
 
 async def test_parallel_imports_of_a_job_with_other_pictures_leave_one_whole_import(gallery: Gallery) -> None:
@@ -280,7 +281,7 @@ async def test_parallel_imports_of_a_job_with_other_pictures_leave_one_whole_imp
 
     assert all(answer == answers[0] for answer in answers)
     assert answers[0] in [[image.image_id for image in request.images] for request in requests]
-    kept = (await gallery.list(account_id, job_id=str(job_id))).images
+    kept = (await gallery.page(account_id, job_id=str(job_id))).images
     assert sorted(image.image_id for image in kept) == sorted(answers[0])
 
 
@@ -304,8 +305,8 @@ async def test_import_of_another_accounts_job_is_refused(gallery: Gallery) -> No
 
     assert refusal.reason is Reason.INVALID_FIELD
     assert [violation.field for violation in refusal.violations] == ["account_id"]
-    assert [image.image_id for image in (await gallery.list(owner)).images] == image_ids
-    assert not (await gallery.list(thief)).images
+    assert [image.image_id for image in (await gallery.page(owner)).images] == image_ids
+    assert not (await gallery.page(thief)).images
 
 
 async def test_import_that_names_a_picture_twice_is_refused_whole(gallery: Gallery) -> None:
@@ -316,7 +317,7 @@ async def test_import_that_names_a_picture_twice_is_refused_whole(gallery: Galle
     refusal = await gallery.refusal_of_import(request)
 
     assert [violation.field for violation in refusal.violations] == ["images[2].image_id"]
-    assert not (await gallery.list(account_id)).images
+    assert not (await gallery.page(account_id)).images
 
 
 async def test_import_with_a_picture_of_another_job_is_refused_whole(gallery: Gallery) -> None:
@@ -329,8 +330,8 @@ async def test_import_with_a_picture_of_another_job_is_refused_whole(gallery: Ga
 
     assert refusal.reason is Reason.INVALID_FIELD
     assert [violation.field for violation in refusal.violations] == ["images"]
-    assert not (await gallery.list(thief)).images
-    assert [image.image_id for image in (await gallery.list(owner)).images] == [image_id]
+    assert not (await gallery.page(thief)).images
+    assert [image.image_id for image in (await gallery.page(owner)).images] == [image_id]
 
 
 @pytest.mark.parametrize(

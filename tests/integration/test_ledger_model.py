@@ -8,7 +8,14 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from svc_common.clock import new_id
 from svc_payment.domain import GrantKind, HoldTerms
@@ -154,9 +161,7 @@ class LedgerMachine(RuleBasedStateMachine):
             held, grants = self.run(self.ledger.balance(account_id))
             journal = self.run(self.ledger.transactions(account_id))
             assert held == model.held()
-            assert [(g.kind, g.remaining) for g in grants] == [
-                (g.kind, g.remaining) for g in model.spendable(self.now)
-            ]
+            assert [(g.kind, g.remaining) for g in grants] == [(g.kind, g.remaining) for g in model.spendable(self.now)]
             assert sum(line.spent for line in journal) == model.spent
             issued = sum(grant.amount for grant in model.grants.values())
             kept = sum(grant.remaining for grant in model.grants.values())
@@ -190,4 +195,3 @@ def test_ledger_agrees_with_an_independent_model_for_any_sequence_of_calls(place
             assert min(reached) > 0, f"a run that never got there shows nothing: {dict(reached)}"
         finally:
             loop.run(opened.__aexit__(None, None, None))
-

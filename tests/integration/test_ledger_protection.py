@@ -36,7 +36,9 @@ async def _furnished_account(ledger: Ledger) -> UUID:
 
 
 @pytest.mark.parametrize("table", ["transactions", "entries"])
-@pytest.mark.parametrize("change", ["UPDATE payment.{} SET spent = 0", "DELETE FROM payment.{}", "TRUNCATE payment.{} CASCADE"])
+@pytest.mark.parametrize(
+    "change", ["UPDATE payment.{} SET spent = 0", "DELETE FROM payment.{}", "TRUNCATE payment.{} CASCADE"]
+)
 async def test_journal_refuses_change_even_by_a_superuser(ledger: Ledger, table: str, change: str) -> None:
     await _furnished_account(ledger)
 
@@ -113,8 +115,9 @@ async def test_models_say_what_the_migrations_made(ledger: Ledger) -> None:
                         "include_schemas": True,
                         "compare_type": True,
                         # Indexes and constraints are the migrations' own business; the version table is Alembic's.
-                        "include_object": lambda _object, name, kind, _reflected, _other: kind in ("table", "column")
-                        and name != "alembic_version",
+                        "include_object": lambda _object, name, kind, _reflected, _other: (
+                            kind in ("table", "column") and name != "alembic_version"
+                        ),
                     },
                 ),
                 models.Base.metadata,

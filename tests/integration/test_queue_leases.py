@@ -15,8 +15,6 @@ from svc_common.queue.payload import deserialize
 from tests.factories.queue import SettableClock, account, queued_job
 from tests.harness_redis import RedisServer, eventually
 
-pytest_plugins = ["tests.harness_redis"]
-
 LEASE_MS = 60_000
 
 
@@ -233,6 +231,20 @@ async def test_running_job_that_was_enqueued_anew_is_taken_back_by_its_worker(qu
     }
 
 
+async def test_job_that_is_taken_back_out_of_the_line_is_charged(queue: JobQueue, clock: SettableClock) -> None:
+    late = await claimed_job(queue, queued_job("ann", cost_millicredits=10_000))
+    for owner in ("ann", "bob", "bob", "bob"):
+        await queue.enqueue(queued_job(owner))
+    clock.now_ms += LEASE_MS
+    await queue.enqueue(queued_job("cid", tier="pro"))
+    await claim(queue, "other")  # cid's; ann's job went back into the line, and its price back to ann
+    assert await queue.renew(late, LEASE_MS) is LeaseState.HELD
+
+    order = [(await claim(queue, "other")).job.account_id for _ in range(4)]
+
+    assert order == [account("bob")] * 3 + [account("ann")]
+
+
 async def test_finish_and_hand_back_work_when_redis_lost_its_data(queue: JobQueue, redis: Redis) -> None:
     finished, returned = await claimed_job(queue), await claimed_job(queue)
     await redis.flushall()
@@ -341,6 +353,23 @@ async def test_one_enqueue_wakes_exactly_one_of_several_idle_workers(
     for number in range(5):
         await queue.wake_worker(f"worker-{number}")
     assert [await task for task in still_waiting] == [None] * 4
+
+
+@pytest.mark.parametrize("end", ["finish", "hand_back"])
+async def test_idle_worker_is_woken_when_a_job_that_ends_makes_another_one_claimable(
+    queue: JobQueue, redis: Redis, end: str
+) -> None:
+    first = await claimed_job(queue, queued_job(running_limit=1))
+    await queue.enqueue(queued_job(running_limit=1))
+    assert await queue.claim("worker", (), LEASE_MS) is None
+    waiting = asyncio.create_task(queue.wait_and_claim("other", (), LEASE_MS, wait_seconds=30))
+    await eventually(lambda: _blocked_clients(redis, 1))
+
+    await getattr(queue, end)(first)
+
+    claimed = await asyncio.wait_for(waiting, 5)
+    assert claimed is not None
+    assert (claimed.job == first.job) is (end == "hand_back")
 
 
 async def test_no_wake_token_outlives_the_work_it_announced(queue: JobQueue, redis: Redis) -> None:

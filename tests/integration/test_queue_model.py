@@ -13,8 +13,6 @@ from tests.factories.queue import SettableClock, account, queued_job
 from tests.fakes.queue_model import QueueModel
 from tests.harness_redis import RedisServer
 
-pytest_plugins = ["tests.harness_redis"]
-
 LEASE_MS = 600_000
 POLICY = QueuePolicy(
     tiers=(TierPolicy("high", None), TierPolicy("middle", 120_000), TierPolicy("low", 300_000)),
@@ -27,7 +25,7 @@ MODELS = ("sdxl", "flux")
 
 
 class QueueAgainstModel(RuleBasedStateMachine):
-    """Applies every operation to both and compares what they answer; any claim ever made may be used again."""
+    """Applies every operation to both and compares what they answer; claims are used again when they are outdated, too."""
 
     url: str
 
@@ -49,22 +47,23 @@ class QueueAgainstModel(RuleBasedStateMachine):
     @rule(
         owner=st.sampled_from(("ann", "bob", "cid", "dan")),
         tier=st.sampled_from(POLICY.tier_names),
-        model_id=st.sampled_from(MODELS),
-        cost=st.integers(1, 4_000),
         limit=st.integers(1, 3),
-        age_ms=st.integers(0, 400_000),
+        jobs=st.lists(
+            st.tuples(st.sampled_from(MODELS), st.integers(1, 4_000), st.integers(0, 400_000)), min_size=1, max_size=4
+        ),
     )
-    def enqueue(self, *, owner: str, tier: str, model_id: str, cost: int, limit: int, age_ms: int) -> None:
-        job = queued_job(
-            owner,
-            tier=tier,
-            model_id=model_id,
-            cost_millicredits=cost,
-            running_limit=limit,
-            create_time_ms=self.clock.now_ms - age_ms,
-        )
-        self.jobs.append(job)
-        assert self.runner.run(self.queue.enqueue(job)) is self.model.enqueue(job) is True
+    def enqueue(self, owner: str, tier: str, limit: int, jobs: list[tuple[str, int, int]]) -> None:
+        for model_id, cost, age_ms in jobs:
+            job = queued_job(
+                owner,
+                tier=tier,
+                model_id=model_id,
+                cost_millicredits=cost,
+                running_limit=limit,
+                create_time_ms=self.clock.now_ms - age_ms,
+            )
+            self.jobs.append(job)
+            assert self.runner.run(self.queue.enqueue(job)) is self.model.enqueue(job) is True
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -72,32 +71,41 @@ class QueueAgainstModel(RuleBasedStateMachine):
         job = data.draw(st.sampled_from(self.jobs))
         assert self.runner.run(self.queue.enqueue(job)) is self.model.enqueue(job)
 
-    @rule(loaded=st.sets(st.sampled_from(MODELS)), worker=st.sampled_from(("w1", "w2")))
-    def claim(self, loaded: set[str], worker: str) -> None:
-        expected = self.model.choose(self.clock.now_ms, loaded)
-        claim = self.runner.run(self.queue.claim(worker, loaded, LEASE_MS))
-        assert (claim and claim.job) == expected
-        if claim:
+    @rule(
+        loaded=st.sets(st.sampled_from(MODELS)),
+        worker=st.sampled_from(("w1", "w2")),
+        ends=st.lists(st.booleans(), min_size=1, max_size=6),
+    )
+    def claim(self, loaded: set[str], worker: str, ends: list[bool]) -> None:
+        for ends_at_once in ends:
+            expected = self.model.choose(self.clock.now_ms, loaded)
+            claim = self.runner.run(self.queue.claim(worker, loaded, LEASE_MS))
+            assert (claim and claim.job) == expected
+            if claim is None:
+                return
             self.model.record_claim(claim, self.clock.now_ms + LEASE_MS)
-            self.claims.append(claim)
+            if ends_at_once:
+                assert self.runner.run(self.queue.finish(claim)) is self.model.finish(claim) is True
+            else:
+                self.claims.append(claim)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
-        claim = data.draw(st.sampled_from(self.claims))
+        claim = data.draw(st.sampled_from(self.claims[-6:]))
         held = self.runner.run(self.queue.renew(claim, LEASE_MS)) is not LeaseState.LOST
         assert held is self.model.renew(claim, self.clock.now_ms + LEASE_MS)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        claim = data.draw(st.sampled_from(self.claims))
+        claim = data.draw(st.sampled_from(self.claims[-6:]))
         assert self.runner.run(self.queue.finish(claim)) is self.model.finish(claim)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def hand_back(self, data: st.DataObject) -> None:
-        claim = data.draw(st.sampled_from(self.claims))
+        claim = data.draw(st.sampled_from(self.claims[-6:]))
         assert self.runner.run(self.queue.hand_back(claim)) is self.model.hand_back(claim)
 
     @precondition(lambda self: self.jobs)

@@ -8,8 +8,6 @@ from redis.asyncio import Redis
 from svc_common.queue import Claim, JobQueue, QueuedJob, QueuePolicy
 from tests.factories.queue import START_MS, SettableClock, account, queued_job
 
-pytest_plugins = ["tests.harness_redis"]
-
 LEASE_MS = 60_000
 MINUTE_MS = 60_000
 
@@ -117,6 +115,30 @@ async def test_guard_serves_the_oldest_of_several_overdue_tiers(queue: JobQueue,
 
     assert (tiers[9], tiers[19]) == ("free", "starter")
     assert set(tiers[:9] + tiers[10:19]) == {"pro"}
+
+
+async def test_guard_serves_the_oldest_also_when_that_is_not_of_the_lowest_tier(
+    queue: JobQueue, clock: SettableClock
+) -> None:
+    await enqueue_all(queue, [queued_job("bob", tier="starter", create_time_ms=START_MS - 1)])
+    await enqueue_all(queue, [queued_job("cid", tier="free", create_time_ms=START_MS)])
+    clock.now_ms += 31 * MINUTE_MS
+    await enqueue_all(queue, [queued_job(tier="pro", create_time_ms=clock.now_ms) for _ in range(30)])
+
+    tiers = [(await claim(queue)).job.tier for _ in range(20)]
+
+    assert (tiers[9], tiers[19]) == ("starter", "free")
+
+
+async def test_guard_goes_by_the_jobs_that_still_wait(redis: Redis, clock: SettableClock) -> None:
+    queue = JobQueue(redis, QueuePolicy(guard_interval=2), clock_ms=clock)
+    await enqueue_all(queue, [queued_job("ann", create_time_ms=START_MS + n) for n in (0, 20)])
+    await claim(queue)
+    await enqueue_all(queue, [queued_job("bob", create_time_ms=START_MS + 10)])
+    clock.now_ms += 31 * MINUTE_MS
+    await enqueue_all(queue, [queued_job("cid", tier="pro")])
+
+    assert (await claim(queue)).job.account_id == account("bob")  # ann's oldest was older, but it runs
 
 
 async def test_guard_rests_while_nobody_is_overdue(queue: JobQueue, clock: SettableClock) -> None:

@@ -8,8 +8,6 @@ from redis.asyncio import Redis
 from svc_common.queue import JobQueue, QueuedJob, TierDepth
 from tests.factories.queue import SettableClock, account, queued_job
 
-pytest_plugins = ["tests.harness_redis"]
-
 LEASE_MS = 60_000
 
 

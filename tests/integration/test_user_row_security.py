@@ -1,6 +1,7 @@
 """What the database itself refuses, whatever a statement of svc_user forgets."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -13,11 +14,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from svc_common.clock import new_id, now
 from svc_common.db import Database
+from svc_common.migrations import discover_areas, migrate
+from svc_common.roles import roles_of
 from svc_user import domain
 from svc_user.store import queries
 from svc_user.store.models import Base, RefreshToken, Session, User
+from svc_user.tasks import delete_expired_sessions
 from tests.factories.user_service import UserService, running_user_service
-from tests.harness_postgres import DatabaseFactory
+from tests.harness_postgres import ROLE_PASSWORD, DatabaseFactory, PostgresServer, ServiceDatabase
 
 TABLES = (User, Session, RefreshToken)
 
@@ -204,6 +208,52 @@ async def test_models_describe_what_migrations_made(service: UserService) -> Non
         await engine.dispose()
 
     assert differences == []
+
+
+async def test_accounts_are_found_when_migrating_role_is_no_superuser(
+    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    database = await _database_of_ordinary_owner(postgres)
+
+    # FORCE ROW LEVEL SECURITY binds this owner, and with it the functions that find an account.
+    async with running_user_service(database, tmp_path_factory.mktemp("keys")) as service:
+        pair = await service.session()
+        pair = await service.refresh(pair.refresh_token)
+        service.clock.advance(days=15)
+        await _sweep(database, service.clock())
+
+    assert pair.access_token
+    connection = await asyncpg.connect(postgres.url(database=database.name))
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM users.refresh_tokens") == 0
+    finally:
+        await connection.close()
+
+
+async def _database_of_ordinary_owner(postgres: PostgresServer) -> ServiceDatabase:
+    owner, name = "ordinary_owner", "ordinary"
+    await postgres.execute(f"CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD '{ROLE_PASSWORD}'")
+    await postgres.execute(f"CREATE DATABASE {name} OWNER {owner}")
+    roles = roles_of(name, "user")
+    passwords = {roles.requests: ROLE_PASSWORD, roles.tasks: ROLE_PASSWORD}
+    areas = [area for area in discover_areas() if area.name == "user"]
+    admin_url = postgres.url(user=owner, database=name)
+    await migrate(admin_url, passwords, areas=areas)
+    return ServiceDatabase(
+        name=name,
+        roles=roles,
+        requests_url=postgres.url(user=roles.requests, database=name, driver="postgresql+asyncpg"),
+        tasks_url=postgres.url(user=roles.tasks, database=name, driver="postgresql+asyncpg"),
+        admin_url=admin_url,
+    )
+
+
+async def _sweep(database: ServiceDatabase, moment: datetime) -> None:
+    tasks_database = Database(database.tasks_url)
+    try:
+        assert await delete_expired_sessions(tasks_database, moment) == 1
+    finally:
+        await tasks_database.close()
 
 
 def _differences(connection: Connection) -> list[object]:

@@ -1,3 +1,5 @@
+"""The rules of the gallery."""
+
 from datetime import UTC, datetime
 from uuid import UUID
 

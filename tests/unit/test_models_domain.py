@@ -1,3 +1,5 @@
+"""The rules of the catalogue: tiers, manifests, and which of them are served."""
+
 import json
 
 import pytest
@@ -185,10 +187,13 @@ JSON_VALUES = st.recursive(
 @given(field=st.sampled_from(sorted(manifest_document())), value=JSON_VALUES)
 def test_any_value_of_any_field_is_taken_or_refused_by_name(field: str, value: object) -> None:
     content = json.dumps(manifest_document() | {field: value}).encode()
+    problems: tuple[str, ...] = ()
     try:
         parse_manifest(content)
     except ManifestError as refused:
-        assert all(problem.startswith(field) for problem in refused.problems)
+        problems = refused.problems
+
+    assert all(problem.startswith(field) for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -208,15 +213,14 @@ def test_latest_revision_is_served(revisions: list[str], latest: str) -> None:
     assert served.revision == latest
 
 
-@given(st.lists(st.text(min_size=1).filter(lambda text: text.strip() and "\0" not in text), min_size=1, max_size=6))
+@given(st.lists(st.text(alphabet="019.-ab", min_size=1).filter(str.strip), min_size=1, max_size=6))
 def test_latest_revision_does_not_depend_on_the_order_of_folders(revisions: list[str]) -> None:
-    manifests = [parsed(revision=revision[:200] or "x") for revision in revisions]
+    manifests = [parsed(revision=revision[:200]) for revision in revisions]
 
     def served(order: list[Manifest]) -> str:
         return choose_served(order)[0].revision
 
-    # 01 and 1 are the same number; between those the first found stays.
-    assert served(manifests).replace("0", "") == served(manifests[::-1]).replace("0", "")
+    assert served(manifests) == served(manifests[::-1]) == served(sorted(manifests, key=lambda each: each.revision))
 
 
 def test_each_model_is_served_in_the_order_found() -> None:

@@ -6,7 +6,6 @@ local tier, account = job[1], job[2]
 if not tier then return 0 end
 local lapses = tonumber(redis.call('ZSCORE', LEASES .. tier, id) or 0)
 if lapses > now_ms() then return 0 end
-if lapses > 0 then put_back(id) end
 forget(id, tier, account, next_fence())
 settle_account(account)
 return 1

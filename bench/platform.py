@@ -1,0 +1,81 @@
+"""A running platform to measure: the real fleet, accounts with credits, and what each process has used of the CPU."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import UUID
+
+import grpc
+import psutil
+
+from svc_common.clock import new_id, now
+from svc_common.tokens import AccessTokenIssuer, SigningKey
+from tests.harness import Fleet
+
+CREDITS_MILLI = 10**12
+_TOKEN_LIFETIME = timedelta(hours=2)
+ISSUER, AUDIENCE = "https://pingvas.studio", "pingvas-api"
+
+
+@contextmanager
+def platform(workers: int, settings: Mapping[str, str] | None = None) -> Iterator[Fleet]:
+    """Starts a fleet in a scratch folder, logging warnings only, and stops it at the end."""
+    with TemporaryDirectory(prefix="pingvas-bench-") as folder:
+        values = {"LOG_LEVEL": "warning", **(settings or {})}
+        with Fleet(Path(folder), workers=workers, settings=values) as fleet:
+            yield fleet
+
+
+class Accounts:
+    """Made-up accounts of the highest tier, with more credits than any benchmark spends."""
+
+    def __init__(self, fleet: Fleet, count: int) -> None:
+        """Grants the credits and signs the tokens with the fleet's own key."""
+        self.ids = [new_id() for _ in range(count)]
+        for account_id in self.ids:
+            fleet.operator.set_tier(str(account_id), "enterprise")
+            fleet.operator.grant(str(account_id), CREDITS_MILLI)
+        key = SigningKey.from_file(fleet.secrets.user_signing_key)
+        self._issuer = AccessTokenIssuer(key, ISSUER, AUDIENCE, _TOKEN_LIFETIME)
+        self.metadata = [self._metadata(account_id) for account_id in self.ids]
+
+    def _metadata(self, account_id: UUID) -> tuple[tuple[str, str], ...]:
+        token = self._issuer.issue(account_id, account_id, new_id(), now())
+        return (("authorization", f"Bearer {token}"),)
+
+
+class CpuMeter:
+    """Measures the CPU seconds of the fleet's processes, their children included, and of this process."""
+
+    def __init__(self, fleet: Fleet, names: tuple[str, ...]) -> None:
+        """Takes the names of the processes of interest."""
+        self._processes = {name: psutil.Process(fleet.process(name).pid) for name in names}
+        self._processes["client"] = psutil.Process(os.getpid())
+
+    def read(self) -> dict[str, float]:
+        """Returns the CPU seconds used so far by each."""
+        return {name: _cpu_seconds(process) for name, process in self._processes.items()}
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    total = sum(process.cpu_times()[:2])
+    if process.pid == os.getpid():
+        return float(total)
+    # PostgreSQL serves each connection in a child.
+    for child in process.children(recursive=True):
+        total += sum(child.cpu_times()[:2])
+    return float(total)
+
+
+def machine() -> dict[str, str]:
+    """Describes the machine that a result was measured on."""
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    return {
+        "cores": str(os.cpu_count()),
+        "memory_gib": str(round(psutil.virtual_memory().total / 2**30)),
+        "load_before": load,
+        "grpc": grpc.__version__,
+    }

@@ -1,0 +1,289 @@
+"""The database handle: tenants apart, pools clean, limits kept, and a server that goes and comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+import sqlalchemy.exc
+from sqlalchemy import text
+
+from svc_common.caller import Call, enter_call
+from svc_common.clock import new_id
+from svc_common.db import Database, rls_statements, try_advisory_lock
+from svc_common.errors import Reason, ServiceError
+from tests.harness_postgres import ROLE_PASSWORD, PostgresServer, until
+
+REQUESTS, TASKS = "notes_requests", "notes_tasks"
+NAMES = iter(range(10_000))
+
+
+async def create_notes(server: PostgresServer) -> str:
+    """Makes a database with one table under row-level security and returns its name."""
+    name = f"notes_{next(NAMES)}"
+    await server.execute(f"CREATE DATABASE {name}")
+    for role in (REQUESTS, TASKS):
+        await server.execute(
+            f"DO $$ BEGIN CREATE ROLE {role} LOGIN PASSWORD '{ROLE_PASSWORD}'; EXCEPTION WHEN duplicate_object THEN END $$"
+        )
+    statements = [
+        "CREATE SCHEMA n",
+        f"GRANT USAGE ON SCHEMA n TO {REQUESTS}, {TASKS}",
+        "CREATE TABLE n.notes (account_id uuid NOT NULL, body text NOT NULL)",
+        *rls_statements("n", "notes", REQUESTS, TASKS),
+    ]
+    for statement in statements:
+        await server.execute(statement, database=name)
+    return name
+
+
+def database(server: PostgresServer, name: str, role: str, *, pool_size: int = 1) -> Database:
+    return Database(server.url(user=role, database=name, driver="postgresql+asyncpg"), pool_size=pool_size)
+
+
+@pytest.fixture(scope="module")
+async def notes(postgres: PostgresServer) -> str:
+    return await create_notes(postgres)
+
+
+@pytest.fixture
+async def requests(postgres: PostgresServer, notes: str) -> AsyncIterator[Database]:
+    handle = database(postgres, notes, REQUESTS)
+    yield handle
+    await handle.close()
+
+
+@pytest.fixture
+async def tasks(postgres: PostgresServer, notes: str) -> AsyncIterator[Database]:
+    handle = database(postgres, notes, TASKS)
+    yield handle
+    await handle.close()
+
+
+async def write(handle: Database, account_id: UUID, body: str, *, as_account: UUID | None) -> None:
+    async with handle.transaction(as_account) as session:
+        await session.execute(
+            text("INSERT INTO n.notes VALUES (:account_id, :body)"), {"account_id": account_id, "body": body}
+        )
+
+
+async def bodies(handle: Database, account_id: UUID | None) -> list[str]:
+    async with handle.transaction(account_id) as session:
+        return list(await session.scalars(text("SELECT body FROM n.notes ORDER BY body")))
+
+
+async def test_account_sees_its_own_rows_only(requests: Database) -> None:
+    ada, bob = new_id(), new_id()
+    await write(requests, ada, "of ada", as_account=ada)
+    await write(requests, bob, "of bob", as_account=bob)
+
+    assert await bodies(requests, ada) == ["of ada"]
+    assert await bodies(requests, bob) == ["of bob"]
+
+
+async def test_transaction_without_account_sees_no_row(requests: Database) -> None:
+    ada = new_id()
+    await write(requests, ada, "hidden", as_account=ada)
+
+    assert await bodies(requests, None) == []
+
+
+async def test_row_of_another_account_cannot_be_written(requests: Database) -> None:
+    with pytest.raises(sqlalchemy.exc.ProgrammingError, match="row-level security"):
+        await write(requests, new_id(), "forged", as_account=new_id())
+    with pytest.raises(sqlalchemy.exc.ProgrammingError, match="row-level security"):
+        await write(requests, new_id(), "forged", as_account=None)
+
+
+async def test_row_cannot_be_handed_to_another_account(requests: Database) -> None:
+    ada = new_id()
+    await write(requests, ada, "mine", as_account=ada)
+    with pytest.raises(sqlalchemy.exc.ProgrammingError, match="row-level security"):
+        async with requests.transaction(ada) as session:
+            await session.execute(text("UPDATE n.notes SET account_id = :other"), {"other": new_id()})
+
+
+async def test_rows_of_another_account_cannot_be_changed(requests: Database) -> None:
+    ada, bob = new_id(), new_id()
+    await write(requests, ada, "kept", as_account=ada)
+    async with requests.transaction(bob) as session:
+        await session.execute(text("DELETE FROM n.notes"))
+        await session.execute(text("UPDATE n.notes SET body = 'changed'"))
+
+    assert await bodies(requests, ada) == ["kept"]
+
+
+async def test_role_for_tasks_sees_every_account(requests: Database, tasks: Database) -> None:
+    ada, bob = new_id(), new_id()
+    await write(requests, ada, f"{ada}", as_account=ada)
+    await write(requests, bob, f"{bob}", as_account=bob)
+
+    assert {str(ada), str(bob)} <= set(await bodies(tasks, None))
+
+
+async def test_pooled_connection_forgets_the_account(requests: Database) -> None:
+    ada = new_id()
+    async with requests.transaction(ada) as session:
+        first = await session.scalar(text("SELECT pg_backend_pid()"))
+        await session.execute(text("INSERT INTO n.notes VALUES (:id, 'x')"), {"id": ada})
+    with pytest.raises(RuntimeError):
+        async with requests.transaction(ada):
+            raise RuntimeError
+    async with requests.transaction() as session:
+        second = await session.scalar(text("SELECT pg_backend_pid()"))
+        setting = await session.scalar(text("SELECT current_setting('app.account_id', true)"))
+        rows = await session.scalar(text("SELECT count(*) FROM n.notes"))
+
+    assert first == second, "the pool of one gave another connection"
+    assert (setting, rows) == ("", 0)
+
+
+async def test_exception_rolls_back(requests: Database) -> None:
+    ada = new_id()
+    with pytest.raises(KeyError):
+        async with requests.transaction(ada) as session:
+            await session.execute(text("INSERT INTO n.notes VALUES (:id, 'lost')"), {"id": ada})
+            raise KeyError
+
+    assert await bodies(requests, ada) == []
+
+
+async def test_cancelled_transaction_rolls_back_and_frees_its_connection(requests: Database) -> None:
+    ada = new_id()
+    inside = asyncio.Event()
+
+    async def work() -> None:
+        async with requests.transaction(ada) as session:
+            await session.execute(text("INSERT INTO n.notes VALUES (:id, 'lost')"), {"id": ada})
+            inside.set()
+            await session.execute(text("SELECT pg_sleep(60)"))
+
+    task = asyncio.create_task(work())
+    await asyncio.wait_for(inside.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert await asyncio.wait_for(bodies(requests, ada), 5) == []
+
+
+async def test_statement_ends_with_the_deadline_of_its_call(requests: Database) -> None:
+    async def within_a_short_call() -> None:
+        call = Call("/a/method", {}, started=0.0)
+        call.deadline = asyncio.get_running_loop().time() + 0.1
+        enter_call(call)
+        async with requests.transaction() as session:
+            await session.execute(text("SELECT pg_sleep(60)"))
+
+    with pytest.raises(ServiceError) as caught:
+        await asyncio.wait_for(asyncio.create_task(within_a_short_call()), 5)
+
+    assert caught.value.reason is Reason.DEADLINE_TOO_SHORT
+
+
+async def test_exhausted_pool_is_overload(
+    postgres: PostgresServer, notes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("svc_common.db._CHECKOUT_SECONDS", 0.05)
+    monkeypatch.setattr("svc_common.db._OVERFLOW", 0)
+    handle = database(postgres, notes, REQUESTS)
+    try:
+        async with handle.transaction():
+            with pytest.raises(ServiceError) as caught:
+                async with handle.transaction():
+                    raise AssertionError("a pool of one gave two connections")
+    finally:
+        await handle.close()
+
+    assert caught.value.reason is Reason.OVERLOADED
+    assert caught.value.retry_after is not None
+
+
+async def test_constraint_violation_is_left_to_the_store(requests: Database) -> None:
+    ada = new_id()
+    with pytest.raises(sqlalchemy.exc.IntegrityError):
+        async with requests.transaction(ada) as session:
+            await session.execute(text("INSERT INTO n.notes VALUES (:id, NULL)"), {"id": ada})
+
+
+async def test_advisory_lock_is_held_by_one_at_a_time(tasks: Database, postgres: PostgresServer, notes: str) -> None:
+    other = database(postgres, notes, TASKS)
+    try:
+        async with tasks.advisory_lock("a") as first:
+            async with other.advisory_lock("a") as second, other.advisory_lock("b") as another:
+                assert (first, second, another) == (True, False, True)
+        async with other.advisory_lock("a") as after:
+            assert after
+    finally:
+        await other.close()
+
+
+async def test_advisory_lock_is_given_back_when_its_block_raises(tasks: Database) -> None:
+    with pytest.raises(KeyError):
+        async with tasks.advisory_lock("raised"):
+            raise KeyError
+    async with tasks.advisory_lock("raised") as again:
+        assert again
+
+
+async def test_transaction_lock_ends_with_its_transaction(tasks: Database, postgres: PostgresServer, notes: str) -> None:
+    other = database(postgres, notes, TASKS)
+    try:
+        async with tasks.transaction() as session:
+            assert await try_advisory_lock(session, "t")
+            async with other.transaction() as second:
+                assert not await try_advisory_lock(second, "t")
+        async with other.transaction() as third:
+            assert await try_advisory_lock(third, "t")
+    finally:
+        await other.close()
+
+
+async def test_server_that_is_not_there_is_an_unavailable_dependency() -> None:
+    handle = Database("postgresql+asyncpg://nobody:x@127.0.0.1:1/none")
+    for attempt in (handle.ping(), handle.advisory_lock("x").__aenter__()):
+        with pytest.raises(ServiceError) as caught:
+            await attempt
+        assert caught.value.reason is Reason.DEPENDENCY_UNAVAILABLE
+        assert caught.value.metadata == {"dependency": "postgresql"}
+    await handle.close()
+
+
+async def test_handle_recovers_by_itself_after_a_crash_of_the_server(own_postgres: PostgresServer) -> None:
+    name = await create_notes(own_postgres)
+    handle = database(own_postgres, name, REQUESTS, pool_size=3)
+    ada = new_id()
+    await write(handle, ada, "before", as_account=ada)
+
+    async def interrupted() -> None:
+        async with handle.transaction(ada) as session:
+            await session.execute(text("SELECT pg_sleep(60)"))
+
+    async def sleeps() -> bool:
+        async with handle.transaction() as session:
+            return bool(await session.scalar(text("SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)'")))
+
+    task = asyncio.create_task(interrupted())
+    await until(sleeps)
+    own_postgres.kill()
+    with pytest.raises(ServiceError) as during_statement:
+        await task
+    with pytest.raises(ServiceError) as while_down:
+        await handle.ping()
+    own_postgres.start()
+
+    assert await bodies(handle, ada) == ["before"]
+    assert during_statement.value.reason is Reason.DEPENDENCY_UNAVAILABLE
+    assert while_down.value.reason is Reason.DEPENDENCY_UNAVAILABLE
+    await handle.close()
+
+
+async def test_idle_connections_that_the_server_closed_are_replaced(own_postgres: PostgresServer) -> None:
+    name = await create_notes(own_postgres)
+    handle = database(own_postgres, name, REQUESTS, pool_size=5)
+    await asyncio.gather(*[handle.ping() for _ in range(5)])
+    own_postgres.kill()
+    own_postgres.start()
+
+    await asyncio.gather(*[handle.ping() for _ in range(5)])
+    await handle.close()
