@@ -5,16 +5,18 @@ connection when it goes back to the pool. Tables and queries belong to the servi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import sqlalchemy.exc
 import structlog
-from sqlalchemy import MetaData, event, text
+from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session, SessionTransaction
 
 from svc_common.caller import remaining_seconds
 from svc_common.errors import Reason, ServiceError, dependency_unavailable
@@ -29,8 +31,6 @@ __all__ = [
     "rls_statements",
     "try_advisory_lock",
 ]
-
-R = TypeVar("R")
 
 _log: Final = structlog.get_logger("db")
 
@@ -48,8 +48,7 @@ _NAMING_CONVENTION: Final = {
     "pk": "pk_%(table_name)s",
 }
 
-# Both settings end with the transaction (third argument), so a pooled connection carries nothing over. `SET LOCAL` takes no parameters.
-_OPEN_TRANSACTION: Final = "SELECT set_config('statement_timeout', $1, true), set_config('app.account_id', $2, true)"
+_ACCOUNT: Final = "account_id"
 
 # asyncpg lets OSError and TimeoutError out as they are when it can't connect.
 _DRIVER_ERRORS: Final = (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError, TimeoutError)
@@ -62,6 +61,31 @@ _SERVER_GONE_STATES: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
 def metadata_for(schema: str) -> MetaData:
     """Returns the metadata for the tables of one service: `class Base(DeclarativeBase): metadata = metadata_for("payment")`."""
     return MetaData(schema=schema, naming_convention=_NAMING_CONVENTION)
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+    """A connection that sends the settings of a transaction together with its BEGIN.
+
+    A statement of its own would cost a round trip in every transaction. SET LOCAL ends with the transaction, so a pooled
+    connection carries nothing over.
+    """
+
+    __slots__ = ("settings",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = ""
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        """Runs a statement; asyncpg begins every transaction through this method."""
+        if self.settings and query.startswith("BEGIN"):
+            query, self.settings = query + self.settings, ""
+        status: str = await super().execute(query, *args, timeout=timeout)
+        return status
+
+
+class _AccountSession(Session):
+    """A session that knows for which account its transactions are; see `_prepare_transaction`."""
 
 
 class Database:
@@ -79,9 +103,13 @@ class Database:
             max_overflow=_OVERFLOW,
             pool_timeout=_CHECKOUT_SECONDS,
             # jit costs more than it gives on short statements, and slows asyncpg's type introspection.
-            connect_args={"timeout": _CONNECT_SECONDS, "server_settings": {"jit": "off"}},
+            connect_args={
+                "timeout": _CONNECT_SECONDS,
+                "server_settings": {"jit": "off"},
+                "connection_class": _Connection,
+            },
         )
-        event.listen(self._engine.sync_engine, "checkout", _refuse_closed_connection)
+        event.listen(self._engine.sync_engine, "checkout", _prepare_checkout)
 
     @asynccontextmanager
     async def transaction(self, account_id: UUID | None = None) -> AsyncIterator[AsyncSession]:
@@ -89,22 +117,23 @@ class Database:
 
         With an account, row-level security shows its rows only; without, the role for requests sees none and the role for tasks all.
         """
+        session = AsyncSession(
+            self._engine,
+            sync_session_class=_AccountSession,
+            expire_on_commit=False,
+            info={_ACCOUNT: account_id},
+        )
         try:
-            async with await _again_if_stale(lambda: self._begin(account_id)) as session:
-                yield session
-                await session.commit()
-        except _DRIVER_ERRORS as error:
-            raise _as_service_error(error) or error from error
-
-    async def _begin(self, account_id: UUID | None) -> AsyncSession:
-        session = AsyncSession(self._engine, expire_on_commit=False)
-        try:
-            connection = await session.connection()
-            await connection.exec_driver_sql(_OPEN_TRANSACTION, (_statement_timeout_ms(), str(account_id or "")))
-        except BaseException:
-            await session.close()
+            yield session
+            await session.commit()
+        except BaseException as error:
+            # Shielded: a cancelled call must give its connection back, or the pool would run dry.
+            await asyncio.shield(asyncio.ensure_future(session.close()))
+            if isinstance(error, _DRIVER_ERRORS):
+                raise _as_service_error(error) or error from error
             raise
-        return session
+        # The commit gave the connection back. Rows that outlive the block can't load anything through it any more.
+        session.expunge_all()
 
     @asynccontextmanager
     async def advisory_lock(self, key: str) -> AsyncIterator[bool]:
@@ -114,7 +143,7 @@ class Database:
         process, and no transaction stays open while it is held.
         """
         try:
-            connection, got = await _again_if_stale(lambda: self._lock(key))
+            connection, got = await self._lock(key)
         except _DRIVER_ERRORS as error:
             raise _as_service_error(error) or error from error
         try:
@@ -144,20 +173,6 @@ class Database:
         await self._engine.dispose()
 
 
-async def _again_if_stale(begin: Callable[[], Awaitable[R]]) -> R:
-    """Begins something on a pooled connection, once more if the server had closed it while it lay in the pool.
-
-    Nothing was done on it yet, so that is safe; the pool has dropped all connections of the same age. The check at
-    checkout finds most of them, but not those whose end the event loop hasn't noticed yet.
-    """
-    try:
-        return await begin()
-    except sqlalchemy.exc.DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        return await begin()
-
-
 async def try_advisory_lock(session: AsyncSession, key: str) -> bool:
     """Tries to take a lock that all processes share until the end of the session's transaction; returns whether it was got."""
     statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
@@ -172,20 +187,37 @@ async def _unlock(connection: AsyncConnection, key: str) -> None:
         await connection.invalidate()
 
 
-def _refuse_closed_connection(connection: Any, _record: object, _proxy: object) -> None:
-    """Lets the pool replace a connection that the server has closed meanwhile.
+def _prepare_checkout(connection: Any, _record: object, _proxy: object) -> None:
+    """Lets the pool replace a connection that the server has closed meanwhile, and forgets what the last user prepared.
 
     asyncpg notices a closed socket by itself, so this costs no round trip, unlike `pool_pre_ping`.
     """
-    if connection.driver_connection.is_closed():
+    driver: _Connection = connection.driver_connection
+    if driver.is_closed():
         raise sqlalchemy.exc.DisconnectionError("the server closed the connection while it was idle")
+    driver.settings = ""
 
 
-def _statement_timeout_ms() -> str:
+def _prepare_transaction(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    """Prepares the settings of a transaction that begins, also of one that follows a commit within the same block."""
+    if transaction.nested:
+        return
+    driver: _Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    # Both values are formatted from an integer and a UUID, so nothing of a caller's gets into the statement.
+    driver.settings = f"SET LOCAL statement_timeout = {_statement_timeout_ms()};"
+    account_id: UUID | None = session.info[_ACCOUNT]
+    if account_id is not None:
+        driver.settings += f"SET LOCAL app.account_id = '{account_id.hex}';"
+
+
+event.listen(_AccountSession, "after_begin", _prepare_transaction)
+
+
+def _statement_timeout_ms() -> int:
     remaining = remaining_seconds()
     seconds = _DEFAULT_STATEMENT_SECONDS if remaining is None else min(remaining, _DEFAULT_STATEMENT_SECONDS)
     # Zero would mean: no limit.
-    return str(max(1, int(seconds * 1000)))
+    return max(1, int(seconds * 1000))
 
 
 def _as_service_error(error: Exception) -> ServiceError | None:

@@ -14,7 +14,8 @@ from uuid import UUID
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+
+from svc_common.redis_client import REDIS_ERRORS
 
 _log = structlog.get_logger(__name__)
 
@@ -51,18 +52,21 @@ class EventPublisher:
             pipe.publish(_channel(account_id), _PROGRESS + event)
             await pipe.execute()
 
-    async def announce(self, account_id: UUID) -> None:
-        """Tells the account's watchers that a job's state has changed in PostgreSQL. Never raises: it's a hint."""
+    async def announce(self, *account_ids: UUID) -> None:
+        """Tells the accounts' watchers that a job's state has changed in PostgreSQL. Never raises: it's a hint."""
         try:
-            await self._redis.publish(_channel(account_id), _CHANGED)
-        except (RedisError, OSError) as error:
-            _log.warning("events.announce_lost", account_id=str(account_id), error=repr(error))
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for account_id in account_ids:
+                    pipe.publish(_channel(account_id), _CHANGED)
+                await pipe.execute()
+        except REDIS_ERRORS as error:
+            _log.warning("events.announce_lost", accounts=len(account_ids), error=repr(error))
 
     async def history(self, job_id: UUID) -> list[bytes]:
         """Returns the serialized progress events of a job, oldest first; nothing when Redis is away."""
         try:
             entries = await self._redis.xrange(_stream(job_id))
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             _log.warning("events.history_lost", job_id=str(job_id), error=repr(error))
             return []
         return [fields[b"e"] for _, fields in entries]
@@ -93,14 +97,14 @@ class EventListener:
         returns after 5 s all the same: the watcher then sees changes of state by looking at PostgreSQL.
         """
         confirmed = self._confirmed.setdefault(_channel(account_id), asyncio.Event())
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(*REDIS_ERRORS, TimeoutError):
             await self._pubsub.subscribe(_channel(account_id))
             await asyncio.wait_for(confirmed.wait(), _CONFIRM_SECONDS)
 
     async def unfollow(self, account_id: UUID) -> None:
         """Stops hearing an account."""
         self._confirmed.pop(_channel(account_id), None)
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(*REDIS_ERRORS):
             await self._pubsub.unsubscribe(_channel(account_id))
 
     async def run(self) -> None:
@@ -109,12 +113,12 @@ class EventListener:
             while True:
                 try:
                     await self._hear()
-                except (RedisError, OSError) as error:
+                except REDIS_ERRORS as error:
                     _log.warning("events.connection_lost", error=repr(error))
                     await asyncio.sleep(_RECONNECT_SECONDS)
                     self._on_gap()
         finally:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*REDIS_ERRORS):
                 await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _hear(self) -> None:
@@ -153,9 +157,9 @@ async def hear_hints(redis: Redis, channel: str, on_hint: Callable[[str], None],
                 message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=30.0)
                 if message is not None:
                     on_hint(message["data"].decode())
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             _log.warning("hints.connection_lost", channel=channel, error=repr(error))
             await asyncio.sleep(_RECONNECT_SECONDS)
         finally:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*REDIS_ERRORS):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]

@@ -15,12 +15,11 @@ from typing import Any, Final
 import jinja2
 
 from studio.edge.contracts import PublicMethod, public_methods
-from studio.edge.replies import SPOKEN_HEADER, mappers
+from studio.edge.replies import DEADLINE_HEADER, SPOKEN_HEADER, mappers
 
 _TEMPLATE: Final = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j2"
 
 _BODY_BYTES: Final = 4 << 20
-_UNARY_TIMEOUT: Final = "15s"
 _NO_TIMEOUT: Final = "0s"
 _FILLS_PER_SECOND: Final = 10
 
@@ -71,6 +70,8 @@ class EdgeSettings:
     # Of this process, over all callers: a shield for the services. Limits for each account are the services'.
     requests_per_second: int = 5_000
     request_burst: int = 10_000
+    # Longer than the services' own deadline of 10 s: the edge answers only for one that hangs.
+    unary_timeout_seconds: float = 15.0
     reflection: bool = False
     access_log: bool = True
 
@@ -113,11 +114,12 @@ def edge_configuration(settings: EdgeSettings) -> str:
     return template.render(
         settings=settings,
         services=sorted({method.service for method in methods}),
-        routes=list(_routes(methods, reflection=settings.reflection)),
+        routes=list(_routes(methods, f"{settings.unary_timeout_seconds}s", reflection=settings.reflection)),
         clusters=list(_clusters(methods, settings.upstreams)),
         anonymous_matches=list(_anonymous_matches(methods, reflection=settings.reflection)),
         mappers=mappers(settings.upstreams, _BODY_BYTES),
         spoken_header=SPOKEN_HEADER,
+        deadline_header=DEADLINE_HEADER,
         cors_origin_patterns=[origin_pattern(origin) for origin in settings.cors_origins],
         limits=_limits(settings),
     )
@@ -131,15 +133,15 @@ def origin_pattern(origin: str) -> str:
     return re.escape(host + separator + port)
 
 
-def _routes(methods: Iterable[PublicMethod], *, reflection: bool) -> Iterator[Route]:
+def _routes(methods: Iterable[PublicMethod], unary_timeout: str, *, reflection: bool) -> Iterator[Route]:
     for method in methods:
         yield Route(
             path=method.path,
             cluster=_cluster_name(method),
-            timeout=_NO_TIMEOUT if method.streams else _UNARY_TIMEOUT,
+            timeout=_NO_TIMEOUT if method.streams else unary_timeout,
             retry_on=_RETRY_READS if method.reads_only and not method.streams else _RETRY_UNSENT,
         )
-    yield Route(_HEALTH, _REPRESENTATIVE, _UNARY_TIMEOUT, _RETRY_READS)
+    yield Route(_HEALTH, _REPRESENTATIVE, unary_timeout, _RETRY_READS)
     if reflection:
         for path in _REFLECTION:
             yield Route(path, _REPRESENTATIVE, _NO_TIMEOUT, _RETRY_UNSENT, duplex=True)

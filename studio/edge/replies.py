@@ -17,8 +17,9 @@ from google.rpc import status_pb2
 from svc_common.errors import Reason, ServiceError
 from svc_common.status import to_status
 
-# Set by the edge from `content-type` before any filter rewrites it; see envoy.yaml.j2.
+# Set by the edge from `content-type` and `grpc-timeout` before any filter rewrites those; see envoy.yaml.j2.
 SPOKEN_HEADER: Final = "x-edge-content-type"
+DEADLINE_HEADER: Final = "x-edge-grpc-timeout"
 
 _SPOKEN: Final = f"request.headers['{SPOKEN_HEADER}']"
 _SPEAKS_GRPC: Final = f"'{SPOKEN_HEADER}' in request.headers && {_SPOKEN}.startsWith('application/grpc')"
@@ -154,7 +155,8 @@ def _request_refusals(body_bytes: int) -> tuple[Refusal, ...]:
         ),
         Refusal(
             name="deadline of the caller",
-            condition=_details_contain("max_duration_timeout"),
+            # Without one, the edge's own limit has passed: the service hangs.
+            condition=f"{_details_contain('max_duration_timeout')} && '{DEADLINE_HEADER}' in request.headers",
             reason=Reason.DEADLINE_TOO_SHORT,
             message="The call's deadline passed before it was done. Repeat it with a longer one.",
             http_status=504,

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from svc_common.caller import current_account, current_user, request_header
 from svc_common.credits import format_credits
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
+from svc_common.group_commit import GroupCommit
 from svc_common.paging import PageTokens, page_size
 from svc_common.queue import JobQueue, QueuedJob
 from svc_common.redis_client import REDIS_ERRORS
@@ -29,6 +30,7 @@ from svc_generation.servicer.conversion import JobConverter, filled, picture, ti
 from svc_generation.servicer.lookups import Lookups, model_cost, model_facts, tier_name
 from svc_generation.servicer.watch import Watch
 from svc_generation.store import queries
+from svc_generation.store.acceptance import Acceptance, NewJob, accept_jobs
 from svc_generation.store.models import Job
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +40,7 @@ _HOLD_MARGIN = timedelta(hours=1)
 """How much longer a hold lives than its job, so that a hold never lapses under a job that hasn't been given up."""
 _QUEUE_FULL_RETRY = timedelta(seconds=5)
 _MAX_REQUEST_ID = 100
+_BATCH_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,10 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         self._cancel = cancel
         self._job_lifetime = job_lifetime
         self._locks = KeyedLocks()
+        # What comes at the same time goes together: one commit, one round trip to Redis.
+        self._acceptances = GroupCommit(self._accept, limit=_BATCH_LIMIT)
+        self._enqueues = GroupCommit(self._enqueue, limit=_BATCH_LIMIT)
+        self._positions = GroupCommit(self._queue_positions, limit=_BATCH_LIMIT)
 
     async def QuoteJob(
         self, request: generation_service_pb2.QuoteJobRequest, _context: object
@@ -139,23 +146,21 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
     async def CreateJob(self, request: generation_service_pb2.CreateJobRequest, _context: object) -> job_pb2.Job:
         """Accepts a job: plan, hold, row, queue."""
         account_id = current_account()
-        request_id = _request_id(request)
-        fingerprint = hashlib.sha256(request.text_to_image.SerializeToString(deterministic=True)).digest()
-        async with self._locks.hold(account_id, request_id):
-            if request_id and (answer := await self._replay(account_id, request_id, fingerprint)):
+        identity = _Identity(_request_id(request), _fingerprint(request))
+        async with self._locks.hold(account_id, identity.request_id):
+            if answer := await self._replay(account_id, identity):
                 return answer
             plan = await self._plan(request.text_to_image, account_id)
             job_id = self._clock.new_id()
-            hold = await self._reserve(job_id, account_id, plan, request_id, fingerprint)
+            hold = await self._reserve(job_id, account_id, plan, identity)
             if isinstance(hold, job_pb2.Job):
                 return hold
-            row = self._row(job_id, account_id, request_id, fingerprint, plan, hold.amount_millicredits)
-            answer = await self._accept(row, plan.tier)
-        if answer is None:
-            await self._release(job_id, account_id)
-            return await self._lost_race(account_id, request_id, fingerprint, plan.tier)
-        await self._enqueue(row, plan.tier)
-        return answer
+            job = self._new_job(job_id, account_id, identity, plan, hold.amount_millicredits)
+            acceptance = await self._acceptances.submit(job)
+        if acceptance is not Acceptance.ACCEPTED:
+            return await self._refused(job, acceptance, identity, plan.tier)
+        await self._enqueues.submit(_queued(job, plan.tier))
+        return job_pb2.Job.FromString(job.first_answer)
 
     async def GetJob(self, request: generation_service_pb2.GetJobRequest, _context: object) -> job_pb2.Job:
         """Returns one of the caller's jobs."""
@@ -207,7 +212,7 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
             yield event
 
     async def GetQueueStatus(
-        self, request: generation_service_pb2.GetQueueStatusRequest, _context: object
+        self, _request: generation_service_pb2.GetQueueStatusRequest, _context: object
     ) -> generation_service_pb2.QueueStatus:
         """Tells how long the queue is."""
         account_id = current_account()
@@ -218,7 +223,7 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         depths = await self._queue.depths()
         tiers = list(depths)  # highest first
         ahead = sum(depths[name].waiting for name in tiers[: tiers.index(tier.tier_name) + 1])
-        position = await self._queue.position_for_new(tier.tier_name, account_id)
+        position = await self._positions.submit((tier.tier_name, account_id))
         estimate = self._statistics.estimate(position, 1.0)
         return generation_service_pb2.QueueStatus(
             tier=tier.tier,  # type: ignore[arg-type]
@@ -234,7 +239,7 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         spec, tier = await asyncio.gather(self._lookups.model(wish.model_id), self._lookups.tier(account_id))
         operation = self._checked(wish, spec, tier)
         quote = quote_millicredits(model_cost(spec), work(operation))
-        position = await self._queue_position(tier.tier_name, account_id)
+        position = await self._positions.submit((tier.tier_name, account_id))
         return Plan(operation, tier, quote, position, self._statistics.estimate(position, quote / 1000))
 
     def _checked(self, wish: job_pb2.TextToImage, spec: model_pb2.ModelSpec, tier: TierFacts) -> job_pb2.TextToImage:
@@ -246,32 +251,37 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         seed = wish.seed if wish.HasField("seed") else self._clock.new_seed()
         return filled(wish, chosen, model.model_id, seed)
 
-    async def _queue_position(self, tier: str, account_id: UUID) -> int:
-        """Returns the expected position, or 0 while Redis is away: an estimate isn't worth refusing a job for."""
+    async def _queue_positions(self, lines: Sequence[tuple[str, UUID]]) -> Sequence[int]:
+        """Returns expected positions, or 0 while Redis is away: an estimate isn't worth refusing a job for."""
         try:
-            return await self._queue.position_for_new(tier, account_id)
+            return await self._queue.positions_for_new(lines)
         except REDIS_ERRORS as error:
             _log.warning("queue.position_unknown", error=repr(error))
-            return 0
+            return [0] * len(lines)
 
-    async def _replay(self, account_id: UUID, request_id: str, fingerprint: bytes) -> job_pb2.Job | None:
+    async def _replay(self, account_id: UUID, identity: "_Identity") -> job_pb2.Job | None:
+        if not identity.request_id:
+            return None
         async with self._database.transaction(account_id) as session:
-            found = await queries.find_request(session, account_id, request_id)
+            found = await queries.find_request(session, account_id, identity.request_id)
         if found is None:
             return None
-        if found.request_hash != fingerprint:
+        if found.request_hash != identity.fingerprint:
             raise ServiceError(
                 Reason.IDEMPOTENCY_KEY_REUSED,
-                f"The request id {request_id!r} has made a job from another body. Repeat that body, or choose a new id.",
-                metadata={"request_id": request_id},
+                f"The request id {identity.request_id!r} has made a job from another body. "
+                "Repeat that body, or choose a new id.",
+                metadata={"request_id": identity.request_id},
             )
         return job_pb2.Job.FromString(found.first_answer)
 
     async def _reserve(
-        self, job_id: UUID, account_id: UUID, plan: Plan, request_id: str, fingerprint: bytes
+        self, job_id: UUID, account_id: UUID, plan: Plan, identity: "_Identity"
     ) -> ledger_service_pb2.Hold | job_pb2.Job:
-        """Sets the price aside. A refusal may come from a twin of this request in another process, which holds the same
-        credits for a moment: if the twin has made the job by now, its answer is the answer.
+        """Sets the price aside.
+
+        A refusal may come from a twin of this request in another process, which holds the same credits for a moment: if
+        the twin has made the job by now, its answer is the answer.
         """
         request = ledger_service_pb2.ReserveCreditsRequest(
             hold_id=str(job_id),
@@ -283,50 +293,43 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         try:
             return await self._ledger.ReserveCredits(request)
         except ServiceError as error:
-            if error.reason is Reason.INSUFFICIENT_CREDITS and request_id:
-                answer = await self._replay(account_id, request_id, fingerprint)
-                if answer is not None:
-                    return answer
+            if error.reason is Reason.INSUFFICIENT_CREDITS and (answer := await self._replay(account_id, identity)):
+                return answer
             raise
 
-    def _row(
-        self, job_id: UUID, account_id: UUID, request_id: str, fingerprint: bytes, plan: Plan, held: int
-    ) -> dict[str, object]:
+    def _new_job(self, job_id: UUID, account_id: UUID, identity: "_Identity", plan: Plan, held: int) -> NewJob:
         now = self._clock.now()
-        return {
-            "job_id": job_id,
-            "account_id": account_id,
-            "created_by": current_user(),
-            "request_id": request_id or None,
-            "request_hash": fingerprint,
-            "first_answer": _first_answer(job_id, plan, held, now).SerializeToString(),
-            "operation": plan.operation.SerializeToString(),
-            "model_id": plan.operation.model_id,
-            "tier": plan.tier.tier,
-            "running_limit": plan.tier.running_jobs,
-            "image_count": plan.operation.image_count,
-            "quoted_millicredits": plan.quote,
-            "held_millicredits": held,
-            "state": JobState.QUEUED,
-            "queue_position": plan.position,
-            "create_time": now,
-            "queue_time": now,
-            "deadline_time": now + self._job_lifetime,
-        }
+        return NewJob(
+            job_id=job_id,
+            account_id=account_id,
+            created_by=current_user(),
+            request_id=identity.request_id or None,
+            request_hash=identity.fingerprint,
+            first_answer=_first_answer(job_id, plan, held, now).SerializeToString(),
+            operation=plan.operation.SerializeToString(),
+            model_id=plan.operation.model_id,
+            tier=plan.tier.tier,
+            running_limit=plan.tier.running_jobs,
+            waiting_limit=plan.tier.waiting_jobs,
+            image_count=plan.operation.image_count,
+            quoted_millicredits=plan.quote,
+            held_millicredits=held,
+            queue_position=plan.position,
+            create_time=now,
+            deadline_time=now + self._job_lifetime,
+        )
 
-    async def _accept(self, row: dict[str, object], tier: TierFacts) -> job_pb2.Job | None:
-        """Inserts the job; its commit is the acceptance. Returns None when the queue is full or a twin was first."""
-        try:
-            async with self._database.transaction(row["account_id"]) as session:  # type: ignore[arg-type]
-                if not await queries.insert_job(session, row, tier.waiting_jobs):
-                    raise _NotInserted
-        except _NotInserted:
-            return None
-        return job_pb2.Job.FromString(row["first_answer"])  # type: ignore[arg-type]
+    async def _accept(self, jobs: Sequence[NewJob]) -> Sequence[Acceptance]:
+        """Inserts the jobs that came at the same time; the commit is the acceptance of each."""
+        async with self._database.transaction() as session:
+            return await accept_jobs(session, jobs)
 
-    async def _lost_race(self, account_id: UUID, request_id: str, fingerprint: bytes, tier: TierFacts) -> job_pb2.Job:
-        answer = await self._replay(account_id, request_id, fingerprint) if request_id else None
-        if answer is not None:
+    async def _refused(
+        self, job: NewJob, acceptance: Acceptance, identity: "_Identity", tier: TierFacts
+    ) -> job_pb2.Job:
+        """Gives back what was held for a job that wasn't accepted, and answers with its twin, if one was first."""
+        await self._release(job.job_id, job.account_id)
+        if acceptance is Acceptance.KNOWN and (answer := await self._replay(job.account_id, identity)):
             return answer
         raise ServiceError(
             Reason.QUEUE_FULL,
@@ -343,22 +346,14 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         except ServiceError as error:
             _log.warning("hold.release_failed", job_id=str(job_id), error=str(error))
 
-    async def _enqueue(self, row: dict[str, object], tier: TierFacts) -> None:
-        """Puts an accepted job into the queue. A failure is harmless: a sweep puts every job that Redis misses back."""
-        job = QueuedJob(
-            job_id=row["job_id"],  # type: ignore[arg-type]
-            account_id=row["account_id"],  # type: ignore[arg-type]
-            tier=tier.tier_name,
-            model_id=str(row["model_id"]),
-            cost_millicredits=int(row["quoted_millicredits"]),  # type: ignore[call-overload]
-            running_limit=tier.running_jobs,
-            create_time_ms=int(row["create_time"].timestamp() * 1000),  # type: ignore[attr-defined]
-        )
+    async def _enqueue(self, jobs: Sequence[QueuedJob]) -> Sequence[None]:
+        """Puts accepted jobs into the queue. A failure is harmless: a sweep puts every job that Redis misses back."""
         try:
-            await self._queue.enqueue(job)
+            await self._queue.enqueue_all(jobs)
         except REDIS_ERRORS as error:
-            _log.warning("queue.enqueue_lost", job_id=str(job.job_id), error=repr(error))
-        await self._watch.announce(job.account_id)
+            _log.warning("queue.enqueue_lost", jobs=len(jobs), error=repr(error))
+        await self._watch.announce({job.account_id for job in jobs})
+        return [None] * len(jobs)
 
     async def _own_job(self, job_id: str) -> Job:
         account_id = current_account()
@@ -375,8 +370,28 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         return await self._converter.job(row, position, estimate)
 
 
-class _NotInserted(Exception):  # noqa: N818 - a signal that rolls the transaction back, never seen outside
-    """Rolls back a transaction in which the job was not inserted."""
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Tells a request from others: the caller's id of it, "" for none, and a hash of what it asks for."""
+
+    request_id: str
+    fingerprint: bytes
+
+
+def _fingerprint(request: generation_service_pb2.CreateJobRequest) -> bytes:
+    return hashlib.sha256(request.text_to_image.SerializeToString(deterministic=True)).digest()
+
+
+def _queued(job: NewJob, tier: TierFacts) -> QueuedJob:
+    return QueuedJob(
+        job_id=job.job_id,
+        account_id=job.account_id,
+        tier=tier.tier_name,
+        model_id=job.model_id,
+        cost_millicredits=job.quoted_millicredits,
+        running_limit=job.running_limit,
+        create_time_ms=int(job.create_time.timestamp() * 1000),
+    )
 
 
 def _request_id(request: generation_service_pb2.CreateJobRequest) -> str:

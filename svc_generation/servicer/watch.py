@@ -5,7 +5,7 @@ already by comparing ids. Changes of state come from the row, never from a messa
 a stream that is taken up again at any event goes on exactly behind it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -55,9 +55,9 @@ class Watch:
         self._statistics = statistics
         self._heartbeat_seconds = heartbeat_seconds
 
-    async def announce(self, account_id: UUID) -> None:
-        """Tells the account's watchers, in this process and others, that a state has changed."""
-        await self._publisher.announce(account_id)
+    async def announce(self, account_ids: Iterable[UUID]) -> None:
+        """Tells the accounts' watchers, in this process and others, that a state has changed."""
+        await self._publisher.announce(*account_ids)
 
     async def place(self, row: Job) -> tuple[int, WaitEstimate]:
         """Returns position and estimated wait of a job; nothing to wait for unless it is queued."""

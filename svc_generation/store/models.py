@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, Float, LargeBinary, MetaData, SmallInteger, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.dialects.postgresql import UUID as PgUuid
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA = "generation"
@@ -17,12 +17,12 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(schema=SCHEMA)
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
-        UUID: PgUuid(as_uuid=True),
+        UUID: PG_UUID(as_uuid=True),
         datetime: DateTime(timezone=True),
         str: Text(),
         bytes: LargeBinary(),
         float: Float(),
-        list[UUID]: ARRAY(PgUuid(as_uuid=True)),
+        list[UUID]: ARRAY(PG_UUID(as_uuid=True)),
         list[dict[str, Any]]: JSONB(),
     }
 

@@ -7,11 +7,9 @@ that change a state take the number of the change from `next_sequence`, which ta
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, func, literal, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_generation.domain.states import AttemptOutcome, JobState, Standing
@@ -29,34 +27,6 @@ class JobKey:
 def standing(job: Job) -> Standing:
     """Extracts what the rules of the domain need to know of a job."""
     return Standing(JobState(job.state), job.attempt, job.returned, job.cancel_requested, job.claim_id)
-
-
-async def insert_job(session: AsyncSession, values: dict[str, Any], waiting_limit: int) -> bool:
-    """Inserts a queued job and counts it as waiting, in one statement.
-
-    Returns False, having changed nothing that a rollback wouldn't undo, when the account's waiting jobs are at the limit
-    or its request id is taken: find out which with `find_request`, in a transaction of its own.
-    """
-    counter = (
-        insert(AccountCounter)
-        .values(account_id=values["account_id"], last_sequence=1, waiting=1)
-        .on_conflict_do_update(
-            index_elements=[AccountCounter.account_id],
-            set_={"last_sequence": AccountCounter.last_sequence + 1, "waiting": AccountCounter.waiting + 1},
-            where=AccountCounter.waiting < waiting_limit,
-        )
-        .returning(AccountCounter.last_sequence)
-        .cte("counter")
-    )
-    columns = Job.__table__.c
-    row = select(
-        *(literal(value, columns[name].type).label(name) for name, value in values.items()),
-        counter.c.last_sequence.label("queued_sequence"),
-        counter.c.last_sequence.label("last_sequence"),
-    )
-    names = [*values, "queued_sequence", "last_sequence"]
-    statement = insert(Job).from_select(names, row).on_conflict_do_nothing().returning(Job.job_id)
-    return (await session.execute(statement)).scalar_one_or_none() is not None
 
 
 async def find_request(session: AsyncSession, account_id: UUID, request_id: str) -> Row[bytes, bytes] | None:
@@ -184,14 +154,20 @@ async def request_cancel(session: AsyncSession, job: Job) -> None:
     await session.execute(update(Job).where(Job.job_id == job.job_id).values(cancel_requested=True))
 
 
-async def list_waiting(session: AsyncSession, after: UUID, accepted_before: datetime, limit: int) -> Sequence[Job]:
-    """Returns waiting jobs in the order of their ids, from behind one, that were queued before a time."""
+async def list_waiting(session: AsyncSession, after: UUID, queued_before: datetime, limit: int) -> Sequence[UUID]:
+    """Returns the ids of waiting jobs in their order, from behind one, of those that were queued before a time."""
     statement = (
-        select(Job)
-        .where(Job.state == JobState.QUEUED, Job.job_id > after, Job.queue_time < accepted_before)
+        select(Job.job_id)
+        .where(Job.state == JobState.QUEUED, Job.job_id > after, Job.queue_time < queued_before)
         .order_by(Job.job_id)
         .limit(limit)
     )
+    return (await session.execute(statement)).scalars().all()
+
+
+async def get_waiting(session: AsyncSession, job_ids: Sequence[UUID]) -> Sequence[Job]:
+    """Returns those of the jobs that still wait, oldest first."""
+    statement = select(Job).where(Job.state == JobState.QUEUED, Job.job_id.in_(job_ids)).order_by(Job.create_time)
     return (await session.execute(statement)).scalars().all()
 
 

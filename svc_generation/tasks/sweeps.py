@@ -24,6 +24,7 @@ from svc_generation.store.models import Attempt, Job
 _log = structlog.get_logger(__name__)
 
 _PAGE = 500
+_PAGES_A_ROUND = 4
 _ENQUEUE_GRACE = timedelta(seconds=1)
 """A job younger than this may be between its commit and its enqueue."""
 _FINALIZE_GRACE = timedelta(seconds=3)
@@ -66,6 +67,7 @@ class Sweeper:
         self._now = now
         self._lease = lease
         self._monotonic = monotonic
+        self._looked_at = _FIRST_ID
         self._unleased_since: dict[tuple[UUID, int], float] = {}
 
     def sweeps(self) -> Sequence[Sweep]:
@@ -80,18 +82,24 @@ class Sweeper:
         )
 
     async def enqueue_missing(self) -> int:
-        """Puts every waiting job back that Redis doesn't know: the loss of a message, or of all of Redis."""
-        count, after = 0, _FIRST_ID
-        before = self._now() - _ENQUEUE_GRACE
-        while True:
+        """Puts waiting jobs back that Redis doesn't know: the loss of a message, or of all of Redis.
+
+        A round looks at 2,000 waiting jobs and the next one goes on behind them, so a long queue costs no more than a
+        short one.
+        """
+        count = 0
+        for _ in range(_PAGES_A_ROUND):
             async with self._database.transaction() as session:
-                page = await queries.list_waiting(session, after, before, _PAGE)
-            if not page:
-                return count
-            missing = set(await self._queue.missing([job.job_id for job in page]))
-            for job in sorted((job for job in page if job.job_id in missing), key=lambda job: job.create_time):
-                count += await self._queue.enqueue(queued_job(job))
-            after = page[-1].job_id
+                page = await queries.list_waiting(session, self._looked_at, self._now() - _ENQUEUE_GRACE, _PAGE)
+            self._looked_at = page[-1] if len(page) == _PAGE else _FIRST_ID
+            missing = await self._queue.missing(page) if page else []
+            if missing:
+                async with self._database.transaction() as session:
+                    jobs = await queries.get_waiting(session, missing)
+                count += sum(await self._queue.enqueue_all([queued_job(job) for job in jobs]))
+            if len(page) < _PAGE:
+                break
+        return count
 
     async def offer_lost(self) -> int:
         """Offers running jobs to the workers again whose lease Redis hasn't known for a whole lease time.

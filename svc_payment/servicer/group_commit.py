@@ -39,13 +39,12 @@ class GroupCommit(Generic[Item, Result]):
 
     async def submit(self, item: Item) -> Result:
         """Returns the item's result after its commit. Whoever stops waiting can't know whether it was committed."""
-        waiting = _Waiting(item, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(item, answer))
         if self._worker is None:
-            # An empty context: a batch serves many calls, so neither the deadline nor the id of the first may be its
-            # own.
+            # An empty context: a batch serves many calls, so it takes neither the deadline nor the id of the first.
             self._worker = asyncio.create_task(self._work(), context=Context())
-        return await waiting.answer
+        return await answer
 
     async def _work(self) -> None:
         batch: list[_Waiting[Item, Result]] = []
@@ -70,6 +69,7 @@ class GroupCommit(Generic[Item, Result]):
     async def _run(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
         try:
             results = await self._commit([waiting.item for waiting in batch])
+            answers = list(zip(batch, results, strict=True))
         except ServiceError as error:
             for waiting in batch:
                 _fail(waiting, error)
@@ -80,7 +80,7 @@ class GroupCommit(Generic[Item, Result]):
                 for waiting in batch:
                     await self._run([waiting])
         else:
-            for waiting, result in zip(batch, results, strict=True):
+            for waiting, result in answers:
                 if not waiting.answer.done():
                     waiting.answer.set_result(result)
 

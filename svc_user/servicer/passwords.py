@@ -9,14 +9,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, ParamSpec, Self, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 import argon2
 
 from svc_common.errors import Reason, ServiceError
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
+_Result = TypeVar("_Result")
 
 _DUMMY_PASSWORD_BYTES: Final = 32
 
@@ -74,12 +74,6 @@ class PasswordHasher:
         """Waits for the hashes that run and drops those that wait."""
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        await self.close()
-
     def _check(self, stored_hash: str, password: bytes) -> PasswordCheck:
         try:
             self._argon2.verify(stored_hash, password)
@@ -88,18 +82,14 @@ class PasswordHasher:
         is_outdated = self._argon2.check_needs_rehash(stored_hash)
         return PasswordCheck(matches=True, new_hash=self._argon2.hash(password) if is_outdated else None)
 
-    async def _in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def _in_thread(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
         await self._take_slot()
-        loop = asyncio.get_running_loop()
         try:
-            future = self._threads.submit(work, *args, **kwargs)
-        except RuntimeError:  # The pool is shut down: the process is stopping.
+            # A caller who hangs up frees the slot but not the thread, and it is the number of threads that bounds
+            # memory: the next one then waits in the pool until that hash has ended.
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        finally:
             self._slots.release()
-            raise self._overloaded() from None
-        # The thread, not the caller, gives the slot back: a caller who hangs up doesn't stop the hash, and its memory
-        # must stay counted until it ends.
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._slots.release))
-        return await asyncio.wrap_future(future)
 
     async def _take_slot(self) -> None:
         if self._slots.locked() and self._waiting >= self._limits.max_waiting:

@@ -128,7 +128,7 @@ class SettableClock:
         """Replaces the clock of this database. The owner reads the row, as the real function needs no privilege either."""
         await self._ledger.as_admin(
             "CREATE TABLE payment.test_clock (at timestamptz NOT NULL)",
-            f"INSERT INTO payment.test_clock VALUES ('{self.now.isoformat()}')",
+            f"INSERT INTO payment.test_clock VALUES ('{self.now.isoformat()}')",  # noqa: S608 - a time of ours
             "CREATE OR REPLACE FUNCTION payment.ledger_now() RETURNS timestamptz "
             "LANGUAGE sql VOLATILE SECURITY DEFINER AS $$ SELECT at FROM payment.test_clock $$",
         )
@@ -136,4 +136,5 @@ class SettableClock:
     async def advance(self, by: timedelta) -> None:
         """Moves the time on."""
         self.now += by
-        await self._ledger.as_admin(f"UPDATE payment.test_clock SET at = '{self.now.isoformat()}'")
+        statement = f"UPDATE payment.test_clock SET at = '{self.now.isoformat()}'"  # noqa: S608 - a time of ours
+        await self._ledger.as_admin(statement)

@@ -70,7 +70,7 @@ class ModelAccount:
         wanted = min(requested, self.available(now))
         if wanted < minimum:
             return "insufficient"
-        slices = []
+        slices: list[tuple[ModelGrant, int]] = []
         for grant in self.spendable(now):
             taken = min(grant.remaining, wanted - sum(amount for _, amount in slices))
             if taken:

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - the statements are constants of this file
 """The audit notices each way of tampering with the ledger, even by a superuser who takes the protections off first."""
 
 from collections.abc import AsyncIterator
@@ -11,7 +12,12 @@ from tests.harness_postgres import DatabaseFactory
 
 # Turns triggers and foreign keys off for the connection.
 _UNGUARDED = "SET session_replication_role = replica"
-_OF_KIND = "(account_id, sequence) IN (SELECT account_id, sequence FROM payment.transactions WHERE kind = '{}')"
+
+
+def _of(kind: str) -> str:
+    numbers = f"SELECT account_id, sequence FROM payment.transactions WHERE kind = '{kind}'"  # noqa: S608 - constants
+    return f"(account_id, sequence) IN ({numbers})"
+
 
 CORRUPTIONS = {
     "a bumped balance": (
@@ -35,8 +41,10 @@ CORRUPTIONS = {
         {"grant_amount_differs_from_journal", "grant_remaining_differs_from_journal", "entry_of_foreign_grant"},
     ),
     "a bogus entry": (
-        "INSERT INTO payment.entries (account_id, sequence, ordinal, grant_id, issued, available) "
-        "SELECT account_id, 1, 99, grant_id, -5, 5 FROM payment.grants WHERE kind = 'plan'",
+        """
+        INSERT INTO payment.entries (account_id, sequence, ordinal, grant_id, issued, available)
+        SELECT account_id, 1, 99, grant_id, -5, 5 FROM payment.grants WHERE kind = 'plan'
+        """,
         {
             "available_differs_from_journal",
             "grant_amount_differs_from_journal",
@@ -45,25 +53,27 @@ CORRUPTIONS = {
         },
     ),
     "an entry of no transaction": (
-        "INSERT INTO payment.entries (account_id, sequence, ordinal, grant_id, held, spent) "
-        "SELECT account_id, 99, 1, grant_id, -5000, 5000 FROM payment.grants WHERE kind = 'plan'",
+        """
+        INSERT INTO payment.entries (account_id, sequence, ordinal, grant_id, held, spent)
+        SELECT account_id, 99, 1, grant_id, -5000, 5000 FROM payment.grants WHERE kind = 'plan'
+        """,
         {"entry_without_transaction", "grant_below_zero", "held_differs_from_journal"},
     ),
     "an entry that doesn't balance": (
-        "UPDATE payment.entries SET spent = spent + 1 WHERE " + _OF_KIND.format("settle"),
+        "UPDATE payment.entries SET spent = spent + 1 WHERE " + _of("settle"),
         {"entry_not_balanced", "transaction_differs_from_entries", "hold_differs_from_closing"},
     ),
     "credits moved from one grant to the other": (
         "UPDATE payment.entries SET grant_id = (SELECT grant_id FROM payment.grants WHERE kind = 'purchased') WHERE "
-        + _OF_KIND.format("reserve"),
+        + _of("reserve"),
         {"grant_remaining_differs_from_journal"},
     ),
     "a tampered slice": (
-        "UPDATE payment.entries SET held = held + 1, available = available - 1 WHERE " + _OF_KIND.format("reserve"),
+        "UPDATE payment.entries SET held = held + 1, available = available - 1 WHERE " + _of("reserve"),
         {"hold_differs_from_slices", "transaction_differs_from_entries", "held_differs_from_journal"},
     ),
     "a deleted entry": (
-        "DELETE FROM payment.entries WHERE " + _OF_KIND.format("settle"),
+        "DELETE FROM payment.entries WHERE " + _of("settle"),
         {"transaction_differs_from_entries", "hold_differs_from_closing", "held_differs_from_journal"},
     ),
     "a deleted transaction": (

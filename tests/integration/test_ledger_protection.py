@@ -67,7 +67,7 @@ async def test_journal_refuses_change_even_by_a_superuser(ledger: Ledger, table:
 async def test_role_for_requests_can_not_write_past_the_functions(ledger: Ledger, statement: str) -> None:
     account = await _furnished_account(ledger)
 
-    with pytest.raises(ProgrammingError, match="permission denied|must be owner"):
+    with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
         async with ledger.requests.transaction(account) as session:
             await (await session.connection()).exec_driver_sql(statement)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from svc_common.clock import new_id
-from svc_payment.domain import CloseOutcome, GrantKind, HoldState, ReserveOutcome
+from svc_payment.domain import CloseOutcome, GrantKind, ReserveOutcome
 from tests.factories.ledger import Ledger, hold_terms, ledger_in
 from tests.harness_postgres import DatabaseFactory
 
@@ -71,8 +71,8 @@ async def test_sweep_and_settle_of_an_expired_hold_close_it_once(ledger: Ledger)
     terms = [hold_terms(account, 1000, lifetime=timedelta(microseconds=1)) for _ in range(50)]
     await ledger.reserve(*terms)
 
-    settles = [ledger.close(account, item.hold_id, 500) for item in terms]
-    (released, _), *closings = await asyncio.gather(ledger.sweep(), *settles)
+    settles = asyncio.gather(*(ledger.close(account, item.hold_id, 500) for item in terms))
+    (released, _), closings = await asyncio.gather(ledger.sweep(), settles)
 
     settled = sum(closing.outcome is CloseOutcome.CLOSED for closing in closings)
     assert settled + released == 50

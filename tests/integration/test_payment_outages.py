@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from pingvas.payment.v1 import ledger_service_pb2
 from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
+from svc_common.clients import channel
 from svc_common.clock import new_id
 from svc_common.errors import Reason, ServiceError
 from svc_common.settings import ServiceSettings
@@ -14,7 +15,7 @@ from svc_payment import tasks
 from svc_payment.main import SERVICE_NAME, compose
 from tests.factories.ledger import SettableClock, hold_terms, ledger_in
 from tests.harness_postgres import DatabaseFactory, PostgresServer, until
-from tests.harness_service import Identities, refusal_of, running, settings_values
+from tests.harness_service import Identities, running, settings_values
 
 
 async def test_reserve_answers_unavailable_and_recovers_when_postgresql_restarts(
@@ -32,26 +33,34 @@ async def test_reserve_answers_unavailable_and_recovers_when_postgresql_restarts
         minimum_millicredits=1000,
         lifetime=Duration(seconds=60),
     )
-    async with ledger_in(place) as ledger, running(compose(settings)) as service:
+    async with (
+        ledger_in(place) as ledger,
+        running(compose(settings)) as service,
+        channel(service.internal_address, identities.credential("svc_generation")) as to_payment,
+    ):
         await ledger.grant(account, 5000)
-        stub, metadata = LedgerServiceStub(service.internal), identities.as_service("svc_generation")
-        first = await stub.ReserveCredits(request, metadata=metadata)
+        stub = LedgerServiceStub(to_payment)
+        first = await stub.ReserveCredits(request)
 
-        own_postgres.kill()
-        assert (
-            await refusal_of(stub.ReserveCredits(request, metadata=metadata))
-        ).reason is Reason.DEPENDENCY_UNAVAILABLE
-        own_postgres.start()
+        async def reason() -> Reason | None:
+            try:
+                await stub.ReserveCredits(request)
+            except ServiceError as error:
+                return error.reason
+            return None
+
+        async def is_away() -> bool:
+            return await reason() is Reason.DEPENDENCY_UNAVAILABLE
 
         async def is_back() -> bool:
-            try:
-                await ledger.balance(account)
-            except ServiceError:
-                return False
-            return True
+            return await reason() is None
 
+        own_postgres.kill()
+        # Its children answer for a moment longer: they notice the death of their parent by themselves.
+        await until(is_away)
+        own_postgres.start()
         await until(is_back)
-        assert await stub.ReserveCredits(request, metadata=metadata) == first
+        assert await stub.ReserveCredits(request) == first
         assert await ledger.breaches() == []
 
 

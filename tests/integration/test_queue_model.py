@@ -149,7 +149,7 @@ def test_queue_answers_as_its_rules_say_over_random_histories(redis_server: Redi
     run_state_machine_as_test(
         QueueAgainstModel,
         settings=settings(
-            max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

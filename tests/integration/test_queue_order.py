@@ -132,10 +132,10 @@ async def test_guard_serves_the_oldest_also_when_that_is_not_of_the_lowest_tier(
 
 async def test_guard_goes_by_the_jobs_that_still_wait(redis: Redis, clock: SettableClock) -> None:
     queue = JobQueue(redis, QueuePolicy(guard_interval=2), clock_ms=clock)
+    clock.now_ms += 31 * MINUTE_MS
     await enqueue_all(queue, [queued_job("ann", create_time_ms=START_MS + n) for n in (0, 20)])
     await claim(queue)
     await enqueue_all(queue, [queued_job("bob", create_time_ms=START_MS + 10)])
-    clock.now_ms += 31 * MINUTE_MS
     await enqueue_all(queue, [queued_job("cid", tier="pro")])
 
     assert (await claim(queue)).job.account_id == account("bob")  # ann's oldest was older, but it runs

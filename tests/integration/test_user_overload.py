@@ -50,7 +50,8 @@ async def test_login_flood_is_refused_and_memory_stays_bounded(service: UserServ
         answer.code() if isinstance(answer, grpc.aio.AioRpcError) else type(answer) for answer in answers
     )
     assert outcomes.keys() == {auth_service_pb2.TokenPair, grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert outcomes[auth_service_pb2.TokenPair] >= CONCURRENCY + 4
+    # Those who may run and wait are served, and perhaps a few more in whose time a hash ended; nobody else waits.
+    assert CONCURRENCY + 4 <= outcomes[auth_service_pb2.TokenPair] <= 20
     assert HASH_MIB <= peak.growth_mib < BOUND_MIB
     assert (await service.login(email)).access_token
 

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from svc_common.clock import new_id, now
 from svc_common.db import Database
@@ -86,20 +86,17 @@ async def test_account_found_by_email_shows_that_account_only(service: UserServi
     assert seen_by_nobody == []
 
 
-async def test_account_entered_by_token_does_not_outlive_the_transaction(
-    service: UserService, requests: Database
-) -> None:
+async def test_account_entered_by_token_does_not_stay_on_the_connection(service: UserService) -> None:
     pair = await service.session()
-
-    single = Database(service.database.requests_url, pool_size=1)
+    engine = create_async_engine(service.database.requests_url, pool_size=1)
     try:
-        async with single.transaction() as transaction:
-            await queries.enter_account_by_refresh_token(transaction, domain.hash_refresh_token(pair.refresh_token))
-            seen_inside = len(list(await transaction.scalars(select(Session))))
-        async with single.transaction() as transaction:
-            seen_after = len(list(await transaction.scalars(select(Session))))
+        async with AsyncSession(engine) as session:
+            await queries.enter_account_by_refresh_token(session, domain.hash_refresh_token(pair.refresh_token))
+            seen_inside = len(list(await session.scalars(select(Session))))
+            await session.commit()
+            seen_after = len(list(await session.scalars(select(Session))))
     finally:
-        await single.close()
+        await engine.dispose()
 
     assert (seen_inside, seen_after) == (1, 0)
 

@@ -245,7 +245,7 @@ async def test_database_holds_neither_passwords_nor_tokens(service: UserService)
 
     dump = "\n".join(rows)
     assert "$argon2id$" in dump
-    for secret in (PASSWORD, pair.refresh_token, pair.refresh_token.removeprefix("pvrt_"), pair.access_token):
+    for secret in (PASSWORD, pair.refresh_token[-16:], pair.access_token[-16:]):
         assert secret not in dump
 
 

@@ -178,17 +178,17 @@ async def test_refresh_leaves_other_sessions_alone_when_it_revokes_one(service: 
 
 
 async def test_refresh_logs_nobody_out_when_twenty_tabs_refresh_at_once(service: UserService) -> None:
-    pair = await service.session()
+    for _ in range(5):
+        pair = await service.session()
+        answers = await asyncio.gather(*(service.refresh(pair.refresh_token) for _ in range(20)))
+        tokens = [answer.refresh_token for answer in answers]
+        survivor = await service.refresh(tokens[7])
 
-    answers = await asyncio.gather(*(service.refresh(pair.refresh_token) for _ in range(20)))
-    tokens = [answer.refresh_token for answer in answers]
-    survivor = await service.refresh(tokens[7])
-
-    assert len(set(tokens)) == 20
-    assert await _generation(service, survivor) == 3
-    service.clock.advance(seconds=11)
-    assert (await service.refresh(survivor.refresh_token)).access_token
-    assert (await refusal(service.refresh(tokens[8]))).reason is Reason.REFRESH_TOKEN_REUSED
+        assert len(set(tokens)) == 20
+        assert await _generation(service, survivor) == 3
+        service.clock.advance(seconds=11)
+        assert (await service.refresh(survivor.refresh_token)).access_token
+        assert (await refusal(service.refresh(tokens[8]))).reason is Reason.REFRESH_TOKEN_REUSED
 
 
 async def test_refresh_refuses_token_that_was_idle_for_fourteen_days(service: UserService) -> None:

@@ -1,0 +1,71 @@
+"""Create the function that accepts jobs: many in one call, so that jobs accepted at the same time share a commit.
+
+It runs as its caller, so row-level security holds inside: each item is inserted under its own account's setting.
+
+Revision ID: 0002
+Revises: 0001
+"""
+
+from alembic import op
+
+from svc_common.db import migration_roles
+
+revision = "0002"
+down_revision = "0001"
+
+# outcome: accepted | queue_full | known. One item never makes another fail. The caller sorts the items by account: two
+# calls that lock several accounts' counters can't wait for each other then.
+_ACCEPT_JOBS = """
+CREATE FUNCTION generation.accept_jobs(
+    p_job_ids uuid[], p_account_ids uuid[], p_created_by uuid[], p_request_ids text[], p_request_hashes bytea[],
+    p_first_answers bytea[], p_operations bytea[], p_model_ids text[], p_tiers smallint[], p_running_limits integer[],
+    p_waiting_limits integer[], p_image_counts smallint[], p_quoted bigint[], p_held bigint[], p_positions integer[],
+    p_create_times timestamptz[], p_deadline_times timestamptz[]
+) RETURNS TABLE (number integer, outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_sequence bigint;
+BEGIN
+    FOR i IN 1 .. cardinality(p_job_ids) LOOP
+        number := i;
+        PERFORM set_config('app.account_id', p_account_ids[i]::text, true);
+        INSERT INTO generation.account_counters AS c (account_id, last_sequence, waiting)
+            VALUES (p_account_ids[i], 0, 0) ON CONFLICT (account_id) DO NOTHING;
+        -- The lock of the account's changes comes first, so what is read below is what the last of them left.
+        PERFORM 1 FROM generation.account_counters WHERE account_id = p_account_ids[i] FOR NO KEY UPDATE;
+        IF p_request_ids[i] IS NOT NULL AND EXISTS (
+            SELECT 1 FROM generation.jobs j WHERE j.account_id = p_account_ids[i] AND j.request_id = p_request_ids[i]
+        ) THEN
+            outcome := 'known';
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        UPDATE generation.account_counters SET last_sequence = last_sequence + 1, waiting = waiting + 1
+            WHERE account_id = p_account_ids[i] AND waiting < p_waiting_limits[i]
+            RETURNING last_sequence INTO v_sequence;
+        IF NOT FOUND THEN
+            outcome := 'queue_full';
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        INSERT INTO generation.jobs (
+            job_id, account_id, created_by, request_id, request_hash, first_answer, operation, model_id, tier,
+            running_limit, image_count, quoted_millicredits, held_millicredits, state, queue_position,
+            queued_sequence, last_sequence, create_time, queue_time, deadline_time
+        ) VALUES (
+            p_job_ids[i], p_account_ids[i], p_created_by[i], p_request_ids[i], p_request_hashes[i], p_first_answers[i],
+            p_operations[i], p_model_ids[i], p_tiers[i], p_running_limits[i], p_image_counts[i], p_quoted[i],
+            p_held[i], 1, p_positions[i], v_sequence, v_sequence, p_create_times[i], p_create_times[i],
+            p_deadline_times[i]
+        );
+        outcome := 'accepted';
+        RETURN NEXT;
+    END LOOP;
+    PERFORM set_config('app.account_id', '', true);
+END $$
+"""
+
+
+def upgrade() -> None:
+    op.execute(_ACCEPT_JOBS)
+    op.execute(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA generation TO {migration_roles(op).requests}")

@@ -1,0 +1,298 @@
+"""How the edge treats what passes: browsers, headers, streams, time limits, health, logs; and that Envoy accepts it all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+import yaml
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from pingvas.generation.v1 import job_event_pb2, job_pb2
+
+from studio.edge.configuration import Address, EdgeSettings, edge_configuration
+from studio.stack.servers.envoy import program
+from svc_common.clock import new_id
+from svc_common.errors import Reason
+from tests.contract.surface import HttpRequest, public_rpcs, rpc_named
+from tests.factories.messages import JOB_ID, request_for
+from tests.fakes.public_platform import PublicPlatform
+from tests.harness_envoy import Edge, Metadata, running_edge
+from tests.harness_postgres import until
+from tests.harness_service import Identities
+
+GET_JOB, WATCH_JOB = rpc_named("GenerationService.GetJob"), rpc_named("GenerationService.WatchJob")
+WATCHERS = 1_100
+HEARTBEAT_SECONDS = 15
+
+
+@pytest.fixture
+def caller(identities: Identities) -> Metadata:
+    return identities.as_user(new_id())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="as in production"),
+        pytest.param({"reflection": True}, id="for developers"),
+        pytest.param({"access_log": False}, id="without access log"),
+        pytest.param({"cors_origins": ("https://studio.example", "https://*.example:*")}, id="other origins"),
+        pytest.param({"requests_per_second": 1, "request_burst": 1}, id="lowest rate"),
+    ],
+)
+async def test_envoy_accepts_the_configuration(
+    changes: dict[str, Any], edge_settings: EdgeSettings, folder: Path
+) -> None:
+    await assert_valid(replace(edge_settings, **changes), folder)
+
+
+async def test_envoy_accepts_the_configuration_with_names_for_the_services(
+    edge_settings: EdgeSettings, folder: Path
+) -> None:
+    upstreams = {area: Address(f"svc-{area}.pingvas.svc", 8000) for area in edge_settings.upstreams}
+    settings = replace(edge_settings, upstreams=upstreams)
+    assert {cluster["type"] for cluster in clusters(settings)} == {"STRICT_DNS"}
+    await assert_valid(settings, folder)
+
+
+async def assert_valid(settings: EdgeSettings, folder: Path) -> None:
+    file = folder / "envoy.yaml"
+    file.write_text(edge_configuration(settings), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        program(), "--mode", "validate", "-c", file, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert b"deprecated" not in output.lower()
+
+
+def clusters(settings: EdgeSettings) -> list[Any]:
+    return list(yaml.safe_load(edge_configuration(settings))["static_resources"]["clusters"])
+
+
+def connection_manager(settings: EdgeSettings) -> dict[str, Any]:
+    listener = yaml.safe_load(edge_configuration(settings))["static_resources"]["listeners"][0]
+    return dict(listener["filter_chains"][0]["filters"][0]["typed_config"])
+
+
+def test_routes_are_the_public_methods_and_health_and_nothing_else(edge_settings: EdgeSettings) -> None:
+    routes = connection_manager(edge_settings)["route_config"]["virtual_hosts"][0]["routes"]
+    paths = [route["match"]["path"] for route in routes[:-1]]
+    assert sorted(paths) == sorted([*(rpc.path for rpc in public_rpcs()), "/grpc.health.v1.Health/Check"])
+    assert routes[-1]["match"] == {"prefix": "/"}
+    assert routes[-1]["route"]["cluster_not_found_response_code"] == "NOT_FOUND"
+
+
+def test_silence_between_two_heartbeats_ends_no_stream(edge_settings: EdgeSettings) -> None:
+    idle_timeout = connection_manager(edge_settings)["stream_idle_timeout"]
+    assert float(idle_timeout.removesuffix("s")) > 2 * HEARTBEAT_SECONDS
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:5173", "http://localhost", "http://127.0.0.1:3000"])
+async def test_preflight_from_a_known_origin_is_allowed(origin: str, edge: Edge) -> None:
+    answer = await edge.http.options(
+        f"/api/v1/jobs/{JOB_ID}",
+        headers={
+            "origin": origin,
+            "access-control-request-method": "DELETE",
+            "access-control-request-headers": "authorization,idempotency-key,x-grpc-web",
+        },
+    )
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == origin
+    assert "DELETE" in answer.headers["access-control-allow-methods"]
+    allowed = answer.headers["access-control-allow-headers"].split(", ")
+    assert {"authorization", "content-type", "idempotency-key", "x-grpc-web", "grpc-timeout"} <= set(allowed)
+
+
+@pytest.mark.parametrize("origin", ["http://localhost.evil.example", "https://evil.example", "http://localhostx:80"])
+async def test_other_origin_is_told_nothing(
+    origin: str, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    preflight = {"origin": origin, "access-control-request-method": "GET"}
+    assert "access-control-allow-origin" not in (await edge.http.options("/api/v1/models", headers=preflight)).headers
+    answer = await edge.http.get("/api/v1/models", headers={**dict(caller), "origin": origin})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_browser_may_read_answers_and_refusals_of_every_form(
+    edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    origin = ("origin", "http://localhost:5173")
+    request = HttpRequest("GET", "/api/v1/models", {}, b"")
+    answers = [
+        await edge.call_http(request, (*caller, origin)),
+        await edge.call_http(request, (origin,)),
+        await edge.call_http(HttpRequest("GET", "/api/v1/nothing", {}, b""), (*caller, origin)),
+        await edge.http.post(
+            GET_JOB.path, headers={"content-type": "application/grpc-web+proto", origin[0]: origin[1]}
+        ),
+    ]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == origin[1]
+        exposed = answer.headers["access-control-expose-headers"].split(", ")
+        assert {"grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id"} <= set(exposed)
+
+
+async def test_identity_in_headers_never_reaches_a_service(
+    edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    forged = {
+        "x-account-id": "1",
+        "x-edge-test": "1",
+        "X-Envoy-Upstream-Rq-Timeout-Ms": "1",
+        "x-forwarded-client-cert": "By=spiffe://pingvas/svc_payment",
+        "X-Tenant-Id": "1",
+        "x-tier": "enterprise",
+        "x-user-id": "1",
+    }
+    await edge.call(GET_JOB, request_for(str(GET_JOB)), (*caller, *((name.lower(), forged[name]) for name in forged)))
+    answer = await edge.http.get(f"/api/v1/jobs/{JOB_ID}", headers={**dict(caller), **forged})
+    assert answer.status_code == 200
+    assert [set(call.headers) for call in platform.calls] == [{"x-request-id"}] * 2
+
+
+async def test_request_id_of_the_client_goes_all_the_way_and_back(
+    edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    for name in ("from-the-client-1", str(new_id())):
+        answer = await edge.http.get(f"/api/v1/jobs/{JOB_ID}", headers={**dict(caller), "x-request-id": name})
+        assert answer.headers["x-request-id"] == name
+        assert platform.calls[-1].headers["x-request-id"] == name
+    unnamed = await edge.http.get("/api/v1/jobs/1")
+    assert len(unnamed.headers["x-request-id"]) == 36
+
+
+async def test_deadline_of_a_grpc_caller_reaches_the_service(
+    edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    await edge.call(GET_JOB, request_for(str(GET_JOB)), caller, deadline=5)
+    remaining = platform.calls[0].remaining_seconds
+    assert remaining is not None
+    # gRPC rounds the deadline up on the wire.
+    assert 0 < remaining < 5.5
+
+
+async def test_deadline_that_passes_ends_the_call_for_one_who_waits_longer(
+    edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    platform.answers[str(GET_JOB)] = never
+    request = request_for(str(GET_JOB))
+    refusal = await edge.refusal_by_web(GET_JOB.path, request, (*caller, ("grpc-timeout", "200m")))
+    assert refusal.reason == Reason.DEADLINE_TOO_SHORT
+
+
+@pytest_asyncio.fixture
+async def hasty_edge(edge_settings: EdgeSettings, folder: Path) -> AsyncIterator[Edge]:
+    """An edge that waits half a second for an answer."""
+    async with running_edge(replace(edge_settings, unary_timeout_seconds=0.5), folder) as running:
+        yield running
+
+
+async def test_stream_outlives_the_time_limit_of_other_calls(
+    hasty_edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    limit_has_passed = asyncio.Event()
+
+    async def two_events(_: Message) -> AsyncIterator[Message]:
+        yield job_event_pb2.JobEvent(event_id="1")
+        await limit_has_passed.wait()
+        yield job_event_pb2.JobEvent(event_id="2")
+
+    platform.streams[str(WATCH_JOB)] = two_events
+    platform.answers["GenerationService.CancelJob"] = never
+    events = hasty_edge.watch(WATCH_JOB, request_for(str(WATCH_JOB)), caller)
+    assert (await events.read()).event_id == "1"
+    cancel = HttpRequest("POST", f"/api/v1/jobs/{JOB_ID}:cancel", {}, b"")
+    status, refusal = await hasty_edge.refusal_by_http(cancel, caller)
+    assert (status, refusal.reason) == (503, Reason.DEPENDENCY_UNAVAILABLE)
+    assert refusal.metadata == {"dependency": "svc_generation"}
+    limit_has_passed.set()
+    assert (await events.read()).event_id == "2"
+
+
+async def never(_: Message) -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_more_than_a_thousand_watchers_leave_room_for_other_calls(
+    edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    release = asyncio.Event()
+
+    async def one_then_wait(_: Message) -> AsyncIterator[Message]:
+        yield job_event_pb2.JobEvent(event_id="1")
+        await release.wait()
+        yield job_event_pb2.JobEvent(event_id="2")
+
+    platform.streams[str(WATCH_JOB)] = one_then_wait
+    request = request_for(str(WATCH_JOB))
+    streams = [edge.watch(WATCH_JOB, request, caller) for _ in range(WATCHERS)]
+    async with asyncio.timeout(60):
+        assert {event.event_id for event in await asyncio.gather(*(stream.read() for stream in streams))} == {"1"}
+        job = await edge.call(GET_JOB, request_for(str(GET_JOB)), caller)
+        assert isinstance(job, job_pb2.Job)
+        release.set()
+        assert {event.event_id for event in await asyncio.gather(*(stream.read() for stream in streams))} == {"2"}
+
+
+async def test_health_of_the_edge_needs_no_token(edge: Edge) -> None:
+    assert (await edge.http.get("/healthz")).status_code == 200
+
+
+async def test_draining_edge_says_so(edge_settings: EdgeSettings, folder: Path) -> None:
+    async with running_edge(edge_settings, folder) as draining:
+        await draining.admin.post("/healthcheck/fail")
+        assert (await draining.http.get("/healthz")).status_code == 503
+
+
+async def test_health_of_the_platform_answers_by_grpc_without_a_token(edge: Edge) -> None:
+    answer = await health_pb2_grpc.HealthStub(edge.channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_reflection_is_closed_unless_a_setting_opens_it(
+    edge: Edge, edge_settings: EdgeSettings, folder: Path, caller: Metadata
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await listed_services(edge.channel, caller)
+    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    async with running_edge(replace(edge_settings, reflection=True), folder) as open_edge:
+        assert "pingvas.generation.v1.GenerationService" in await listed_services(open_edge.channel)
+
+
+async def listed_services(channel: grpc.aio.Channel, metadata: Metadata = ()) -> list[str]:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    requests = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    answer = await stub.ServerReflectionInfo(requests, metadata=tuple(metadata)).read()
+    return [service.name for service in answer.list_services_response.service]
+
+
+async def test_access_log_names_the_request_and_holds_no_secret(
+    edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    request_id, token = str(new_id()), caller[0][1].removeprefix("Bearer ")
+    await edge.http.get(
+        "/api/v1/models",
+        params={"page_token": "kept-out-of-logs"},
+        headers={**dict(caller), "x-request-id": request_id},
+    )
+    await edge.http.get("/api/v1/models", params={"access_token": token})
+
+    async def is_logged() -> bool:
+        return request_id in edge.log.read_text()
+
+    await until(is_logged)
+    log = edge.log.read_text()
+    entry = yaml.safe_load(next(line for line in log.splitlines() if request_id in line))
+    assert (entry["method"], entry["path"], entry["status"]) == ("GET", "/api/v1/models", 200)
+    assert entry["rpc"] == "/pingvas.models.v1.ModelService/ListModels"
+    assert token not in log
+    assert "kept-out-of-logs" not in log
