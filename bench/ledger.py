@@ -13,7 +13,7 @@ import secrets
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from itertools import cycle
@@ -124,8 +124,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each arm in a round (default: %(default)s)")
     options = parser.parse_args()
-    with nullcontext() if options.database_url else platform(workers=0) as fleet:
-        url = options.database_url or fleet.admin_database_url
+    with ExitStack() as stack:
+        url = options.database_url or stack.enter_context(platform(workers=0)).admin_database_url
         asyncio.run(measure(url, options.rounds, options.seconds))
 
 

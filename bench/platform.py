@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,12 +61,12 @@ class CpuMeter:
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    total = sum(process.cpu_times()[:2])
-    if process.pid == os.getpid():
-        return float(total)
-    # PostgreSQL serves each connection in a child.
-    for child in process.children(recursive=True):
-        total += sum(child.cpu_times()[:2])
+    """Returns what a process has used, with its children: PostgreSQL serves each connection in one."""
+    # The four fields: user, system, and both of the children that have ended.
+    total = sum(process.cpu_times()[:4]) if process.pid != os.getpid() else sum(process.cpu_times()[:2])
+    for child in process.children(recursive=True) if process.pid != os.getpid() else ():
+        with suppress(psutil.NoSuchProcess):
+            total += sum(child.cpu_times()[:2])
     return float(total)
 
 

@@ -61,9 +61,8 @@ def run(shared: Shared, console: Console) -> None:
     started_at = time.monotonic()
     layout = Layout(shared.data_dir, Ports(find_free_base(DEFAULT_PORT_BASE)))
     stack = LocalStack(layout, environment=os.environ, listen=lambda event: _tell(console, event))
-    console.print(
-        "[bold]Pingvas Studio[/]: starting PostgreSQL, Redis, an S3 server, five services, a worker and Envoy"
-    )
+    line = "[bold]Pingvas Studio[/]: starting PostgreSQL, Redis, an S3 server, five services, a worker and Envoy"
+    console.print(line, soft_wrap=True)
     with BackgroundStack(stack) as background:
         running = background.state
         console.print(f"Everything is up after {time.monotonic() - started_at:.1f} s: {running.http}\n")
@@ -122,9 +121,9 @@ def _suggest(console: Console, running: StackState, account: Account) -> None:
     console.print(curl_example(running.http, account.email, account.password), markup=False, soft_wrap=True)
     console.print("\nWith Python (.venv/bin/python):")
     console.print(python_example(running.grpc, account.email, account.password), markup=False, soft_wrap=True)
-    console.print(
-        'Or with the command: .venv/bin/pingvas register you@example.com, then .venv/bin/pingvas generate "..."'
-    )
+    command = ".venv/bin/pingvas"
+    line = f'Or with the command: {command} register you@example.com, then {command} generate "..."'
+    console.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Who makes the present call, and what came with it. Set by the interceptors, read by servicers.
 
-Outside a call (in sweeps and tests of plain functions) the accessors raise LookupError, which is a defect of the program and not an answer.
+Outside a call (in sweeps and tests of plain functions) the accessors raise LookupError, which is a defect of the
+program and not an answer.
 """
 
 import time
@@ -43,7 +44,8 @@ class Call:
         self.started = started
         self.request_id = ""
         self.trace_parent = ""
-        # A moment of the monotonic clock, in seconds. `must_be_ended`: the caller set none, so the server itself ends the call then.
+        # A moment of the monotonic clock, in seconds. `must_be_ended`: the caller set none, so the server itself ends
+        # the call then.
         self.deadline: float | None = None
         self.must_be_ended = False
         self.caller = ANONYMOUS
@@ -96,7 +98,7 @@ def request_header(name: str) -> str | None:
 
 
 def remaining_seconds() -> float | None:
-    """Returns how long the present call may still take (never negative), or None when it has no deadline or none is being served."""
+    """Returns how long the present call may still take, never negative; None without a deadline or without a call."""
     call = _call.get()
     if call is None or call.deadline is None:
         return None

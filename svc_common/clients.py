@@ -1,4 +1,4 @@
-"""How a service calls another one: with its own credential, within the deadline of the call it serves, and with errors turned back.
+"""How a service calls another one: with its own credential, within the deadline of its own call, errors turned back.
 
 The channel wraps each method once, when a stub is made. gRPC's own client interceptors would cost a task for each call.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations  # grpc's classes are generic for the type ch
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 import grpc
 import grpc.aio
@@ -48,7 +48,8 @@ class CallError(Exception):
 def channel(address: str, credential: ServiceCredential, *, timeout: timedelta = DEFAULT_TIMEOUT) -> ServiceChannel:
     """Returns a channel to the internal listener of another service; stubs made with it raise ServiceError.
 
-    A unary call may take `timeout`, and never longer than the call that is being served has left. Streams have no limit.
+    A unary call may take `timeout`, and never longer than the call that is being served has left. Streams have no
+    limit.
     """
     return ServiceChannel(grpc.aio.insecure_channel(address, options=_OPTIONS), credential, timeout.total_seconds())
 
@@ -115,7 +116,7 @@ class ServiceChannel(grpc.aio.Channel):
         """Returns when the channel is connected."""
         await self._inner.channel_ready()
 
-    async def __aenter__(self) -> ServiceChannel:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -12,5 +12,5 @@ def now() -> datetime:
 
 
 def new_id() -> UUID:
-    """Returns a new UUIDv7: later ids sort after earlier ones to the millisecond, which keeps index inserts at the right edge."""
+    """Returns a new UUIDv7: later ids sort after earlier ones, so that inserts into an index stay at its right edge."""
     return uuid7()

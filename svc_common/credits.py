@@ -11,7 +11,7 @@ _CREDITS: Final = re.compile(r"(-?)(\d{1,15})(?:\.(\d{1,3}))?", re.ASCII)
 
 
 def parse(text: str, field: str = "amount") -> int:
-    """Returns an amount such as "12.345" credits in millicredits; raises ServiceError INVALID_FIELD, naming `field`, for other texts."""
+    """Returns credits such as "12.345" in millicredits; raises ServiceError INVALID_FIELD, naming `field`, for other texts."""
     match = _CREDITS.fullmatch(text)
     if match is None:
         raise invalid_field(field, 'must be a decimal number of credits with at most three decimals, such as "12.345"')

@@ -1,7 +1,8 @@
 """PostgreSQL for services: one pool for each role, one way to open a transaction, and the form of row-level security.
 
-A transaction opened for an account sees that account's rows only: the account is a setting of the transaction, so nothing is left on the
-connection when it goes back to the pool. Tables and queries belong to the services; roles and schemas to `svc_common.migrations`.
+A transaction opened for an account sees that account's rows only: the account is a setting of the transaction, so
+nothing is left on the connection when it goes back to the pool. Tables and queries belong to the services; roles and
+schemas to `svc_common.migrations`.
 """
 
 import asyncio
@@ -54,20 +55,24 @@ _ACCOUNT: Final = "account_id"
 _DRIVER_ERRORS: Final = (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError, TimeoutError)
 
 _STATEMENT_TIMED_OUT: Final = "57014"  # query_canceled
-# SQLSTATEs of a server that is going away, coming up, or full: admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections.
+# SQLSTATEs of a server that is going away, coming up, or full: admin_shutdown, crash_shutdown, cannot_connect_now,
+# too_many_connections.
 _SERVER_GONE_STATES: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
 
 
 def metadata_for(schema: str) -> MetaData:
-    """Returns the metadata for the tables of one service: `class Base(DeclarativeBase): metadata = metadata_for("payment")`."""
+    """Returns the metadata for the tables of one service.
+
+    For use as `class Base(DeclarativeBase): metadata = metadata_for("payment")`.
+    """
     return MetaData(schema=schema, naming_convention=_NAMING_CONVENTION)
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+class _Connection(asyncpg.Connection):
     """A connection that sends the settings of a transaction together with its BEGIN.
 
-    A statement of its own would cost a round trip in every transaction. SET LOCAL ends with the transaction, so a pooled
-    connection carries nothing over.
+    A statement of its own would cost a round trip in every transaction. SET LOCAL ends with the transaction, so a
+    pooled connection carries nothing over.
     """
 
     __slots__ = ("settings",)
@@ -91,8 +96,8 @@ class _AccountSession(Session):
 class Database:
     """A pool of connections under one login role.
 
-    Lost connections and an unreachable server are raised as ServiceError DEPENDENCY_UNAVAILABLE, an exhausted pool as OVERLOADED, and a
-    statement that ran into the call's deadline as DEADLINE_TOO_SHORT.
+    Lost connections and an unreachable server are raised as ServiceError DEPENDENCY_UNAVAILABLE, an exhausted pool as
+    OVERLOADED, and a statement that ran into the call's deadline as DEADLINE_TOO_SHORT.
     """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
@@ -115,7 +120,8 @@ class Database:
     async def transaction(self, account_id: UUID | None = None) -> AsyncIterator[AsyncSession]:
         """Opens one transaction: committed at the end of the block, rolled back when it raises.
 
-        With an account, row-level security shows its rows only; without, the role for requests sees none and the role for tasks all.
+        With an account, row-level security shows its rows only; without, the role for requests sees none and the role
+        for tasks all.
         """
         session = AsyncSession(
             self._engine,

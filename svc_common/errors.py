@@ -1,7 +1,7 @@
 """The one way to fail: one exception, one closed list of reasons, one table from reason to gRPC code.
 
-Imports the standard library only, so that domain code may raise these errors. Turning them into google.rpc.Status and back is left to
-the server's and the client's interceptors.
+Imports the standard library only, so that domain code may raise these errors. Turning them into google.rpc.Status and
+back is left to the server's and the client's interceptors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,14 +42,14 @@ class Reason(StrEnum):
     INTERNAL = "INTERNAL"
     INVALID_FIELD = "INVALID_FIELD"
     TIER_LIMIT_EXCEEDED = "TIER_LIMIT_EXCEEDED"
-    PAGE_TOKEN_INVALID = "PAGE_TOKEN_INVALID"
+    PAGE_TOKEN_INVALID = "PAGE_TOKEN_INVALID"  # noqa: S105 - no password
     CREDENTIALS_MISSING = "CREDENTIALS_MISSING"
-    TOKEN_INVALID = "TOKEN_INVALID"
-    TOKEN_EXPIRED = "TOKEN_EXPIRED"
+    TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 - no password
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 - no password
     CALLER_NOT_ALLOWED = "CALLER_NOT_ALLOWED"
     LOGIN_FAILED = "LOGIN_FAILED"
-    REFRESH_TOKEN_INVALID = "REFRESH_TOKEN_INVALID"
-    REFRESH_TOKEN_REUSED = "REFRESH_TOKEN_REUSED"
+    REFRESH_TOKEN_INVALID = "REFRESH_TOKEN_INVALID"  # noqa: S105 - no password
+    REFRESH_TOKEN_REUSED = "REFRESH_TOKEN_REUSED"  # noqa: S105 - no password
     EMAIL_TAKEN = "EMAIL_TAKEN"
     USER_NOT_FOUND = "USER_NOT_FOUND"
     OVERLOADED = "OVERLOADED"

@@ -2,8 +2,8 @@
 
 Redis may lose all of it at any moment: changes of state are rows in PostgreSQL, and a message here is only the hint to
 look. Progress is nowhere else, and a lost step is no loss. Two things are kept for an account's job: a stream
-`events:{job_id}` with its latest progress, which a late watcher reads first, and a channel `events:{account_id}`, on which
-everybody who watches the account hears at once.
+`events:{job_id}` with its latest progress, which a late watcher reads first, and a channel `events:{account_id}`, on
+which everybody who watches the account hears at once.
 """
 
 import asyncio
@@ -93,8 +93,8 @@ class EventListener:
     async def follow(self, account_id: UUID) -> None:
         """Begins to hear an account, and returns when Redis has confirmed it.
 
-        What is published after that is heard, so a snapshot that is read afterwards misses nothing. When Redis is away it
-        returns after 5 s all the same: the watcher then sees changes of state by looking at PostgreSQL.
+        What is published after that is heard, so a snapshot that is read afterwards misses nothing. When Redis is away
+        it returns after 5 s all the same: the watcher then sees changes of state by looking at PostgreSQL.
         """
         confirmed = self._confirmed.setdefault(_channel(account_id), asyncio.Event())
         with contextlib.suppress(*REDIS_ERRORS, TimeoutError):

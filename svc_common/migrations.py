@@ -1,8 +1,9 @@
 """Brings the database to what the code expects: `python -m svc_common.migrations`, run before the services start.
 
-Makes the login roles and schemas, then runs each service's Alembic migrations. Reads ADMIN_DATABASE_URL (a role that may create roles and
-owns the database) and ROLE_PASSWORDS_FILE (a JSON object: role name -> password). Any number of these may run at once: an advisory lock
-lets one after the other in. When there is nothing to do it never imports Alembic, so that it delays a start by little.
+Makes the login roles and schemas, then runs each service's Alembic migrations. Reads ADMIN_DATABASE_URL (a role that
+may create roles and owns the database) and ROLE_PASSWORDS_FILE (a JSON object: role name -> password). Any number of
+these may run at once: an advisory lock lets one after the other in. When there is nothing to do it never imports
+Alembic, so that it delays a start by little.
 """
 
 import asyncio
@@ -129,7 +130,8 @@ async def _upgrade(admin_url: str, areas: list[Area], roles: Mapping[str, Roles]
     engine = create_async_engine(url)
     try:
         async with engine.connect() as connection:
-            # A migration that waits for a lock makes every later query on the table wait behind it: better to fail and be tried again.
+            # A migration that waits for a lock makes every later query on the table wait behind it: better to fail and
+            # be tried again.
             await connection.exec_driver_sql("SET lock_timeout = '2s'")
             await connection.commit()
             for area in areas:

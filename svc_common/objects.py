@@ -62,7 +62,7 @@ class S3ObjectStore:
         access_key: str,
         secret_key: str,
     ) -> None:
-        """Takes where this process reaches the server and, for presigned URLs, where clients do: the host is part of what is signed."""
+        """Takes where this process reaches the server and where clients do, as a presigned URL's host is signed too."""
 
         def store(url: str) -> S3Store:
             return S3Store(

@@ -33,12 +33,12 @@ class PageTokens:
         return cls(hashlib.sha256(b"pingvas page tokens\0" + secret).digest())
 
     def encode(self, list_filter: str, *parts: str) -> str:
-        """Returns the token that goes on after the item whose sort key is `parts`. `list_filter` names the list, its owner and filter."""
+        """Returns the token that goes on after the sort key `parts`; `list_filter` names the list, its owner and its filter."""
         payload = json.dumps(parts, separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self._signature(list_filter, payload) + payload).rstrip(b"=").decode("ascii")
 
     def decode(self, token: str, list_filter: str) -> tuple[str, ...]:
-        """Returns the parts of a token made for the same list and filter; raises ServiceError PAGE_TOKEN_INVALID for any other."""
+        """Returns the parts of a token that was made for this `list_filter`; raises ServiceError PAGE_TOKEN_INVALID if not."""
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):

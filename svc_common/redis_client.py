@@ -18,11 +18,11 @@ _LONGEST_PAUSE_SECONDS: Final = 0.5
 def connect(url: str, *, socket_timeout_seconds: float | None = 5.0, decode_responses: bool = False) -> Redis:
     """Returns a client with its own pool; connects at the first command.
 
-    A command that meets a lost connection is repeated three times within about half a second, so commands must be safe to repeat.
-    `socket_timeout_seconds` must exceed the time of any blocking command. Raises redis' ConnectionError or TimeoutError, which the
-    interceptors turn into DEPENDENCY_UNAVAILABLE.
+    A command that meets a lost connection is repeated three times within about half a second, so commands must be safe
+    to repeat. `socket_timeout_seconds` must exceed the time of any blocking command. Raises redis' ConnectionError or
+    TimeoutError, which the interceptors turn into DEPENDENCY_UNAVAILABLE.
     """
-    return Redis.from_url(
+    client: Redis = Redis.from_url(
         url,
         decode_responses=decode_responses,
         socket_timeout=socket_timeout_seconds,
@@ -34,3 +34,4 @@ def connect(url: str, *, socket_timeout_seconds: float | None = 5.0, decode_resp
         retry=Retry(ExponentialBackoff(cap=_LONGEST_PAUSE_SECONDS, base=_FIRST_PAUSE_SECONDS), _RETRIES),
         retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
     )
+    return client

@@ -74,7 +74,7 @@ class ServiceSettings(BaseSettings):
     drain_seconds: float = Field(
         default=0.0,
         ge=0,
-        description="how long a stopping process still takes calls while its health says NOT_SERVING; longer than the edge's health interval",
+        description="how long a stopping process takes calls while it says NOT_SERVING; above the edge's health interval",
     )
     grace_seconds: float = Field(
         default=10.0, ge=0, description="how long calls in progress may take to end when the process stops"

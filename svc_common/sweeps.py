@@ -1,7 +1,7 @@
 """Work that comes round again: each sweep repairs or tidies something, whatever was lost before.
 
-Any number of replicas may run the same sweeps; an advisory lock lets one of them do each. What a sweep does, in which transactions, is
-left to the services' tasks.
+Any number of replicas may run the same sweeps; an advisory lock lets one of them do each. What a sweep does, in which
+transactions, is left to the services' tasks.
 """
 
 import asyncio

@@ -68,7 +68,7 @@ def _add_call(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 class MetricsServer:
-    """Serves GET /metrics and GET /healthz from the event loop of the process, so that a blocked loop fails its liveness probe."""
+    """Serves GET /metrics and GET /healthz from the process's event loop, so that a blocked loop fails the liveness probe."""
 
     def __init__(self, host: str, port: int, is_alive: Callable[[], bool] = lambda: True) -> None:
         """Takes where to listen (port 0 takes a free one) and what /healthz tells."""
@@ -96,8 +96,8 @@ class MetricsServer:
             async with asyncio.timeout(5):
                 request = await reader.readuntil(b"\r\n\r\n")
             status, content_type, body = self._page(request.split(b"\r\n", 1)[0])
-            head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            writer.write(head.encode("ascii") + body)
+            head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+            writer.write(f"{head}Connection: close\r\n\r\n".encode("ascii") + body)
             await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, TimeoutError):
             pass  # The client went away or sent no HTTP: there is nobody to answer.

@@ -1,7 +1,8 @@
 """Signed tokens: users' access tokens and the short-lived credentials that services show one another.
 
-Both are JWTs signed with ES256, so that who can verify can't mint. The algorithm is fixed here and never read from a token; headers that
-name keys elsewhere (jku, x5u, jwk) are ignored. Who may call what is left to the authorization interceptor.
+Both are JWTs signed with ES256, so that who can verify can't mint. The algorithm is fixed here and never read from a
+token; headers that name keys elsewhere (jku, x5u, jwk) are ignored. Who may call what is left to the authorization
+interceptor.
 """
 
 import base64
@@ -25,12 +26,13 @@ from svc_common.clock import new_id
 from svc_common.errors import Reason, ServiceError
 
 ALGORITHM: Final = "ES256"
-ACCESS_TOKEN_TYPE: Final = "at+jwt"  # RFC 9068
-SERVICE_TOKEN_TYPE: Final = "service+jwt"
+ACCESS_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - the name of a type, from RFC 9068
+SERVICE_TOKEN_TYPE: Final = "service+jwt"  # noqa: S105 - as above
 SERVICE_AUDIENCE: Final = "pingvas-internal"
 
 _SERVICE_TOKEN_LIFE: Final = timedelta(seconds=60)
-# A credential is replaced while it still has this much life, so that a call that waits in a queue doesn't arrive with a dead one.
+# A credential is replaced while it still has this much life, so that a call that waits in a queue doesn't arrive with a
+# dead one.
 _SERVICE_TOKEN_RENEWAL: Final = timedelta(seconds=20)
 # Tolerates clocks of two machines that NTP keeps within a second or two.
 _LEEWAY_SECONDS: Final = 5.0
@@ -46,7 +48,7 @@ def _base64url_uint(value: int) -> str:
 def _load_private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     key = load_pem_private_key(pem, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 - what is wrong is the content of a file
             "the key isn't an EC key on the curve P-256; make one with `openssl ecparam -name prime256v1 -genkey -noout`"
         )
     return key
@@ -118,7 +120,7 @@ class KeySet:
             key = ECAlgorithm.from_jwk(jwk)
             # A private key in a file of public ones is a leak, not a convenience.
             if not isinstance(key, ec.EllipticCurvePublicKey):
-                raise ValueError(f"the key {jwk['kid']} in the JWK set is a private one; keep its public half only")
+                raise ValueError(f"the key {jwk['kid']} is a private one; keep its public half only")  # noqa: TRY004 - as above
             keys[jwk["kid"]] = key
         return keys
 
@@ -147,7 +149,7 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 def _decode(token: str, keys: KeySet, *, typ: str, audience: str, issuer: str | None) -> tuple[str, dict[str, Any]]:
-    """Returns the key's name and the claims of a token whose signature, type, audience and issuer hold; the caller checks `exp`."""
+    """Returns the key's name and the claims of a token that holds in all but its expiry, which the caller checks."""
     try:
         header = jwt.get_unverified_header(token)
         if header.get("typ") != typ:
@@ -190,8 +192,8 @@ class AccessClaims:
 class AccessTokens:
     """Verifies users' access tokens.
 
-    A verified token is remembered until it expires: the check of an ES256 signature costs as much as the rest of a short call. Tokens
-    can't be revoked before they expire in any case, so remembering one loses nothing.
+    A verified token is remembered until it expires: the check of an ES256 signature costs as much as the rest of a
+    short call. Tokens can't be revoked before they expire in any case, so remembering one loses nothing.
     """
 
     def __init__(self, keys: KeySet, issuer: str, audience: str, *, clock: Callable[[], float] = time.time) -> None:

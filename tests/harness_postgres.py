@@ -200,7 +200,7 @@ class DatabaseFactory:
 async def until(condition: Callable[[], Awaitable[bool]], *, within_seconds: float = 10.0) -> None:
     """Polls until a condition holds; fails when it doesn't in time."""
     async with asyncio.timeout(within_seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - it may come true in another process
             await asyncio.sleep(0.02)
 
 

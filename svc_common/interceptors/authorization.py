@@ -1,6 +1,7 @@
 """Sixth layer: lets only those services in that the contract of the method lists.
 
-Users need no check here: a method for users sees the rows of the caller's own account only, which row-level security enforces.
+Users need no check here: a method for users sees the rows of the caller's own account only, which row-level security
+enforces.
 """
 
 from google.protobuf.message import Message

@@ -1,21 +1,22 @@
 """Puts the layers around a handler: one list gives their order, one wrapper for each kind of method runs them.
 
-The layers are bound to a method once, when the server starts; at a call only the hooks that the method needs run, one after the other,
-in a single coroutine. That is as cheap as a hand-written handler and keeps the order in one place.
+The layers are bound to a method once, when the server starts; at a call only the hooks that the method needs run, one
+after the other, in a single coroutine. That is as cheap as a hand-written handler and keeps the order in one place.
 """
 
 from __future__ import annotations  # grpc's classes are generic for the type checker only
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from typing import Any, Final, Never
+from typing import Any, Final, Never, cast
 
 import grpc
 from google.protobuf.message import Message
 from grpc.aio import ServicerContext
 
 from svc_common.caller import Call, enter_call
+from svc_common.errors import Code, ServiceError
 from svc_common.interceptors.authentication import Authentication
 from svc_common.interceptors.authorization import Authorization
 from svc_common.interceptors.call_report import CallReport
@@ -25,7 +26,6 @@ from svc_common.interceptors.hooks import Interceptor, Outcome, Verifiers
 from svc_common.interceptors.method import Method
 from svc_common.interceptors.request_identity import REQUEST_ID_HEADER, RequestIdentity
 from svc_common.interceptors.validation import Validation
-from svc_common.errors import Code, ServiceError
 from svc_common.status import STATUS_DETAILS_KEY, to_status
 
 INTERCEPTORS: Final[tuple[type[Interceptor], ...]] = (
@@ -40,7 +40,9 @@ INTERCEPTORS: Final[tuple[type[Interceptor], ...]] = (
 """The layers of every call, outermost first. The handler comes after the last."""
 
 UnaryHandler = Callable[[Message, Any], Awaitable[Message]]
-StreamHandler = Callable[[Message, Any], AsyncIterator[Message]]
+StreamHandler = Callable[[Message, Any], AsyncGenerator[Message]]
+# Values of binary headers are bytes, but none of those that the layers look at is binary.
+Headers = Iterable[tuple[str, str]]
 
 _OK: Final = Outcome(Code.OK)
 _STATUS_CODES: Final = {Code(status.value[0]): status for status in grpc.StatusCode}
@@ -91,7 +93,7 @@ class Chain:
 
     def _begin(self, context: ServicerContext[Any, Any]) -> Call:
         now = time.monotonic()
-        call = Call(self._path, dict(context.invocation_metadata() or ()), now)
+        call = Call(self._path, dict(cast("Headers", context.invocation_metadata() or ())), now)
         remaining = context.time_remaining()
         if remaining is not None:
             call.deadline = now + remaining

@@ -1,7 +1,7 @@
 """Fourth layer: no call without an end.
 
-A unary call whose caller set no deadline gets one. A call that arrives with almost no time left is refused before it costs anything.
-Database statements and calls to other services take their own limits from what remains.
+A unary call whose caller set no deadline gets one. A call that arrives with almost no time left is refused before it
+costs anything. Database statements and calls to other services take their own limits from what remains.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Third layer: turns whatever a handler raises into the one form that callers see.
 
-ServiceError goes out as it is. What drivers raise when a server is gone becomes DEPENDENCY_UNAVAILABLE. Anything else is a defect: the
-caller gets INTERNAL, a fixed text and an error id; the trace is in the log under that id, and no driver's text leaves.
+ServiceError goes out as it is. What drivers raise when a server is gone becomes DEPENDENCY_UNAVAILABLE. Anything else
+is a defect: the caller gets INTERNAL, a fixed text and an error id; the trace is in the log under that id, and no
+driver's text leaves.
 """
 
 import asyncio
@@ -49,8 +50,8 @@ def _translate_cancellation(error: BaseException) -> Outcome:
     task = asyncio.current_task()
     if isinstance(error, GeneratorExit) or task is None or task.cancelling():
         return Outcome(Code.CANCELLED)
-    # Nobody cancelled this call: something it waited for was cancelled, as happens at shutdown. Without an answer the client would
-    # hang until its deadline (grpc issue 29248).
+    # Nobody cancelled this call: something it waited for was cancelled, as happens at shutdown. Without an answer the
+    # client would hang until its deadline (grpc issue 29248).
     interrupted = dependency_unavailable("server", "The server interrupted the call. Retry with backoff.")
     return Outcome(interrupted.code, interrupted)
 

@@ -25,8 +25,8 @@ class Outcome:
 class Hooks:
     """What an interceptor does around one method; each part may be absent.
 
-    `before` runs in the order of the list and refuses the call by raising ServiceError. `translate` turns what a handler or an inner
-    `before` raised into an outcome. `after` sees the outcome of every call.
+    `before` runs in the order of the list and refuses the call by raising ServiceError. `translate` turns what a
+    handler or an inner `before` raised into an outcome. `after` sees the outcome of every call.
     """
 
     before: Callable[[Call, Message], None] | None = None

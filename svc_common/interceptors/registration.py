@@ -1,6 +1,7 @@
-"""Takes generated `add_XServicer_to_server` functions and gives a listener only what may be served there, with all layers around it.
+"""Gives a listener what generated `add_XServicer_to_server` functions register, with all layers around it.
 
-A server must not start with a method that lacks its authorization rule, sits on the wrong listener, or would block the event loop.
+A server must not start with a method that lacks its authorization rule, sits on the wrong listener, or would block the
+event loop.
 """
 
 from __future__ import annotations  # grpc's classes are generic for the type checker only
@@ -47,7 +48,7 @@ class _Recorder:
 def register(
     server: GrpcServer, registrations: Iterable[Registration], listener: Listener, verifiers: Verifiers
 ) -> tuple[str, ...]:
-    """Registers servicers on a listener and returns the names of their services; raises ContractError when one may not start."""
+    """Registers servicers on a listener and returns their services' names; raises ContractError when one may not start."""
     recorder = _Recorder()
     for add, servicer in registrations:
         add(servicer, recorder)

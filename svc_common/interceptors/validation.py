@@ -37,7 +37,7 @@ def _invalid(violations: list[FieldViolation]) -> ServiceError:
 
 
 def _path(violation: Violation) -> str:
-    """Returns the path of the field as clients write it, such as `text_to_image.loras[2].weight`; empty for the whole message."""
+    """Returns the field's path as clients write it, such as `text_to_image.loras[2].weight`; empty for the whole message."""
     field = violation.proto.field
     if field is None:
         return ""

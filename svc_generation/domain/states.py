@@ -74,11 +74,23 @@ def on_claim(job: Standing, claim_id: str) -> Step:
         return Step.REFUSE
     if job.state is JobState.RUNNING and job.claim_id == claim_id:
         return Step.REPEAT
+    if job.state is JobState.RUNNING and _fence(claim_id) < _fence(job.claim_id):
+        return Step.REFUSE
     if job.cancel_requested:
         return Step.CANCEL
     if job.attempts_used >= MAX_ATTEMPTS:
         return Step.GIVE_UP
     return Step.START
+
+
+def _fence(claim_id: str | None) -> int:
+    """Returns the number that the queue gave out with a claim, which ends the claim's id; 0 when there is none.
+
+    The numbers grow with the time of the queue's server. A worker that stood still since its claim asks with a number
+    lower than that of the worker which has taken the job over: it must not take the job back.
+    """
+    number = (claim_id or "").rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def accepts_report(job: Standing, attempt: int) -> bool:

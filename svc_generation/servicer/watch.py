@@ -109,7 +109,7 @@ class Watch:
         """
         last = EventId.parse(after)
         async with self._hub.open(account_id, None) as mailbox:
-            rows = await self._snapshot(account_id, last.sequence if after else None)
+            rows, newest = await self._beginning(account_id, last.sequence if after else None)
             progress: list[JobEvent] = []
             for row in rows:
                 if row.state == JobState.RUNNING:
@@ -118,6 +118,7 @@ class Watch:
                 for event_id, event in await self._account_changes(rows, last.sequence):
                     last = event_id
                     yield event
+                last = max(last, EventId(newest))
                 for event in progress:
                     event_id = EventId(last.sequence, event.create_time.ToMilliseconds())
                     if event_id > last:
@@ -127,16 +128,26 @@ class Watch:
                     yield heartbeat()
                 self._refuse_when_closing()
                 progress, changed, _ = mailbox.take()
-                rows = await self._snapshot(account_id, last.sequence) if changed else []
+                rows = await self._changed(account_id, last.sequence) if changed else []
 
     async def _account_changes(self, rows: list[Job], after: int) -> list[tuple[EventId, JobEvent]]:
         changes = [change for row in rows for change in await self._changes(row, after)]
         return sorted(changes, key=lambda change: change[0])
 
-    async def _snapshot(self, account_id: UUID, after: int | None) -> list[Job]:
+    async def _beginning(self, account_id: UUID, after: int | None) -> tuple[list[Job], int]:
+        """Returns the jobs that a stream begins with, and the number of the newest event behind which it goes on.
+
+        Without a place to go on from, the jobs that have ended are left out: so is what happened to them before, however
+        old the events of the open ones are. The number is read first; what changes in between is read again.
+        """
+        if after is not None:
+            return await self._changed(account_id, after), after
         async with self._database.transaction(account_id) as session:
-            if after is None:
-                return list(await queries.list_open(session, account_id))
+            newest = await queries.last_sequences(session, [account_id])
+            return list(await queries.list_open(session, account_id)), newest[0].last_sequence if newest else 0
+
+    async def _changed(self, account_id: UUID, after: int) -> list[Job]:
+        async with self._database.transaction(account_id) as session:
             rows: list[Job] = []
             while len(page := await queries.list_changed(session, account_id, after, _CHANGED_PAGE)) == _CHANGED_PAGE:
                 rows += page

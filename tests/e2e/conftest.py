@@ -17,5 +17,5 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.fixture(scope="session")
 def shaken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A fleet with two workers, whose processes are killed and frozen; each test leaves it whole."""
-    with running_stage(tmp_path_factory.mktemp("shaken"), FleetPlan(workers=2)) as stage:
+    with running_stage(tmp_path_factory.mktemp("shaken"), FleetPlan(workers=2, grace_seconds=2.0)) as stage:
         yield stage

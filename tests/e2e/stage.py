@@ -119,9 +119,21 @@ class Stage:
             answer = audit(ledger_service_pb2.AuditLedgerRequest(), timeout=CALL_SECONDS, metadata=metadata)
         return answer.breaches
 
-    def thaw(self, worker: str) -> None:
+    def strike(self, moment: Moment) -> None:
+        """Waits until the accident that was armed for a moment has happened."""
+        until(lambda: self.faults.has_happened(moment), f"the accident of {moment}")
+
+    def worker_of(self, job_id: str) -> str:
+        """Returns the name of the worker that runs a job, or has run it last."""
+        return str(self.value("SELECT worker_id FROM generation.jobs WHERE job_id = $1", UUID(job_id)))
+
+    def freeze(self, process: str) -> None:
+        """Makes a process stand still."""
+        self.fleet.kill(process, signal.SIGSTOP)
+
+    def thaw(self, process: str) -> None:
         """Lets a frozen process go on."""
-        self.fleet.kill(worker, signal.SIGCONT)
+        self.fleet.kill(process, signal.SIGCONT)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -265,6 +277,7 @@ def running_stage(folder: Path, plan: FleetPlan) -> Iterator[Stage]:
         "PIPELINE": "tests.fakes.faulty_worker:create",
         FAULTS_DIR_VARIABLE: str(faults_folder),
         "LEASE_SECONDS": str(plan.lease_seconds),
+        "GRACE_SECONDS": str(plan.grace_seconds),
         "LOG_LEVEL": "info",
     }
     with Fleet(folder / "data", workers=plan.workers, settings=settings) as fleet:

@@ -125,7 +125,7 @@ def test_ctrl_c_cancels_the_job_at_the_server(maya: Person) -> None:
     process = maya.start("generate", "a slow one", "--steps", "30", "--width", "768", "--height", "768")
     assert process.stdout is not None
     for line in process.stdout:
-        if "25 %" in line:
+        if line.endswith(" %\n"):
             process.send_signal(signal.SIGINT)
             break
     _, complained = process.communicate(timeout=_PATIENCE_SECONDS)
@@ -133,11 +133,13 @@ def test_ctrl_c_cancels_the_job_at_the_server(maya: Person) -> None:
     job_id = re.findall(r"the job (\S+) was cancelled", complained)[0]
     job = maya.ask("jobs", "show", job_id)
     assert job["state"] == "JOB_STATE_CANCELLED"
-    assert 0 < float(job["credits_used"]) < float(job["credits_held"])  # type: ignore[arg-type]
+    assert 0 < float(job["credits_used"]) <= float(job["credits_held"])  # type: ignore[arg-type]
 
 
 def test_waiting_job_is_cancelled_for_nothing(maya: Person) -> None:
     running = maya.start("generate", "first in line", "--steps", "30", "--width", "768", "--height", "768")
+    assert running.stdout is not None
+    assert any("started" in line for line in running.stdout)
     waiting = maya.start("generate", "second in line", "--steps", "3")
     assert waiting.stdout is not None
     job_id = re.findall(r"Job (\S+) accepted", waiting.stdout.readline())[0]
@@ -238,7 +240,7 @@ def test_logs_show_a_process_by_its_name(maya: Person) -> None:
 def test_printed_examples_work_as_they_are(maya: Person) -> None:
     shell = curl_example(maya.fleet.http, _EMAIL, _PASSWORD)
     answer = subprocess.run(
-        ["bash", "-c", shell], capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=True
+        ["/bin/bash", "-c", shell], capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=True
     )
     assert json.loads(answer.stdout)["state"] == "JOB_STATE_QUEUED"
     program = python_example(maya.fleet.grpc, _EMAIL, _PASSWORD)

@@ -76,7 +76,7 @@ def test_snapshot_of_a_job_leads_into_its_stream(person: Person) -> None:
     assert "queued" not in {event.WhichOneof("detail") for event in events}
 
 
-def test_slow_watcher_loses_progress_but_not_the_end(person: Person) -> None:
+def test_slow_watcher_gets_the_end(person: Person) -> None:
     job = person.create("[[slow:0.02]] a crane", step_count=100, width_px=256, height_px=256)
     stream = iter(person.watch(job.job_id))
     slow = [next(stream)]

@@ -29,6 +29,8 @@ class Moment(StrEnum):
 
     CLAIMED = "claimed"
     """The queue has leased the job to the worker; svc_generation hasn't heard of it."""
+    STARTED = "started"
+    """svc_generation has begun the attempt; the worker doesn't know yet."""
     DENOISING = "denoising"
     """The middle step has ended."""
     UPLOADED = "uploaded"
@@ -128,6 +130,8 @@ def _accompany_calls(faults: Faults) -> None:
             if method.endswith(_COMPLETE):
                 faults.come_by(Moment.UPLOADED)
             answer = await send(request, **options)
+            if method.endswith(_START):
+                faults.come_by(Moment.STARTED)
             if method.endswith(_COMPLETE):
                 faults.come_by(Moment.REPORTED)
             return answer

@@ -1,5 +1,7 @@
 """A user service whose every method does what the test tells it, behind the real server."""
 
+# ruff: noqa: ARG002 - the signatures are those of the contract
+
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -31,15 +33,13 @@ class ScriptedUserService(
         self.behaviour = behaviour
         self.calls = 0
 
-    async def GetMe(self, request: user_service_pb2.GetMeRequest, context: Any) -> user_pb2.User:  # noqa: N802
+    async def GetMe(self, request: user_service_pb2.GetMeRequest, context: Any) -> user_pb2.User:
         return await self._run()
 
-    async def UpdateMe(self, request: user_service_pb2.UpdateMeRequest, context: Any) -> user_pb2.User:  # noqa: N802
+    async def UpdateMe(self, request: user_service_pb2.UpdateMeRequest, context: Any) -> user_pb2.User:
         return await self._run()
 
-    async def LookupUser(  # noqa: N802
-        self, request: user_directory_service_pb2.LookupUserRequest, context: Any
-    ) -> user_pb2.User:
+    async def LookupUser(self, request: user_directory_service_pb2.LookupUserRequest, context: Any) -> user_pb2.User:
         return await self._run()
 
     async def _run(self) -> user_pb2.User:
@@ -53,17 +53,17 @@ class ScriptedAuthService(auth_service_pb2_grpc.AuthServiceServicer):
     def __init__(self, behaviour: Behaviour = answer_nobody) -> None:
         self.behaviour = behaviour
 
-    async def Register(self, request: auth_service_pb2.RegisterRequest, context: Any) -> user_pb2.User:  # noqa: N802
+    async def Register(self, request: auth_service_pb2.RegisterRequest, context: Any) -> user_pb2.User:
         return await self.behaviour()
 
-    async def Login(self, request: auth_service_pb2.LoginRequest, context: Any) -> auth_service_pb2.TokenPair:  # noqa: N802
+    async def Login(self, request: auth_service_pb2.LoginRequest, context: Any) -> auth_service_pb2.TokenPair:
         return auth_service_pb2.TokenPair()
 
-    async def Refresh(self, request: auth_service_pb2.RefreshRequest, context: Any) -> auth_service_pb2.TokenPair:  # noqa: N802
+    async def Refresh(self, request: auth_service_pb2.RefreshRequest, context: Any) -> auth_service_pb2.TokenPair:
         return auth_service_pb2.TokenPair()
 
-    async def Logout(self, request: auth_service_pb2.LogoutRequest, context: Any) -> auth_service_pb2.LogoutResponse:  # noqa: N802
+    async def Logout(self, request: auth_service_pb2.LogoutRequest, context: Any) -> auth_service_pb2.LogoutResponse:
         return auth_service_pb2.LogoutResponse()
 
-    async def GetJwks(self, request: auth_service_pb2.GetJwksRequest, context: Any) -> auth_service_pb2.JwkSet:  # noqa: N802
+    async def GetJwks(self, request: auth_service_pb2.GetJwksRequest, context: Any) -> auth_service_pb2.JwkSet:
         return auth_service_pb2.JwkSet()

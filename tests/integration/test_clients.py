@@ -142,11 +142,11 @@ async def test_stream_of_the_called_service_arrives_and_ends(identities: Identit
         yield StringValue(value="two")
         raise ServiceError(Reason.JOB_NOT_FOUND, "gone")
 
-    seen = []
     async with back_service(identities, watch=handler) as service, back_channel(identities, service) as to:
+        responses = stream_call(to, BACK.path("Watch"))(StringValue())
+        seen = [(await anext(responses)).value, (await anext(responses)).value]
         with pytest.raises(ServiceError) as caught:
-            async for response in stream_call(to, BACK.path("Watch"))(StringValue()):
-                seen.append(response.value)  # noqa: PERF401 - the loop ends with an error
+            await anext(responses)
 
     assert seen == ["one", "two"]
     assert caught.value.reason is Reason.JOB_NOT_FOUND

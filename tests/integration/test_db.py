@@ -171,10 +171,14 @@ async def test_savepoint_keeps_the_account(requests: Database) -> None:
 
 async def test_exception_rolls_back(requests: Database) -> None:
     ada = new_id()
-    with pytest.raises(KeyError):
+
+    async def write_and_fail() -> None:
         async with requests.transaction(ada) as session:
             await session.execute(text("INSERT INTO n.notes VALUES (:id, 'lost')"), {"id": ada})
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await write_and_fail()
 
     assert await bodies(requests, ada) == []
 
@@ -240,9 +244,9 @@ async def test_constraint_violation_is_left_to_the_store(requests: Database) -> 
 async def test_advisory_lock_is_held_by_one_at_a_time(tasks: Database, postgres: PostgresServer, notes: str) -> None:
     other = database(postgres, notes, TASKS)
     try:
-        async with tasks.advisory_lock("a") as first:
-            async with other.advisory_lock("a") as second, other.advisory_lock("b") as another:
-                assert (first, second, another) == (True, False, True)
+        locks = tasks.advisory_lock("a"), other.advisory_lock("a"), other.advisory_lock("b")
+        async with locks[0] as first, locks[1] as second, locks[2] as another:
+            assert (first, second, another) == (True, False, True)
         async with other.advisory_lock("a") as after:
             assert after
     finally:
@@ -257,7 +261,9 @@ async def test_advisory_lock_is_given_back_when_its_block_raises(tasks: Database
         assert again
 
 
-async def test_transaction_lock_ends_with_its_transaction(tasks: Database, postgres: PostgresServer, notes: str) -> None:
+async def test_transaction_lock_ends_with_its_transaction(
+    tasks: Database, postgres: PostgresServer, notes: str
+) -> None:
     other = database(postgres, notes, TASKS)
     try:
         async with tasks.transaction() as session:

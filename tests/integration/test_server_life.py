@@ -209,9 +209,7 @@ async def test_two_servers_do_not_share_a_port(identities: Identities) -> None:
 
 @pytest.mark.parametrize("is_on", [True, False])
 async def test_reflection_is_served_only_when_asked_for(identities: Identities, is_on: bool) -> None:
-    server = Server(
-        settings(identities, reflection=is_on), "svc_user", public=[registration("ForUsers", unary(echo))]
-    )
+    server = Server(settings(identities, reflection=is_on), "svc_user", public=[registration("ForUsers", unary(echo))])
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     async with running(server) as service:
         stub = reflection_pb2_grpc.ServerReflectionStub(service.public)
@@ -219,9 +217,8 @@ async def test_reflection_is_served_only_when_asked_for(identities: Identities, 
             (answer,) = [each async for each in stub.ServerReflectionInfo(iter([request]))]
             assert RULES.service in [each.name for each in answer.list_services_response.service]
         else:
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                [each async for each in stub.ServerReflectionInfo(iter([request]))]
-            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            call = stub.ServerReflectionInfo()
+            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_metrics_and_liveness_are_served_over_http(identities: Identities) -> None:

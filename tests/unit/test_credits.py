@@ -21,7 +21,9 @@ def test_parse_reads_decimal_credits(text: str, millicredits: int) -> None:
     assert parse(text) == millicredits
 
 
-@pytest.mark.parametrize("text", ["", ".", "1.", ".5", "1.2345", "1,5", "1e3", "+1", " 1", "1 ", "NaN", "١", "1" * 16, "--1"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "1.", ".5", "1.2345", "1,5", "1e3", "+1", " 1", "1 ", "NaN", "\u0661", "1" * 16, "--1"]
+)
 def test_parse_refuses_other_texts_and_names_the_field(text: str) -> None:
     with pytest.raises(ServiceError) as caught:
         parse(text, "price")

@@ -15,7 +15,9 @@ PREFIX = "ERROR_REASON_"
 
 
 def test_reasons_are_those_of_the_contract() -> None:
-    contract = {name.removeprefix(PREFIX) for name in error_reason_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}
+    contract = {name.removeprefix(PREFIX) for name in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name} - {
+        "UNSPECIFIED"
+    }
 
     assert {reason.value for reason in Reason} == contract
     assert all(reason.name == reason.value for reason in Reason)
@@ -24,7 +26,9 @@ def test_reasons_are_those_of_the_contract() -> None:
 def test_every_reason_has_the_code_that_its_contract_names() -> None:
     contract = Path(__file__).parents[2] / "proto/pingvas/common/v1/error_reason.proto"
     # The comment before each value begins with its code.
-    documented = re.findall(r"// ([A-Z_]+): (?:(?!ERROR_REASON_).)*?ERROR_REASON_([A-Z_]+) =", contract.read_text(), re.S)
+    documented = re.findall(
+        r"// ([A-Z_]+): (?:(?!ERROR_REASON_).)*?ERROR_REASON_([A-Z_]+) =", contract.read_text(), re.DOTALL
+    )
 
     assert {Reason(reason): Code[code] for code, reason in documented} == dict(CODES)
 
@@ -50,7 +54,9 @@ def test_error_comes_back_unchanged_from_its_status() -> None:
     assert (received.retry_after, received.violations) == (sent.retry_after, sent.violations)
 
 
-@pytest.mark.parametrize(("domain", "reason"), [("elsewhere.example", "QUEUE_FULL"), ("pingvas.studio", "FROM_TOMORROW")])
+@pytest.mark.parametrize(
+    ("domain", "reason"), [("elsewhere.example", "QUEUE_FULL"), ("pingvas.studio", "FROM_TOMORROW")]
+)
 def test_status_of_another_program_is_no_error_of_ours(domain: str, reason: str) -> None:
     status = status_pb2.Status(code=8, message="no")
     status.details.add().Pack(error_details_pb2.ErrorInfo(domain=domain, reason=reason))

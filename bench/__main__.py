@@ -1,0 +1,95 @@
+"""Runs every benchmark, prints one table, and writes it to bench/results/ as Markdown and JSON.
+
+`python -m bench [NAME ...]`. Each benchmark is a process of its own, so none warms anything up for the next. It exits
+with 1 when a goal isn't met, so that nobody mistakes a table for a success.
+"""
+
+import datetime
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.platform import machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Says what one figure of a benchmark must be."""
+
+    what: str
+    value: Callable[[dict[str, Any]], float]
+    limit: float
+    at_least: bool = False
+
+    def row(self, figures: dict[str, Any]) -> tuple[str, str, str, bool]:
+        """Returns the line of the table, and whether the goal is met."""
+        value = self.value(figures)
+        met = value >= self.limit if self.at_least else value <= self.limit
+        return self.what, f"{value:g}", f"{'at least' if self.at_least else 'at most'} {self.limit:g}", met
+
+
+GOALS: dict[str, tuple[Goal, ...]] = {
+    "dequeue": (
+        Goal("enqueue to handler, p50, over ZADD to BZPOPMIN", lambda f: float(f["ratio_median"]), 3.0),
+        Goal("enqueue to handler, p50, ms", lambda f: float(f["pingvas"]["p50_ms"]), 5.0),
+        Goal("stock arq beside it, p50, ms (no goal of ours)", lambda f: float(f["arq"]["p50_ms"]), 1000.0),
+    ),
+    "job_overhead": (
+        Goal("whole job over the bare pipeline and encoding", lambda f: float(f["ratio"]), 1.10),
+        Goal("what a job adds, p50, ms", lambda f: float(f["added_p50_ms"]), 40.0),
+    ),
+    "create_job": (Goal("CreateJob a second over pgbench", lambda f: float(f["ratio_median"]), 0.25, at_least=True),),
+    "watchers": (
+        Goal("progress to its watcher, 1,000 streams, p99, ms", lambda f: float(f["p99_ms"]), 50.0),
+        Goal("progress lost", lambda f: float(f["lost"]), 0.0),
+    ),
+}
+
+
+def run(name: str) -> dict[str, Any]:
+    """Runs one benchmark and returns its figures."""
+    command = [sys.executable, "-m", f"bench.{name}", "--json"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.stderr.write(done.stderr[-4000:])
+        raise SystemExit(f"bench.{name} failed with {done.returncode}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def table(rows: list[tuple[str, str, str, bool]]) -> str:
+    """Returns the rows as a Markdown table."""
+    lines = ["| what | measured | goal | |", "| --- | --- | --- | --- |"]
+    lines += [f"| {what} | {value} | {goal} | {'met' if met else '**missed**'} |" for what, value, goal, met in rows]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Runs the named benchmarks, or all of them."""
+    names = sys.argv[1:] or list(GOALS)
+    around = machine()
+    figures: dict[str, dict[str, Any]] = {}
+    rows: list[tuple[str, str, str, bool]] = []
+    for name in names:
+        print(f"{name} ...", flush=True)
+        figures[name] = run(name)
+        rows += [goal.row(figures[name]) for goal in GOALS[name]]
+    text = table(rows)
+    print(text)
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d_%H%M")
+    RESULTS.mkdir(exist_ok=True)
+    heading = f"# Benchmarks, {stamp}\n\n" + ", ".join(f"{key} {value}" for key, value in around.items())
+    (RESULTS / f"{stamp}.md").write_text(f"{heading}\n\n{text}\n", encoding="utf-8")
+    document = {"machine": around, "figures": figures}
+    (RESULTS / f"{stamp}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return 0 if all(met for *_, met in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

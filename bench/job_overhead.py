@@ -1,0 +1,130 @@
+"""Measures what the platform adds to a picture: from the submission to its presigned address, against the bare model.
+
+The bare arm renders and encodes the same request in this process, with the same pipeline, the same thread count and the
+same encoder as the worker. The arms take turns, so that what else the machine does meets both.
+
+`python -m bench.job_overhead [--json] [--rounds N]`.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import grpc.aio
+from pingvas.generation.v1 import generation_service_pb2, generation_service_pb2_grpc, job_pb2
+
+from bench.platform import Accounts, platform
+from gpu_worker.builtin import MODEL_ID, REVISION
+from gpu_worker.encode import encode_artifacts
+from gpu_worker.model_files import MANIFEST_NAME, read_specification
+from gpu_worker.pipeline import DiffusersPipeline, create
+from gpu_worker.recipe import image_recipe
+from gpu_worker.rendering import PipelineSettings, RenderSpec
+
+STEP_COUNT = 20
+SIDE_PX = 256
+PROMPT = "a red circle to the left of a blue star"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one run found; times are medians, the ratio is that of the medians."""
+
+    rounds: int
+    bare_p50_ms: float
+    job_p50_ms: float
+    added_p50_ms: float
+    ratio: float
+    ratio_min: float
+    ratio_max: float
+
+
+def bare_spec(models: Path) -> RenderSpec:
+    """Returns the request as the worker renders it."""
+    return RenderSpec(
+        model=read_specification(models / MODEL_ID / REVISION / MANIFEST_NAME),
+        prompt=PROMPT,
+        negative_prompt="",
+        width_px=SIDE_PX,
+        height_px=SIDE_PX,
+        step_count=STEP_COUNT,
+        guidance_scale=7.5,
+        seed=7,
+        image_count=1,
+        scheduler="euler",
+    )
+
+
+def bare(pipeline: DiffusersPipeline, spec: RenderSpec) -> float:
+    """Renders and encodes once; returns the seconds."""
+    started = time.perf_counter()
+    result = pipeline.render(spec, lambda _: None, lambda: False)
+    encode_artifacts(result.images[0].pixels, image_recipe(spec, result.images[0], result))
+    return time.perf_counter() - started
+
+
+async def job(stub: generation_service_pb2_grpc.GenerationServiceStub, metadata: tuple[tuple[str, str], ...]) -> float:
+    """Submits a job and watches it until its picture has an address; returns the seconds."""
+    operation = job_pb2.TextToImage(
+        prompt=PROMPT, width_px=SIDE_PX, height_px=SIDE_PX, step_count=STEP_COUNT, guidance_scale=7.5, seed=7
+    )
+    started = time.perf_counter()
+    created = await stub.CreateJob(generation_service_pb2.CreateJobRequest(text_to_image=operation), metadata=metadata)
+    async for event in stub.WatchJob(generation_service_pb2.WatchJobRequest(job_id=created.job_id), metadata=metadata):
+        if event.HasField("completed") and event.completed.images[0].url:
+            return time.perf_counter() - started
+        if event.HasField("failed"):
+            raise RuntimeError(event.failed.message)
+    raise RuntimeError("the stream ended without an end of the job")
+
+
+async def measure(rounds: int) -> Result:
+    """Runs the arms in turns, after three of each that don't count."""
+    with platform(workers=1) as fleet, ThreadPoolExecutor(1) as thread:
+        accounts = Accounts(fleet, 1)
+        pipeline = create(PipelineSettings(fleet.layout.models))
+        spec = bare_spec(fleet.layout.models)
+        loop = asyncio.get_running_loop()
+        bare_seconds, job_seconds = [], []
+        async with grpc.aio.insecure_channel(fleet.grpc) as channel:
+            stub = generation_service_pb2_grpc.GenerationServiceStub(channel)
+            for index in range(rounds + 3):
+                of_bare = await loop.run_in_executor(thread, bare, pipeline, spec)
+                of_job = await job(stub, accounts.metadata[0])
+                if index >= 3:
+                    bare_seconds.append(of_bare)
+                    job_seconds.append(of_job)
+    ratios = [mine / other for mine, other in zip(job_seconds, bare_seconds, strict=True)]
+    bare_p50, job_p50 = statistics.median(bare_seconds), statistics.median(job_seconds)
+    return Result(
+        rounds=rounds,
+        bare_p50_ms=round(1000 * bare_p50, 1),
+        job_p50_ms=round(1000 * job_p50, 1),
+        added_p50_ms=round(1000 * statistics.median(m - o for m, o in zip(job_seconds, bare_seconds, strict=True)), 1),
+        ratio=round(statistics.median(ratios), 3),
+        ratio_min=round(min(ratios), 3),
+        ratio_max=round(max(ratios), 3),
+    )
+
+
+def main() -> None:
+    """Prints a line, or one JSON document with --json."""
+    parser = argparse.ArgumentParser(description="What the platform adds to a picture.")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    result = asyncio.run(measure(options.rounds))
+    if options.json:
+        print(json.dumps(asdict(result)))
+        return
+    print(f"bare {result.bare_p50_ms} ms, job {result.job_p50_ms} ms: {result.added_p50_ms} ms more")
+    print(f"ratio {result.ratio} (rounds: {result.ratio_min} to {result.ratio_max}); goal: at most 1.10 and 40 ms more")
+
+
+if __name__ == "__main__":
+    main()
