@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import httpx
 import pytest
+from pingvas.common.v1 import error_reason_pb2
 from pingvas.generation.v1 import job_pb2
 
 from studio.stack.state import Health
@@ -80,7 +81,7 @@ def test_frozen_worker_gives_its_render_up_when_another_has_the_job(shaken: Stag
     frozen = shaken.worker_of(job.job_id)
     until(lambda: shaken.worker_of(job.job_id) != frozen, "another worker to take the job over")
     shaken.thaw(frozen)
-    until(lambda: "lease.lost" in shaken.fleet.log(frozen), "the frozen worker to notice")
+    until(lambda: _logged(shaken, frozen, "lease.lost", job.job_id), "the frozen worker to notice")
     assert_whole(shaken, person, person.end_of(job.job_id), attempt=2)
     assert _refusals(shaken, frozen, job.job_id) == []
 
@@ -121,7 +122,7 @@ def test_job_that_kills_each_of_its_workers_fails_after_three_attempts(shaken: S
     job = person.create("[[kill]] a dodo")
     ended = person.end_of(job.job_id, within_seconds=2 * 60)
     assert job_pb2.JobState.Name(ended.state) == "JOB_STATE_FAILED"
-    assert (ended.attempt, ended.failure.reason) == (3, _reason("WORKER_LOST"))
+    assert (ended.attempt, ended.failure.reason) == (3, error_reason_pb2.ERROR_REASON_WORKER_LOST)
     assert person.balance().available == before
     healthy = person.create("a phoenix")
     assert_whole(shaken, person, person.end_of(healthy.job_id, within_seconds=60), attempt=1)
@@ -148,11 +149,8 @@ def _stop_worker(stage: Stage, name: str) -> None:
 
 
 def _refusals(stage: Stage, worker: str, job_id: str) -> list[str]:
-    lines = stage.fleet.log(worker).splitlines()
-    return [line for line in lines if "job.report_refused" in line and job_id in line]
+    return _logged(stage, worker, "job.report_refused", job_id)
 
 
-def _reason(name: str) -> int:
-    from pingvas.common.v1 import error_reason_pb2
-
-    return error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{name}")
+def _logged(stage: Stage, worker: str, event: str, job_id: str) -> list[str]:
+    return [line for line in stage.fleet.log(worker).splitlines() if event in line and job_id in line]
