@@ -121,7 +121,8 @@ class Database:
         """Opens one transaction: committed at the end of the block, rolled back when it raises.
 
         With an account, row-level security shows its rows only; without, the role for requests sees none and the role
-        for tasks all.
+        for tasks all. The connection is taken, and the transaction begun, at the first statement; statements must go
+        through the session, never through the driver below it.
         """
         session = AsyncSession(
             self._engine,

@@ -29,16 +29,19 @@ from svc_common.settings import ServiceSettings, load
 from svc_common.sweeps import run_sweeps
 from svc_common.tokens import ServiceCredential
 from svc_generation.domain.waiting import WaitStatistics
+from svc_generation.servicer.accepting import Acceptor, Clock
 from svc_generation.servicer.conversion import JobConverter
-from svc_generation.servicer.generation import Clock, GenerationServicer
+from svc_generation.servicer.generation import GenerationServicer
 from svc_generation.servicer.hub import WatchHub
 from svc_generation.servicer.lookups import Lookups
+from svc_generation.servicer.planning import Planner
 from svc_generation.servicer.watch import Watch
 from svc_generation.servicer.worker import WorkerServicer
 from svc_generation.store import queries
 from svc_generation.store.models import Job
 from svc_generation.tasks.finalize import Finalizer
 from svc_generation.tasks.sweeps import Sweeper, queued_job
+from svc_generation.tasks.uncertain import UncertainHolds
 
 SERVICE_NAME: Final = "svc_generation"
 
@@ -84,7 +87,7 @@ class Composition:
             )
         }
         self.ledger = LedgerServiceStub(self.channels[settings.payment_internal_address])
-        self.clock = Clock(clock.now, clock.new_id, lambda: secrets.randbelow(_LARGEST_SEED + 1))
+        self.clock = Clock(clock.now, clock.new_id)
         self.statistics = WaitStatistics()
         self.publisher = EventPublisher(self.redis)
         self.queue = JobQueue(self.redis)
@@ -107,6 +110,7 @@ class Composition:
             publisher=self.publisher,
             now=clock.now,
         )
+        self.uncertain = UncertainHolds(database=self.tasks, ledger=self.ledger)
         self.sweeper = Sweeper(
             database=self.tasks,
             queue=self.queue,
@@ -125,6 +129,7 @@ class Composition:
             internal=[(add_WorkerServiceServicer_to_server, self._worker())],
             background=[
                 self._run_sweeps,
+                self.uncertain.run,
                 partial(_until_stopped, self.hub.run),
                 partial(_until_stopped, self._hear_tiers),
             ],
@@ -134,18 +139,31 @@ class Composition:
         )
 
     def _generation(self) -> GenerationServicer:
-        return GenerationServicer(
-            database=self.requests,
+        planner = Planner(
             lookups=self.lookups,
+            queue=self.queue,
+            statistics=self.statistics,
+            new_seed=lambda: secrets.randbelow(_LARGEST_SEED + 1),
+        )
+        acceptor = Acceptor(
+            database=self.requests,
+            planner=planner,
             ledger=self.ledger,
             queue=self.queue,
+            watch=self.watch,
+            clock=self.clock,
+            job_lifetime=timedelta(hours=self.settings.job_lifetime_hours),
+            note_uncertain=self.uncertain.note,
+        )
+        return GenerationServicer(
+            database=self.requests,
+            planner=planner,
+            acceptor=acceptor,
+            queue=self.queue,
             converter=self.converter,
-            statistics=self.statistics,
             watch=self.watch,
             page_tokens=PageTokens.derived_from(self.settings.service_key_file.read_bytes()),
-            clock=self.clock,
             cancel=self.finalizer.cancel,
-            job_lifetime=timedelta(hours=self.settings.job_lifetime_hours),
         )
 
     def _worker(self) -> WorkerServicer:

@@ -17,7 +17,7 @@ from studio.cli.failures import CommandError, ExitCode
 from studio.stack.failures import StackError
 
 _COMMANDS = {
-    "up": "studio.cli.stack",
+    "up": "studio.cli.up",
     "down": "studio.cli.stack",
     "status": "studio.cli.stack",
     "logs": "studio.cli.stack",

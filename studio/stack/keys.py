@@ -12,7 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from studio.stack.layout import AREAS
+from svc_common.tokens import public_jwk
 
 SERVICE_NAMES = tuple(f"svc_{area}" for area in AREAS)
 WORKER_NAME = "gpu_worker"
@@ -90,8 +94,6 @@ def _ensure_jwks(file: Path, keys: Mapping[str | None, Path]) -> None:
     missing = [path for path in keys.values() if not path.exists()]
     if file.exists() and not missing:
         return
-    from svc_common.tokens import public_jwk
-
     for path in missing:
         _write_private(path, _new_private_key())
     document = {"keys": [public_jwk(path.read_bytes(), key_id) for key_id, path in keys.items()]}
@@ -99,9 +101,6 @@ def _ensure_jwks(file: Path, keys: Mapping[str | None, Path]) -> None:
 
 
 def _new_private_key() -> bytes:
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 

@@ -57,12 +57,15 @@ class LocalStack:
         """
         self.layout.create()
         self._exits.enter_context(state.StackLock(self.layout))
+        # A supervisor that was killed left its last state, which must not be taken for this one's.
+        state.clear_state(self.layout)
         self._exits.callback(state.clear_state, self.layout)
         try:
             secrets = ensure_secrets(self.layout.keys)
             self.supervisor = Supervisor(
                 declare(self.layout, secrets, self._environment, self._options), listen=self._heard
             )
+            self._publish()
             await self.supervisor.start()
             self._exits.push_async_callback(self.supervisor.stop)
         except BaseException:

@@ -3,6 +3,8 @@
 import socket
 from collections.abc import Iterable
 
+import psutil
+
 from studio.stack.failures import StackError
 from studio.stack.layout import HIGHEST_OFFSET, HOST
 from studio.stack.process import Listener
@@ -54,9 +56,6 @@ def find_free_base(first: int, *, step: int = 1000, attempts: int = 40) -> int:
 
 def _by(port: int) -> str:
     """Returns " by NAME (pid N)" when the system lets us see who listens there."""
-    # Imported here because it is needed only on the way to an error message.
-    import psutil
-
     try:
         for connection in psutil.net_connections("tcp"):
             if (

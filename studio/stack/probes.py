@@ -8,6 +8,10 @@ their own clients.
 import asyncio
 from collections.abc import Mapping
 
+import asyncpg
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from studio.stack.layout import HOST
 from studio.stack.process import Probe
 
@@ -65,9 +69,6 @@ def postgres_probe(dsn: str) -> Probe:
     """Returns a probe that wants an answer to a query, which a server in recovery does not give."""
 
     async def probe() -> None:
-        # Imported here: only a stack with its own PostgreSQL needs the driver.
-        import asyncpg
-
         connection = await asyncpg.connect(dsn, timeout=PROBE_SECONDS)
         try:
             await connection.fetchval("SELECT 1")
@@ -94,10 +95,6 @@ def grpc_probe(port: int) -> Probe:
 
 
 def _check_grpc_health(port: int) -> None:
-    # Imported here: grpc is the heaviest import of the supervisor and is not needed while the servers start.
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
     with grpc.insecure_channel(f"{HOST}:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         # The published type stubs leave the methods of the client out.

@@ -16,9 +16,9 @@ _log: Final = structlog.get_logger("rpc")
 
 
 class CallReport:
-    """Observes the latency by method and code, and logs `rpc.finished`: refusals at info, the rest at debug.
+    """Observes the latency by method and code, and logs `rpc.refused` for every call that got an error.
 
-    Faults are logged with their trace where they are translated; the edge logs every access.
+    Faults are logged with their trace where they are translated; accesses are logged by the edge.
     """
 
     def __init__(self, verifiers: Verifiers) -> None:

@@ -158,9 +158,7 @@ class Watch:
         async with self._database.transaction(account_id) as session:
             row = await queries.get_job(session, job_id, account_id)
         if row is None:
-            raise ServiceError(
-                Reason.JOB_NOT_FOUND, "There is no such job in your account.", metadata={"job_id": str(job_id)}
-            )
+            raise no_such_job(str(job_id))
         return row
 
     async def _changes(self, row: Job, after: int) -> list[tuple[EventId, JobEvent]]:
@@ -175,6 +173,11 @@ class Watch:
             raise dependency_unavailable(
                 "svc_generation", "This server is stopping. Call again with the last event id."
             )
+
+
+def no_such_job(job_id: str) -> ServiceError:
+    """Returns the refusal of a job that isn't there, or that isn't the caller's: the two can't be told apart."""
+    return ServiceError(Reason.JOB_NOT_FOUND, "There is no such job in your account.", metadata={"job_id": job_id})
 
 
 def merge(durable: list[tuple[EventId, JobEvent]], progress: list[JobEvent]) -> list[tuple[EventId, JobEvent]]:

@@ -29,8 +29,8 @@ from svc_generation.domain.states import (
     on_claim,
 )
 from svc_generation.domain.waiting import WaitStatistics
+from svc_generation.servicer.accepting import Clock
 from svc_generation.servicer.conversion import timestamp
-from svc_generation.servicer.generation import Clock
 from svc_generation.servicer.lookups import Lookups
 from svc_generation.store import queries, transitions
 from svc_generation.store.models import Attempt, Job

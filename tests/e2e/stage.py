@@ -175,16 +175,19 @@ class Person:
         request = create_request(prompt, request_id=request_id, **fields)
         return self.generation.CreateJob(request, timeout=CALL_SECONDS, metadata=self.metadata)
 
+    def begin_creating(self, requests: Sequence[generation_service_pb2.CreateJobRequest]) -> "list[grpc.Future[Job]]":
+        """Submits jobs in parallel and returns what their answers will be in, in the same order."""
+        metadata = self.metadata
+        return [
+            self.generation.CreateJob.future(request, timeout=4 * CALL_SECONDS, metadata=metadata)
+            for request in requests
+        ]
+
     def create_at_once(
         self, requests: Sequence[generation_service_pb2.CreateJobRequest]
     ) -> list[Job | ServiceError]:
         """Submits jobs in parallel and returns their answers or refusals, in the same order."""
-        metadata = self.metadata
-        calls = [
-            self.generation.CreateJob.future(request, timeout=4 * CALL_SECONDS, metadata=metadata)
-            for request in requests
-        ]
-        return [answer_or_refusal(call.result) for call in calls]
+        return [answer_or_refusal(call.result) for call in self.begin_creating(requests)]
 
     def get(self, job_id: str) -> Job:
         """Returns a job."""

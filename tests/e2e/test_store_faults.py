@@ -1,6 +1,5 @@
 """Redis, PostgreSQL and the object store go away and come back: what was acknowledged is done, once."""
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -141,14 +140,14 @@ def calls_of(person: Person) -> list[Callable[[], object]]:
 
 def test_submissions_while_postgresql_dies_are_there_once_when_acknowledged(shaken: Stage, person: Person) -> None:
     """I3 and I12: who was answered finds the job; who was not asks again with the same key and has it once."""
-    requests = [create_request(f"a lark {number}", request_id=f"lark-{number}") for number in range(60)]
-    with ThreadPoolExecutor(1) as pool:
-        answering = pool.submit(person.create_at_once, requests)
-        time.sleep(0.15)  # into the middle of the answers, wherever that is: every moment must do
-        shaken.fleet.kill("postgres")
-        answers = answering.result()
+    requests = [create_request(f"a lark {number}", request_id=f"lark-{number}") for number in range(300)]
+    calls = person.begin_creating(requests)
+    until(lambda: sum(call.done() for call in calls) >= 10, "the first answers")
+    shaken.fleet.kill("postgres")
+    answers = [answer_or_refusal(call.result) for call in calls]
     shaken.fleet.wait_until_healthy("postgres")
     until(lambda: isinstance(calls_of(person)[1](), generation_service_pb2.ListJobsResponse), "jobs to be listed again")
+    assert any(isinstance(answer, ServiceError) for answer in answers), "the accident came too late"
     again = person.create_at_once(requests)
     assert all(isinstance(answer, Job) for answer in again), again
     for first, second in zip(answers, again, strict=True):

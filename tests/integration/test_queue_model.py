@@ -15,7 +15,7 @@ from tests.harness_redis import RedisServer
 
 LEASE_MS = 600_000
 POLICY = QueuePolicy(
-    tiers=(TierPolicy("high", None), TierPolicy("middle", 120_000), TierPolicy("low", 300_000)),
+    tiers=(TierPolicy("high", 120_000), TierPolicy("low", 300_000)),
     guard_interval=3,
     affinity_window=3,
     affinity_slack_millicredits=3_000,
@@ -25,7 +25,7 @@ MODELS = ("sdxl", "flux")
 
 
 class QueueAgainstModel(RuleBasedStateMachine):
-    """Applies every operation to both and compares what they answer; claims are used again when they are outdated, too."""
+    """Applies every operation to both and compares what they answer; outdated claims are used again, too."""
 
     url: str
 
@@ -45,7 +45,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
         self.runner.close()
 
     @rule(
-        owner=st.sampled_from(("ann", "bob", "cid", "dan")),
+        owner=st.sampled_from(("ann", "bob", "cid")),
         tier=st.sampled_from(POLICY.tier_names),
         limit=st.integers(1, 3),
         jobs=st.lists(
@@ -149,7 +149,7 @@ def test_queue_answers_as_its_rules_say_over_random_histories(redis_server: Redi
     run_state_machine_as_test(
         QueueAgainstModel,
         settings=settings(
-            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

@@ -170,6 +170,7 @@ async def test_running_limit_counts_jobs_of_all_tiers_of_an_upgraded_account(que
     await enqueue_all(queue, [queued_job(tier="pro", running_limit=2)])
     pro = [await claim(queue), await claim(queue)]
     assert {claimed.job.tier for claimed in pro} == {"pro"}
+    assert await queue.claim("worker", (), LEASE_MS) is None
 
     await queue.finish(pro[0])
     assert await queue.claim("worker", (), LEASE_MS) is None

@@ -7,6 +7,10 @@ know the difference.
 import asyncio
 from urllib.parse import urlsplit
 
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
 from studio.stack.connections import DatabaseConnection, ObjectStoreConnection
 from studio.stack.failures import StackError
 from studio.stack.process import Step
@@ -18,8 +22,6 @@ def running_database(name: str, database: DatabaseConnection) -> Step:
     """Returns the check that the administrator can log in to the database that DATABASE_URL names."""
 
     async def check() -> None:
-        import asyncpg
-
         try:
             connection = await asyncpg.connect(database.admin_url, timeout=_REACH_SECONDS)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -33,9 +35,6 @@ def running_redis(name: str, url: str) -> Step:
     """Returns the check that the Redis that REDIS_URL names answers."""
 
     async def check() -> None:
-        from redis.asyncio import Redis
-        from redis.exceptions import RedisError
-
         client = Redis.from_url(url, socket_connect_timeout=_REACH_SECONDS, socket_timeout=_REACH_SECONDS)
         try:
             await client.ping()

@@ -1,0 +1,288 @@
+"""From a plan to an accepted job: replay, hold, row, queue. The commit of the row is the acceptance.
+
+Once credits are held the rest is done whether the caller still listens or not. If it is left unknown whether the row was
+committed, the job is noted for the sweep that looks, and gives back what is held for a job that isn't there.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+from google.protobuf.duration_pb2 import Duration
+from pingvas.generation.v1 import generation_service_pb2, job_pb2
+from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
+
+from svc_common.credits import format_credits
+from svc_common.db import Database
+from svc_common.errors import Reason, ServiceError
+from svc_common.group_commit import GroupCommit
+from svc_common.queue import JobQueue, QueuedJob
+from svc_common.redis_client import REDIS_ERRORS
+from svc_generation.domain.limits import TierFacts
+from svc_generation.domain.pricing import hold_millicredits
+from svc_generation.servicer.conversion import timestamp
+from svc_generation.servicer.planning import Plan, Planner
+from svc_generation.servicer.watch import Watch
+from svc_generation.store import queries
+from svc_generation.store.acceptance import Acceptance, NewJob, accept_jobs
+
+_log = structlog.get_logger(__name__)
+
+_HOLD_MARGIN: Final = timedelta(hours=1)
+"""How much longer a hold lives than its job, so that a hold never lapses under a job that hasn't been given up."""
+_QUEUE_FULL_RETRY: Final = timedelta(seconds=5)
+_BATCH_LIMIT: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Supplies what a pure program hasn't: time and ids."""
+
+    now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Holds a request to make a job, and who makes it."""
+
+    account_id: UUID
+    user_id: UUID
+    request_id: str
+    """The caller's own id of the request; "" for none."""
+    wish: job_pb2.TextToImage
+    fingerprint: bytes
+    """SHA-256 of what is asked for: the same request id with another one is refused."""
+
+    @classmethod
+    def of(
+        cls, request: generation_service_pb2.CreateJobRequest, account_id: UUID, user_id: UUID, request_id: str
+    ) -> "Submission":
+        """Returns the submission of a request."""
+        wish = request.text_to_image
+        fingerprint = hashlib.sha256(wish.SerializeToString(deterministic=True)).digest()
+        return cls(account_id, user_id, request_id, wish, fingerprint)
+
+
+class KeyedLocks:
+    """Makes the calls of one process that carry the same key take turns.
+
+    It spares a race within the process, where retries of one client usually meet; between processes the unique index of
+    the table decides.
+    """
+
+    def __init__(self) -> None:
+        """Starts without keys."""
+        self._locks: dict[tuple[UUID, str], tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, account_id: UUID, request_id: str) -> AsyncIterator[None]:
+        """Waits for the key's turn; an empty request id never waits."""
+        if not request_id:
+            yield
+            return
+        key = (account_id, request_id)
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, users - 1)
+
+
+class Acceptor:
+    """Accepts jobs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        planner: Planner,
+        ledger: "ledger_service_pb2_grpc.LedgerServiceAsyncStub",
+        queue: JobQueue,
+        watch: Watch,
+        clock: Clock,
+        job_lifetime: timedelta,
+        note_uncertain: Callable[[UUID, UUID], None],
+    ) -> None:
+        """Takes the parts; `note_uncertain` gets job and account when it's unknown whether a job was accepted."""
+        self._database = database
+        self._planner = planner
+        self._ledger = ledger
+        self._queue = queue
+        self._watch = watch
+        self._clock = clock
+        self._job_lifetime = job_lifetime
+        self._note_uncertain = note_uncertain
+        self._locks = KeyedLocks()
+        self._running: set[asyncio.Task[job_pb2.Job]] = set()
+        # What comes at the same time goes together: one commit, one round trip to Redis.
+        self._acceptances = GroupCommit(self._insert, limit=_BATCH_LIMIT)
+        self._enqueues = GroupCommit(self._enqueue, limit=_BATCH_LIMIT)
+
+    async def accept(self, submission: Submission) -> job_pb2.Job:
+        """Makes a job of a submission, or answers with the one that it made before.
+
+        Raises:
+            ServiceError: what planning raises, INSUFFICIENT_CREDITS, QUEUE_FULL, IDEMPOTENCY_KEY_REUSED.
+        """
+        async with self._locks.hold(submission.account_id, submission.request_id):
+            if answer := await self._replay(submission):
+                return answer
+            plan = await self._planner.plan(submission.wish, submission.account_id)
+            task = asyncio.create_task(self._accept(submission, plan))
+            # The loop keeps a weak reference only, and the caller may leave.
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            return await asyncio.shield(task)
+
+    async def _accept(self, submission: Submission, plan: Plan) -> job_pb2.Job:
+        job_id = self._clock.new_id()
+        try:
+            hold = await self._reserve(job_id, submission, plan)
+        except ServiceError as error:
+            # A twin of this request in another process holds the same credits for a moment: if it has made the job by
+            # now, its answer is the answer.
+            if error.reason is Reason.INSUFFICIENT_CREDITS and (answer := await self._replay(submission)):
+                return answer
+            raise
+        job = self._new_job(job_id, submission, plan, hold.amount_millicredits)
+        try:
+            acceptance = await self._acceptances.submit(job)
+        except BaseException:
+            self._note_uncertain(job_id, submission.account_id)
+            raise
+        if acceptance is not Acceptance.ACCEPTED:
+            return await self._refused(job, acceptance, submission, plan.tier)
+        await self._enqueues.submit(_queued(job, plan.tier))
+        return job_pb2.Job.FromString(job.first_answer)
+
+    async def _replay(self, submission: Submission) -> job_pb2.Job | None:
+        if not submission.request_id:
+            return None
+        async with self._database.transaction(submission.account_id) as session:
+            found = await queries.find_request(session, submission.account_id, submission.request_id)
+        if found is None:
+            return None
+        if found.request_hash != submission.fingerprint:
+            raise ServiceError(
+                Reason.IDEMPOTENCY_KEY_REUSED,
+                f"The request id {submission.request_id!r} has made a job from another body. "
+                "Repeat that body, or choose a new id.",
+                metadata={"request_id": submission.request_id},
+            )
+        return job_pb2.Job.FromString(found.first_answer)
+
+    async def _reserve(self, job_id: UUID, submission: Submission, plan: Plan) -> ledger_service_pb2.Hold:
+        request = ledger_service_pb2.ReserveCreditsRequest(
+            hold_id=str(job_id),
+            account_id=str(submission.account_id),
+            amount_millicredits=hold_millicredits(plan.quote),
+            minimum_millicredits=plan.quote,
+            lifetime=Duration(seconds=int((self._job_lifetime + _HOLD_MARGIN).total_seconds())),
+        )
+        try:
+            return await self._ledger.ReserveCredits(request)
+        except ServiceError as error:
+            if error.reason in (Reason.DEPENDENCY_UNAVAILABLE, Reason.DEADLINE_TOO_SHORT):
+                # The ledger may have done it and only the answer be lost.
+                self._note_uncertain(job_id, submission.account_id)
+            raise
+
+    def _new_job(self, job_id: UUID, submission: Submission, plan: Plan, held: int) -> NewJob:
+        now = self._clock.now()
+        return NewJob(
+            job_id=job_id,
+            account_id=submission.account_id,
+            created_by=submission.user_id,
+            request_id=submission.request_id or None,
+            request_hash=submission.fingerprint,
+            first_answer=_first_answer(job_id, plan, held, now).SerializeToString(),
+            operation=plan.operation.SerializeToString(),
+            model_id=plan.operation.model_id,
+            tier=plan.tier.tier,
+            running_limit=plan.tier.running_jobs,
+            waiting_limit=plan.tier.waiting_jobs,
+            image_count=plan.operation.image_count,
+            quoted_millicredits=plan.quote,
+            held_millicredits=held,
+            queue_position=plan.position,
+            create_time=now,
+            deadline_time=now + self._job_lifetime,
+        )
+
+    async def _insert(self, jobs: Sequence[NewJob]) -> Sequence[Acceptance]:
+        """Inserts the jobs that came at the same time; the commit is the acceptance of each."""
+        async with self._database.transaction() as session:
+            return await accept_jobs(session, jobs)
+
+    async def _refused(
+        self, job: NewJob, acceptance: Acceptance, submission: Submission, tier: TierFacts
+    ) -> job_pb2.Job:
+        """Gives back what was held for a job that wasn't accepted, and answers with its twin, if one was first."""
+        await self._release(job)
+        if acceptance is Acceptance.KNOWN and (answer := await self._replay(submission)):
+            return answer
+        raise ServiceError(
+            Reason.QUEUE_FULL,
+            f"The {tier.tier_name} tier lets {tier.waiting_jobs} jobs wait at a time. "
+            "Wait until one has started, or upgrade.",
+            metadata={"tier": tier.tier_name, "limit": str(tier.waiting_jobs)},
+            retry_after=_QUEUE_FULL_RETRY,
+        )
+
+    async def _release(self, job: NewJob) -> None:
+        request = ledger_service_pb2.ReleaseCreditsRequest(hold_id=str(job.job_id), account_id=str(job.account_id))
+        try:
+            await self._ledger.ReleaseCredits(request)
+        except ServiceError as error:
+            self._note_uncertain(job.job_id, job.account_id)
+            _log.warning("hold.release_deferred", job_id=str(job.job_id), error=str(error))
+
+    async def _enqueue(self, jobs: Sequence[QueuedJob]) -> Sequence[None]:
+        """Puts accepted jobs into the queue. A failure is harmless: a sweep puts every job that Redis misses back."""
+        try:
+            await self._queue.enqueue_all(jobs)
+        except REDIS_ERRORS as error:
+            _log.warning("queue.enqueue_lost", jobs=len(jobs), error=repr(error))
+        await self._watch.announce({job.account_id for job in jobs})
+        return [None] * len(jobs)
+
+
+def _queued(job: NewJob, tier: TierFacts) -> QueuedJob:
+    return QueuedJob(
+        job_id=job.job_id,
+        account_id=job.account_id,
+        tier=tier.tier_name,
+        model_id=job.model_id,
+        cost_millicredits=job.quoted_millicredits,
+        running_limit=job.running_limit,
+        create_time_ms=int(job.create_time.timestamp() * 1000),
+    )
+
+
+def _first_answer(job_id: UUID, plan: Plan, held: int, now: datetime) -> job_pb2.Job:
+    """Writes the answer of CreateJob before the row exists; its first event brings the first event id."""
+    return job_pb2.Job(
+        job_id=str(job_id),
+        state=job_pb2.JOB_STATE_QUEUED,
+        text_to_image=plan.operation,
+        credits_quoted=format_credits(plan.quote),
+        credits_held=format_credits(held),
+        queue_position=plan.position,
+        estimated_wait_seconds=plan.estimate.p50_seconds,
+        estimated_wait_p90_seconds=plan.estimate.p90_seconds,
+        tier=plan.tier.tier,  # type: ignore[arg-type]
+        create_time=timestamp(now),
+    )
