@@ -4,7 +4,7 @@
 with 1 when a goal isn't met, so that nobody mistakes a table for a success.
 """
 
-import datetime
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -82,7 +82,7 @@ def main() -> int:
         rows += [goal.row(figures[name]) for goal in GOALS[name]]
     text = table(rows)
     print(text)
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d_%H%M")
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d_%H%M")
     RESULTS.mkdir(exist_ok=True)
     heading = f"# Benchmarks, {stamp}\n\n" + ", ".join(f"{key} {value}" for key, value in around.items())
     (RESULTS / f"{stamp}.md").write_text(f"{heading}\n\n{text}\n", encoding="utf-8")

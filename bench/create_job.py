@@ -101,7 +101,7 @@ class Load:
     def __init__(self, address: str, accounts: Accounts, concurrency: int) -> None:
         """Takes the public listener. Messages stay bytes, so that the load costs little of the machine it measures."""
         self._channel = grpc.aio.insecure_channel(address)
-        self._call = self._channel.unary_unary(METHOD)
+        self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(METHOD)
         self._body = request().SerializeToString()
         self._metadata = cycle(accounts.metadata)
         self._concurrency = concurrency

@@ -68,7 +68,9 @@ def bare(pipeline: DiffusersPipeline, spec: RenderSpec) -> float:
     return time.perf_counter() - started
 
 
-async def job(stub: generation_service_pb2_grpc.GenerationServiceStub, metadata: tuple[tuple[str, str], ...]) -> float:
+async def job(
+    stub: "generation_service_pb2_grpc.GenerationServiceAsyncStub", metadata: tuple[tuple[str, str], ...]
+) -> float:
     """Submits a job and watches it until its picture has an address; returns the seconds."""
     operation = job_pb2.TextToImage(
         prompt=PROMPT, width_px=SIDE_PX, height_px=SIDE_PX, step_count=STEP_COUNT, guidance_scale=7.5, seed=7

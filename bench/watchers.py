@@ -54,7 +54,8 @@ class Watchers:
         self._stubs = [generation_service_pb2_grpc.GenerationServiceStub(channel) for channel in self._channels]
         self._accounts = accounts
         self.latencies: list[float] = []
-        self.open = 0
+        self.all_open = asyncio.Event()
+        self._open = 0
 
     async def create_jobs(self) -> list[tuple[UUID, UUID, tuple[tuple[str, str], ...]]]:
         """Submits the jobs that are watched; no worker is there to run them."""
@@ -75,7 +76,9 @@ class Watchers:
                 sent = int.from_bytes(event.progress.preview_jpeg[:_STAMP_BYTES], "big")
                 self.latencies.append((time.monotonic_ns() - sent) / 1e6)
             elif event.HasField("queued"):
-                self.open += 1
+                self._open += 1
+                if self._open == len(self._accounts.ids) * JOBS_PER_ACCOUNT:
+                    self.all_open.set()
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -138,7 +141,7 @@ async def raw_latencies(redis_url: str, streams: int, seconds: int) -> list[floa
             await asyncio.sleep(max(0.0, started + count * pause - time.monotonic()))
         await asyncio.sleep(0.5)
         task.cancel()
-        await pubsub.aclose()
+        await pubsub.aclose()  # type: ignore[no-untyped-call]
     return latencies
 
 
@@ -152,9 +155,7 @@ async def measure(streams: int, seconds: int) -> Result:
             asyncio.create_task(watchers.watch(index, job_id, metadata))
             for index, (_, job_id, metadata) in enumerate(jobs)
         ]
-        async with asyncio.timeout(60):
-            while watchers.open < len(jobs):
-                await asyncio.sleep(0.1)
+        await asyncio.wait_for(watchers.all_open.wait(), 60)
         # The n-th job of an account has the n-th number of its sequence.
         numbered = [
             (account_id, job_id, 1 + index % JOBS_PER_ACCOUNT) for index, (account_id, job_id, _) in enumerate(jobs)

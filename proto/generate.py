@@ -44,7 +44,7 @@ def _protoc(arguments: list[str]) -> None:
     includes = [argument for folder in _INCLUDES for argument in ("-I", folder)]
     # The plugins of mypy-protobuf lie beside the interpreter.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    subprocess.run(
+    subprocess.run(  # noqa: S603 - our own arguments
         [sys.executable, "-m", "grpc_tools.protoc", *includes, *arguments],
         cwd=ROOT,
         env={**os.environ, "PATH": path},

@@ -136,8 +136,8 @@ class Database:
         except BaseException as error:
             # Shielded: a cancelled call must give its connection back, or the pool would run dry.
             await asyncio.shield(asyncio.ensure_future(session.close()))
-            if isinstance(error, _DRIVER_ERRORS):
-                raise _as_service_error(error) or error from error
+            if isinstance(error, _DRIVER_ERRORS) and (refusal := _as_service_error(error)):
+                raise refusal from error
             raise
         # The commit gave the connection back. Rows that outlive the block can't load anything through it any more.
         session.expunge_all()
@@ -152,7 +152,9 @@ class Database:
         try:
             connection, got = await self._lock(key)
         except _DRIVER_ERRORS as error:
-            raise _as_service_error(error) or error from error
+            if refusal := _as_service_error(error):
+                raise refusal from error
+            raise
         try:
             yield got
         finally:

@@ -54,8 +54,8 @@ class DatabaseConnection:
     def url_for(self, role: str, password: str) -> str:
         """Returns the address with which a service logs in as one of its roles."""
         parts = urlsplit(self.admin_url)
-        port = f":{parts.port}" if parts.port else ""
-        netloc = f"{quote(role)}:{quote(password)}@{parts.hostname}{port}"
+        host_and_port = parts.netloc.rpartition("@")[2]
+        netloc = f"{quote(role, safe='')}:{quote(password, safe='')}@{host_and_port}"
         return urlunsplit(parts._replace(scheme="postgresql+asyncpg", netloc=netloc))
 
 

@@ -27,6 +27,7 @@ from tests.harness_postgres import until
 from tests.harness_service import Identities
 
 GET_JOB, WATCH_JOB = rpc_named("GenerationService.GetJob"), rpc_named("GenerationService.WatchJob")
+LIST_MODELS = rpc_named("ModelService.ListModels")
 WATCHERS = 1_100
 HEARTBEAT_SECONDS = 15
 
@@ -179,23 +180,29 @@ async def test_deadline_of_a_grpc_caller_reaches_the_service(
     assert 0 < remaining < 5.5
 
 
-async def test_deadline_that_passes_ends_the_call_for_one_who_waits_longer(
-    edge: Edge, platform: PublicPlatform, caller: Metadata
-) -> None:
-    platform.answers[str(GET_JOB)] = never
-    request = request_for(str(GET_JOB))
-    refusal = await edge.refusal_by_web(GET_JOB.path, request, (*caller, ("grpc-timeout", "200m")))
+@pytest_asyncio.fixture
+async def hasty_edge(edge_settings: EdgeSettings, folder: Path) -> AsyncIterator[Edge]:
+    """An edge that waits half a second for an answer, and whose svc_models takes connections but hangs."""
+    async with await asyncio.start_server(swallow, "127.0.0.1", 0) as hanging:
+        upstreams = {**edge_settings.upstreams, "models": Address(*hanging.sockets[0].getsockname())}
+        settings = replace(edge_settings, upstreams=upstreams, unary_timeout_seconds=0.5)
+        async with running_edge(settings, folder) as running:
+            yield running
+
+
+async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while await reader.read(65_536):
+        pass
+    writer.close()
+
+
+async def test_deadline_of_the_caller_ends_a_call_that_hangs(hasty_edge: Edge, caller: Metadata) -> None:
+    deadline = (*caller, ("grpc-timeout", "200m"))
+    refusal = await hasty_edge.refusal_by_web(LIST_MODELS.path, request_for(str(LIST_MODELS)), deadline)
     assert refusal.reason == Reason.DEADLINE_TOO_SHORT
 
 
-@pytest_asyncio.fixture
-async def hasty_edge(edge_settings: EdgeSettings, folder: Path) -> AsyncIterator[Edge]:
-    """An edge that waits half a second for an answer."""
-    async with running_edge(replace(edge_settings, unary_timeout_seconds=0.5), folder) as running:
-        yield running
-
-
-async def test_stream_outlives_the_time_limit_of_other_calls(
+async def test_stream_outlives_the_time_limit_of_calls_that_hang(
     hasty_edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
     limit_has_passed = asyncio.Event()
@@ -206,20 +213,13 @@ async def test_stream_outlives_the_time_limit_of_other_calls(
         yield job_event_pb2.JobEvent(event_id="2")
 
     platform.streams[str(WATCH_JOB)] = two_events
-    platform.answers["GenerationService.CancelJob"] = never
     events = hasty_edge.watch(WATCH_JOB, request_for(str(WATCH_JOB)), caller)
     assert (await events.read()).event_id == "1"
-    cancel = HttpRequest("POST", f"/api/v1/jobs/{JOB_ID}:cancel", {}, b"")
-    status, refusal = await hasty_edge.refusal_by_http(cancel, caller)
+    status, refusal = await hasty_edge.refusal_by_http(HttpRequest("GET", "/api/v1/models", {}, b""), caller)
     assert (status, refusal.reason) == (503, Reason.DEPENDENCY_UNAVAILABLE)
-    assert refusal.metadata == {"dependency": "svc_generation"}
+    assert refusal.metadata == {"dependency": "svc_models"}
     limit_has_passed.set()
     assert (await events.read()).event_id == "2"
-
-
-async def never(_: Message) -> Message:
-    await asyncio.Event().wait()
-    raise AssertionError
 
 
 async def test_more_than_a_thousand_watchers_leave_room_for_other_calls(

@@ -54,6 +54,9 @@ class UserServiceServicer:
 
     def GetMe(self, request, context):
         """Returns the caller's profile.
+
+        Errors:
+        - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,6 +67,7 @@ class UserServiceServicer:
 
         Errors:
         - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed.
+        - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,12 +35,17 @@ class UserServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UserServiceAsyncStub: ...
     GetMe: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.GetMeRequest, _user_pb2.User]
-    """Returns the caller's profile."""
+    """Returns the caller's profile.
+
+    Errors:
+    - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
+    """
     UpdateMe: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.UpdateMeRequest, _user_pb2.User]
     """Changes the caller's profile and returns it. Repeating it is safe.
 
     Errors:
     - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed.
+    - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
     """
 
 @_typing.type_check_only
@@ -49,12 +54,17 @@ class UserServiceAsyncStub(UserServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetMe: _aio.UnaryUnaryMultiCallable[_user_service_pb2.GetMeRequest, _user_pb2.User]  # type: ignore[assignment]
-    """Returns the caller's profile."""
+    """Returns the caller's profile.
+
+    Errors:
+    - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
+    """
     UpdateMe: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UpdateMeRequest, _user_pb2.User]  # type: ignore[assignment]
     """Changes the caller's profile and returns it. Repeating it is safe.
 
     Errors:
     - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed.
+    - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -66,7 +76,11 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.GetMeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.User, _abc.Awaitable[_user_pb2.User]]:
-        """Returns the caller's profile."""
+        """Returns the caller's profile.
+
+        Errors:
+        - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
+        """
 
     @_abc_1.abstractmethod
     def UpdateMe(
@@ -78,6 +92,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed.
+        - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
