@@ -145,7 +145,7 @@ class PgBench:
         )
         values = ", ".join(f"({n}, '{account_id}')" for n, account_id in enumerate(accounts.ids, 1))
         self._psql(
-            "CREATE TABLE bench_accounts (n int PRIMARY KEY, account_id uuid NOT NULL);"
+            "CREATE TABLE bench_accounts (n int PRIMARY KEY, account_id uuid NOT NULL);"  # noqa: S608 - ids of our own
             f"INSERT INTO bench_accounts VALUES {values}; ANALYZE bench_accounts"
         )
 

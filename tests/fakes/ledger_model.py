@@ -35,8 +35,9 @@ class ModelAccount:
 
     grants: dict[str, ModelGrant] = field(default_factory=dict)
     holds: dict[int, ModelHold] = field(default_factory=dict)
-    spent: int = 0
     expired: int = 0
+    journal: list[tuple[str, int, int]] = field(default_factory=list)
+    """What happened: kind, change of what is available, spent."""
 
     def spendable(self, now: int) -> list[ModelGrant]:
         usable = [grant for grant in self.grants.values() if grant.remaining and grant.expires > now]
@@ -49,10 +50,12 @@ class ModelAccount:
         return sum(hold.amount for hold in self.holds.values() if hold.state == "held")
 
     def lapse(self, now: int) -> None:
-        for grant in self.grants.values():
-            if grant.expires <= now:
-                self.expired += grant.remaining
-                grant.remaining, grant.is_lapsed = 0, True
+        due = [grant for grant in self.grants.values() if grant.expires <= now]
+        if lost := sum(grant.remaining for grant in due):
+            self.expired += lost
+            self.journal.append(("expire", -lost, 0))
+        for grant in due:
+            grant.remaining, grant.is_lapsed = 0, True
 
     def grant(self, now: int, request: str, kind: str, amount: int, expires: int) -> str:
         self.lapse(now)
@@ -60,6 +63,7 @@ class ModelAccount:
             first = self.grants[request]
             return "replayed" if (first.kind, first.amount, first.expires) == (kind, amount, expires) else "conflict"
         self.grants[request] = ModelGrant(kind, amount, amount, expires, len(self.grants))
+        self.journal.append(("grant", amount, 0))
         return "granted"
 
     def reserve(self, now: int, hold: int, terms: tuple[int, int, int]) -> str:
@@ -77,6 +81,7 @@ class ModelAccount:
                 slices.append((grant, taken))
                 grant.remaining -= taken
         self.holds[hold] = ModelHold(terms, slices, now + lifetime)
+        self.journal.append(("reserve", -wanted, 0))
         return "held"
 
     def close(self, now: int, hold_id: int, used: int) -> str:
@@ -88,10 +93,14 @@ class ModelAccount:
             return "replayed" if hold.settled == used else "conflict"
         self.lapse(now)
         hold.state, hold.settled = ("settled" if used else "released"), used
-        self.spent += used
+        returned = 0
         for grant, taken in hold.slices:
             back = taken - min(taken, used)
             used -= taken - back
-            grant.remaining += 0 if grant.is_lapsed else back
-            self.expired += back if grant.is_lapsed else 0
+            if grant.is_lapsed:
+                self.expired += back
+            else:
+                grant.remaining += back
+                returned += back
+        self.journal.append(("settle" if hold.settled else "release", returned, hold.settled))
         return "closed"

@@ -162,10 +162,11 @@ class LedgerMachine(RuleBasedStateMachine):
             journal = self.run(self.ledger.transactions(account_id))
             assert held == model.held()
             assert [(g.kind, g.remaining) for g in grants] == [(g.kind, g.remaining) for g in model.spendable(self.now)]
-            assert sum(line.spent for line in journal) == model.spent
+            assert [(line.kind, line.amount, line.spent) for line in reversed(journal)] == model.journal
+            spent = sum(line.spent for line in journal)
             issued = sum(grant.amount for grant in model.grants.values())
             kept = sum(grant.remaining for grant in model.grants.values())
-            assert issued == kept + model.held() + model.spent + model.expired
+            assert issued == kept + model.held() + spent + model.expired
             assert self.run(self.ledger.breaches(account_id)) == []
 
 
