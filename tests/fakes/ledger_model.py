@@ -19,25 +19,21 @@ class ModelGrant:
 @dataclass
 class ModelHold:
     terms: tuple[int, int, int]
+    amount: int
     slices: list[tuple[ModelGrant, int]]
     expires: int
     state: str = "held"
     settled: int = 0
 
-    @property
-    def amount(self) -> int:
-        return sum(taken for _, taken in self.slices)
-
 
 @dataclass
 class ModelAccount:
-    """One account; times are ticks."""
+    """One account; times are ticks. A line of the journal is: kind, change of what is available, spent."""
 
     grants: dict[str, ModelGrant] = field(default_factory=dict)
     holds: dict[int, ModelHold] = field(default_factory=dict)
     expired: int = 0
     journal: list[tuple[str, int, int]] = field(default_factory=list)
-    """What happened: kind, change of what is available, spent."""
 
     def spendable(self, now: int) -> list[ModelGrant]:
         usable = [grant for grant in self.grants.values() if grant.remaining and grant.expires > now]
@@ -80,7 +76,7 @@ class ModelAccount:
             if taken:
                 slices.append((grant, taken))
                 grant.remaining -= taken
-        self.holds[hold] = ModelHold(terms, slices, now + lifetime)
+        self.holds[hold] = ModelHold(terms, wanted, slices, now + lifetime)
         self.journal.append(("reserve", -wanted, 0))
         return "held"
 
@@ -97,10 +93,8 @@ class ModelAccount:
         for grant, taken in hold.slices:
             back = taken - min(taken, used)
             used -= taken - back
-            if grant.is_lapsed:
-                self.expired += back
-            else:
-                grant.remaining += back
-                returned += back
+            grant.remaining += 0 if grant.is_lapsed else back
+            returned += 0 if grant.is_lapsed else back
+            self.expired += back if grant.is_lapsed else 0
         self.journal.append(("settle" if hold.settled else "release", returned, hold.settled))
         return "closed"
