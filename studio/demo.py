@@ -27,6 +27,7 @@ from studio.cli.credentials import Credentials
 from studio.cli.failures import CommandError
 from studio.cli.generate import make, present, text_to_image
 from studio.cli.main import guarded
+from studio.cli.picture import picture_console
 from studio.examples import PROMPT, curl_example, python_example
 from studio.stack.background import BackgroundStack
 from studio.stack.events import Event, EventKind
@@ -53,7 +54,7 @@ class Account:
 def main() -> None:
     """Runs the demo and exits with 0, or with what a failed command would exit with."""
     shared = Shared(data_dir=_DATA_DIR)
-    sys.exit(guarded(lambda: run(shared, Console(highlight=False)), shared))
+    sys.exit(guarded(lambda: run(shared, picture_console()), shared))
 
 
 def run(shared: Shared, console: Console) -> None:
@@ -71,7 +72,8 @@ def run(shared: Shared, console: Console) -> None:
             log_in(client, account, console)
             provide_credits(client, Operator(shared), account, console)
             console.print(f'Asking for "{PROMPT}"')
-            present(make(client, text_to_image({"prompt": PROMPT}), layout.data_dir / "images", console), console)
+            result = make(client, text_to_image({"prompt": PROMPT}), layout.data_dir / "images", console)
+            present(result, picture_console(always=True))
     console.print(f"Everything is stopped again. That took {time.monotonic() - started_at:.1f} s.\n")
     _suggest(console, running, account)
 

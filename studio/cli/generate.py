@@ -19,7 +19,7 @@ from studio.cli.account import connect
 from studio.cli.client import Client
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
 from studio.cli.failures import CommandError, ExitCode
-from studio.cli.picture import can_show, decode, half_blocks
+from studio.cli.picture import can_show, decode, half_blocks, picture_console
 
 _DEFAULT_OUT = Path("pingvas-images")
 _PICTURE_COLUMNS = 56
@@ -55,7 +55,7 @@ class Result:
 def generate(shared: Shared, /, out: Path, as_json: bool, **operation: object) -> None:
     """Make a picture from PROMPT. Ctrl-C cancels the job."""
     request = text_to_image(operation)
-    console = Console(highlight=False, quiet=as_json)
+    console = picture_console(quiet=as_json)
     with connect(shared) as client:
         result = make(client, request, out, console)
     if as_json:

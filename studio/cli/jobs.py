@@ -8,11 +8,11 @@ from google.protobuf.message import Message
 from pingvas.generation.v1.generation_service_pb2 import CancelJobRequest, GetJobRequest, ListJobsRequest
 from pingvas.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
 from pingvas.generation.v1.job_pb2 import Job
-from rich.console import Console
 
 from studio.cli import watching
 from studio.cli.account import connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
+from studio.cli.picture import picture_console
 
 
 @click.group()
@@ -59,7 +59,7 @@ def show(shared: Shared, job_id: str, as_json: bool) -> None:
 @pass_shared
 def watch(shared: Shared, job_id: str, as_json: bool) -> None:
     """Watch a job to its end. Ctrl-C cancels it."""
-    console = Console(highlight=False, quiet=as_json)
+    console = picture_console(quiet=as_json)
     with connect(shared) as client, watching.live_bar(console) as show_event:
         job = watching.watch_to_end(client, job_id, show_event)
     _present(job, as_json=as_json)

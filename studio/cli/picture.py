@@ -12,9 +12,27 @@ _UPPER_HALF_BLOCK = "▀"
 _COLOUR_SYSTEMS = frozenset({"truecolor", "256"})
 
 
+def picture_console(*, quiet: bool = False, always: bool = False) -> Console:
+    """Returns a console for output with pictures in it.
+
+    Rich takes a terminal that calls itself plain `xterm` for one of 16 colours; there has been none such for decades, so
+    256 are used there. With `always`, pictures are drawn even where no terminal reads: a log keeps them, too.
+    """
+    console = Console(highlight=False, quiet=quiet)
+    if console.no_color:
+        return console
+    if console.is_terminal and console.color_system == "standard":
+        return Console(highlight=False, quiet=quiet, color_system="256")
+    if always and not console.is_terminal:
+        return Console(
+            highlight=False, quiet=quiet, force_terminal=True, force_interactive=False, color_system="truecolor"
+        )
+    return console
+
+
 def can_show(console: Console) -> bool:
     """Returns whether a terminal reads this output and has colours enough for a picture."""
-    return console.is_terminal and console.color_system in _COLOUR_SYSTEMS
+    return console.is_terminal and not console.no_color and console.color_system in _COLOUR_SYSTEMS
 
 
 def decode(data: bytes) -> Image.Image:
