@@ -195,6 +195,10 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         # Below the clients' 30 s, or the server would answer their pings with GOAWAY (too_many_pings).
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # Calls that arrive while the event loop is busy wait. From 1,000 on gRPC would cancel some of them at random, with
+        # nothing to tell the caller why: a thousand watchers that come back at once are no attack.
+        ("grpc.server.max_pending_requests", 20_000),
+        ("grpc.server.max_pending_requests_hard_limit", 50_000),
     ]
     if settings.max_connection_age_seconds:
         age_ms = int(settings.max_connection_age_seconds * 1000)

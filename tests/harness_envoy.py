@@ -75,6 +75,11 @@ class Edge:
             request.verb, request.path, params=request.query, content=request.content, headers=dict(headers)
         )
 
+    async def requests_passed(self) -> int:
+        """Returns how many requests Envoy has sent to services so far."""
+        stats = (await self.admin.get(r"/stats?format=json&filter=^cluster\..*\.upstream_rq_total$")).json()["stats"]
+        return sum(stat["value"] for stat in stats)
+
     async def refusal_by_grpc(self, rpc: Rpc, request: Message, metadata: Metadata = ()) -> ServiceError:
         """Makes a gRPC call that must be refused, and returns the refusal as a client reads it."""
         with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -6,9 +6,11 @@ and `own_postgres` (one server a test, for tests that kill it).
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 import pytest
 
 from svc_common.migrations import discover_areas, migrate
@@ -59,10 +62,15 @@ def _unprivileged() -> dict[str, Any]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Returns a port that nobody uses, below those that the system lends to outgoing connections.
+
+    One of these would take a lent port while the server is starting, or down; a client that calls in vain even its own.
+    """
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port below the ephemeral ones")
 
 
 class PostgresServer:
@@ -93,9 +101,15 @@ class PostgresServer:
     def kill(self) -> None:
         """Kills the server and its children as a crash of the machine would; a later `start` recovers the data."""
         assert self._process is not None
-        # The postmaster's children notice its death by themselves and end without writing anything.
+        children = psutil.Process(self._process.pid).children(recursive=True)
         self._process.kill()
         self._process.wait()
+        # They would notice the death of their parent by themselves, but until then they answer, and a new server refuses
+        # to start beside them.
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, timeout=START_DEADLINE_SECONDS)
 
     def stop(self) -> None:
         """Stops the server and deletes its folder."""

@@ -21,7 +21,6 @@ _TEMPLATE: Final = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j
 
 _BODY_BYTES: Final = 4 << 20
 _NO_TIMEOUT: Final = "0s"
-_FILLS_PER_SECOND: Final = 10
 
 # A call that never reached a service may be repeated whatever it does; one that only reads also after a reset or UNAVAILABLE.
 _RETRY_UNSENT: Final = "connect-failure,refused-stream,reset-before-request"
@@ -121,7 +120,7 @@ def edge_configuration(settings: EdgeSettings) -> str:
         spoken_header=SPOKEN_HEADER,
         deadline_header=DEADLINE_HEADER,
         cors_origin_patterns=[origin_pattern(origin) for origin in settings.cors_origins],
-        limits=_limits(settings),
+        limits=_limits(),
     )
 
 
@@ -171,13 +170,10 @@ def _anonymous_matches(methods: Iterable[PublicMethod], *, reflection: bool) -> 
         yield {"path": path}
 
 
-def _limits(settings: EdgeSettings) -> dict[str, int | str]:
+def _limits() -> dict[str, int]:
     return {
         "body_bytes": _BODY_BYTES,
         "connections": _CONNECTIONS,
         "client_streams_per_connection": _CLIENT_STREAMS_PER_CONNECTION,
         "streams_per_connection": _STREAMS_PER_CONNECTION,
-        "request_burst": settings.request_burst,
-        "requests_per_fill": max(1, settings.requests_per_second // _FILLS_PER_SECOND),
-        "fill_interval": f"{1 / _FILLS_PER_SECOND}s",
     }

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 from svc_common.errors import Reason, ServiceError
 
-_PATTERN = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
+_PATTERN = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
 
 class EventId(NamedTuple):

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
+import grpc
 import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
@@ -185,14 +187,23 @@ async def test_reading_call_is_repeated_when_the_service_is_unavailable_for_a_mo
     assert (await edge.call(GET_JOB, request_for(str(GET_JOB)), caller)).job_id == JOB_ID
 
 
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        pytest.param((), id="unasked"),
+        pytest.param(
+            (("x-envoy-retry-grpc-on", "unavailable"), ("x-envoy-max-retries", "3")), id="asked by the client"
+        ),
+    ],
+)
 async def test_creating_call_is_never_repeated_by_the_edge(
-    edge: Edge, platform: PublicPlatform, caller: Metadata
+    wishes: Metadata, edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
     async def unavailable(_: Message) -> NoReturn:
         raise ServiceError(Reason.DEPENDENCY_UNAVAILABLE, "PostgreSQL restarts.")
 
     platform.answers[str(CREATE_JOB)] = unavailable
-    refusal = await edge.refusal_by_grpc(CREATE_JOB, request_for(str(CREATE_JOB)), caller)
+    refusal = await edge.refusal_by_grpc(CREATE_JOB, request_for(str(CREATE_JOB)), (*caller, *wishes))
     assert refusal.message == "PostgreSQL restarts."
     assert len(platform.calls_of(CREATE_JOB)) == 1
 
@@ -220,25 +231,25 @@ async def test_service_that_is_down_is_named_by_every_form_and_takes_no_other_wi
 
 @pytest_asyncio.fixture
 async def narrow_edge(edge_settings: EdgeSettings, folder: Path) -> AsyncIterator[Edge]:
-    """An edge that lets three calls pass at once and ten a second after them."""
-    async with running_edge(replace(edge_settings, requests_per_second=10, request_burst=3), folder) as running:
+    """An edge that lets three calls pass at once and one a second after them."""
+    async with running_edge(replace(edge_settings, requests_per_second=1, request_burst=3), folder) as running:
         yield running
 
 
 async def test_flood_is_refused_by_every_form_with_the_time_to_wait(
     narrow_edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
-    edge, request = narrow_edge, HttpRequest("GET", "/api/v1/users/me", {}, b"")
+    edge, request, started = narrow_edge, HttpRequest("GET", "/api/v1/users/me", {}, b""), time.monotonic()
     answers = await asyncio.gather(*(edge.call_http(request, caller) for _ in range(40)))
     refused = [answer for answer in answers if answer.status_code != 200]
-    assert len(refused) >= 30
+    assert 3 <= len(answers) - len(refused) <= 3 + (time.monotonic() - started) + 1
     for answer in refused:
         status, refusal = json_refusal(answer)
         assert (status, refusal.reason, refusal.retry_after) == (429, Reason.OVERLOADED, timedelta(seconds=1))
         assert answer.headers["retry-after"] == "1"
-    get_job = request_for(str(GET_JOB))
-    web = await asyncio.gather(*(edge.call_web(GET_JOB.path, get_job.SerializeToString(), caller) for _ in range(20)))
-    assert {answer.code for answer in web} == {0, 8}
+    request = request_for(str(GET_JOB)).SerializeToString()
+    by_web = await asyncio.gather(*(edge.call_web(GET_JOB.path, request, caller) for _ in range(20)))
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED.value[0] in {answer.code for answer in by_web}
 
 
 async def test_flood_without_tokens_takes_nothing_from_those_who_have_one(

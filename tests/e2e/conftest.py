@@ -19,3 +19,12 @@ def shaken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A fleet with two workers, whose processes are killed and frozen; each test leaves it whole."""
     with running_stage(tmp_path_factory.mktemp("shaken"), FleetPlan(workers=2, grace_seconds=2.0)) as stage:
         yield stage
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the longer fault runs to those who ask for them by their marker."""
+    if "soak" in config.option.markexpr:
+        return
+    asked_for_later = [item for item in items if item.get_closest_marker("soak")]
+    config.hook.pytest_deselected(items=asked_for_later)
+    items[:] = [item for item in items if item not in asked_for_later]

@@ -7,6 +7,7 @@ as an administrator, to compare what people were told with what is kept. What mu
 import asyncio
 import itertools
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -69,15 +70,15 @@ class Stage:
         )
         self.http = httpx.Client(base_url=fleet.http, timeout=CALL_SECONDS)
 
-    def person(self, tier: str = "pro", credits: int = ENOUGH_CREDITS) -> "Person":
+    def person(self, tier: str = "pro", *, has_credits: int = ENOUGH_CREDITS) -> "Person":
         """Registers somebody, puts their account on a tier, and gives them credits."""
         email = next(_emails)
         registration = auth_service_pb2.RegisterRequest(email=email, password=PASSWORD)
         user = AuthServiceStub(self.channel).Register(registration, timeout=CALL_SECONDS)
         if tier != "free":
             self.fleet.operator.set_tier(user.account_id, tier)
-        if credits:
-            self.fleet.operator.grant(user.account_id, credits * 1000)
+        if has_credits:
+            self.fleet.operator.grant(user.account_id, has_credits * 1000)
         return Person(self, email, UUID(user.account_id))
 
     @contextmanager
@@ -100,6 +101,19 @@ class Stage:
     def value(self, statement: str, *values: object) -> Any:
         """Returns the only value that a query finds."""
         return self.rows(statement, *values)[0][0]
+
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Keeps everybody else out of a table while the block runs, so that whoever needs it waits."""
+        held, release = threading.Event(), threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            holding = pool.submit(asyncio.run, self._hold(table, held, release))
+            try:
+                assert held.wait(PATIENCE_SECONDS), f"the lock on {table} wasn't got"
+                yield
+            finally:
+                release.set()
+                holding.result()
 
     def objects(self) -> dict[str, Path]:
         """Returns every object of the bucket by its key, with the file in which the S3 server keeps it."""
@@ -147,6 +161,16 @@ class Stage:
         finally:
             await connection.close()
 
+    async def _hold(self, table: str, held: threading.Event, release: threading.Event) -> None:
+        connection = await asyncpg.connect(self.fleet.admin_database_url, timeout=CALL_SECONDS)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+                held.set()
+                release.wait()
+        finally:
+            await connection.close()
+
 
 class Person:
     """Somebody with an account, who calls by gRPC through the edge."""
@@ -183,9 +207,7 @@ class Person:
             for request in requests
         ]
 
-    def create_at_once(
-        self, requests: Sequence[generation_service_pb2.CreateJobRequest]
-    ) -> list[Job | ServiceError]:
+    def create_at_once(self, requests: Sequence[generation_service_pb2.CreateJobRequest]) -> list[Job | ServiceError]:
         """Submits jobs in parallel and returns their answers or refusals, in the same order."""
         return [answer_or_refusal(call.result) for call in self.begin_creating(requests)]
 
@@ -291,9 +313,7 @@ def running_stage(folder: Path, plan: FleetPlan) -> Iterator[Stage]:
             stage.close()
 
 
-def create_request(
-    prompt: str, *, request_id: str = "", **fields: Any
-) -> generation_service_pb2.CreateJobRequest:
+def create_request(prompt: str, *, request_id: str = "", **fields: Any) -> generation_service_pb2.CreateJobRequest:
     """Returns a request for a small picture of few steps, but for what `fields` say."""
     operation = {"width_px": _SIDE_PX, "height_px": _SIDE_PX, "step_count": _STEPS, "prompt": prompt, **fields}
     return generation_service_pb2.CreateJobRequest(

@@ -40,9 +40,7 @@ def person(shaken: Stage) -> Person:
     ("moment", "attempt"),
     [(Moment.CLAIMED, 1), (Moment.STARTED, 2), (Moment.DENOISING, 2), (Moment.UPLOADED, 2), (Moment.REPORTED, 1)],
 )
-def test_job_of_a_killed_worker_completes_once(
-    shaken: Stage, person: Person, moment: Moment, attempt: int
-) -> None:
+def test_job_of_a_killed_worker_completes_once(shaken: Stage, person: Person, moment: Moment, attempt: int) -> None:
     shaken.faults.arm(moment, Accident.KILL)
     job = person.create("a kite")
     shaken.strike(moment)

@@ -35,6 +35,13 @@ _WATCHED_HEADERS = (
     "x-user-id",
 )
 
+# The pending requests as in svc_common.server: by default gRPC cancels some when a thousand arrive at once.
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 50_000),
+]
+
 Answer = Callable[[Any], Awaitable[Message]]
 Stream = Callable[[Any], AsyncIterator[Message]]
 
@@ -65,7 +72,7 @@ class PublicPlatform:
     async def start(self) -> None:
         """Serves every area on a free port."""
         for area in AREAS:
-            server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+            server = grpc.aio.server(options=_OPTIONS)
             services = self._register_public(server, area)
             self._register_internal(server, area)
             await _add_health(server)

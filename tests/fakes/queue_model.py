@@ -153,6 +153,8 @@ class QueueModel:
         self.entries.pop(job_id, None)
         self.ended[job_id] = fence
         self._settle()
+        for tier in set(self.policy.tier_names) - {entry.job.tier for entry in self.entries.values()}:
+            self.clock[tier] = max([self.clock[tier], *(t for line, t in self.served.items() if line[0] == tier)])
 
     def _least(self, tier: str) -> int | None:
         return min((self.served[line] for line in self.eligible if line[0] == tier), default=None)

@@ -214,7 +214,6 @@ def test_ledger_agrees_with_an_independent_model_for_any_sequence_of_calls(place
             )
             assert loop.run(LedgerMachine.ledger.breaches()) == []
             reached = loop.run(LedgerMachine.ledger.as_admin(_REACHED))[0]
-            print(dict(reached))
             assert min(reached) > 0, f"a run that never got there shows nothing: {dict(reached)}"
         finally:
             loop.run(opened.__aexit__(None, None, None))

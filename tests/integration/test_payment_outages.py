@@ -56,7 +56,6 @@ async def test_reserve_answers_unavailable_and_recovers_when_postgresql_restarts
             return await reason() is None
 
         own_postgres.kill()
-        # Its children answer for a moment longer: they notice the death of their parent by themselves.
         await until(is_away)
         own_postgres.start()
         await until(is_back)

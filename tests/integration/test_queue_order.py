@@ -94,6 +94,16 @@ async def test_account_that_left_ahead_of_its_share_keeps_its_debt(queue: JobQue
     assert "ann" not in order[:8]
 
 
+async def test_debts_end_with_the_last_job_of_the_tier(queue: JobQueue) -> None:
+    await enqueue_all(queue, [queued_job("ann", cost_millicredits=10_000)])
+    await owners_in_order(queue, 1)
+    await enqueue_all(queue, [queued_job(owner) for owner in ("ann", "bob") * 5])
+
+    order = await owners_in_order(queue, 10)
+
+    assert [set(order[i : i + 2]) for i in range(0, 10, 2)] == [{"ann", "bob"}] * 5
+
+
 async def test_every_tenth_claim_serves_the_longest_overdue_job(queue: JobQueue, clock: SettableClock) -> None:
     overdue = [queued_job("bob", tier="free", create_time_ms=START_MS + n) for n in range(5)]
     await enqueue_all(queue, overdue)

@@ -67,14 +67,11 @@ local function least_virtual_time(tier)
 end
 
 -- The clock never runs back, and it follows the least-served account also when another was preferred: a newcomer must
--- not be put behind those who were served out of turn.
+-- not be put behind those who were served out of turn. Who rests at or behind it would start there anyway and is forgotten.
 local function advance_clock(tier, least)
-  if least > clock_of(tier) then redis.call('HSET', CLOCK, tier, least) end
-end
-
--- Who rests at or behind the clock would start at the clock anyway and needn't be remembered.
-local function prune_resting(tier)
-  local behind = redis.call('ZRANGEBYSCORE', REST .. tier, '-inf', clock_of(tier), 'LIMIT', 0, PRUNED_PER_CLAIM)
+  if least <= clock_of(tier) then return end
+  redis.call('HSET', CLOCK, tier, least)
+  local behind = redis.call('ZRANGEBYSCORE', REST .. tier, '-inf', least, 'LIMIT', 0, PRUNED_PER_CLAIM)
   if #behind > 0 then redis.call('ZREM', REST .. tier, unpack(behind)) end
 end
 
@@ -87,11 +84,10 @@ local function lease(tier, account, id, payload)
   redis.call('ZADD', LEASES .. tier, now + lease_ms, id)
   redis.call('HSET', JOB .. id, 'fence', fence)
   redis.call('INCR', CLAIMS)
-  local least_before = least_virtual_time(tier)
-  charge(tier, account, cost)
-  settle_account(account)
-  advance_clock(tier, least_virtual_time(tier) or least_before)
-  prune_resting(tier)
+  local served = tonumber(redis.call('ZINCRBY', FAIR .. tier, cost, account))
+  settle_account(tier, account)
+  -- If nobody is left it was alone and the least-served itself, at the time from before the charge.
+  advance_clock(tier, least_virtual_time(tier) or served - cost)
   return {payload, fence, redis.call('EXISTS', CANCEL .. id)}
 end
 
@@ -108,6 +104,6 @@ for _ = 1, 8 do
   local payload = redis.call('GET', PAYLOAD .. id)
   if payload then return lease(tier, account, id, payload) end
   forget(id, tier, account, next_fence())
-  settle_account(account)
+  settle_account(tier, account)
 end
 return nil

@@ -3,5 +3,5 @@
 local id, tier, account, holder, fence = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if not is_own(id, holder, tonumber(fence)) then return 0 end
 forget(id, tier, account, fence)
-for _ = 1, settle_account(account) do wake_one() end
+for _ = 1, settle_account(tier, account) do wake_one() end
 return 1

@@ -7,5 +7,5 @@ if not tier then return 0 end
 local lapses = tonumber(redis.call('ZSCORE', LEASES .. tier, id) or 0)
 if lapses > now_ms() then return 0 end
 forget(id, tier, account, next_fence())
-settle_account(account)
+settle_account(tier, account)
 return 1

@@ -10,7 +10,8 @@
 -- Fairness within a tier is start-time fair queueing (Goyal, Vin, Cheng 1996) with equal weights: the account with the
 -- least virtual time is served, which adds the cost of the job to it. Who comes back from idleness starts at the tier's
 -- clock at least, so idling earns nothing. The clock is the least virtual time among those that can be served after the
--- latest claim, not the tag of the job in service as in the paper: two accounts then alternate from the first job on.
+-- latest claim, not the tag of the job in service as in the paper: two accounts then alternate from the first job on. When
+-- nothing of the tier waits or runs any more, nobody owes anything: the clock goes to the greatest virtual time.
 
 local WAKE_BOUND = 1024        -- tokens beyond the number of idle workers are never needed
 local ENDED_TTL_MS = 900000    -- longer than any worker can be frozen and still report: 15 min
@@ -59,15 +60,6 @@ local function start_tag(tier, account)
   return math.max(tonumber(redis.call('ZSCORE', REST .. tier, account) or 0), clock_of(tier))
 end
 
--- Charges the account for a job that starts.
-local function charge(tier, account, cost)
-  if redis.call('ZSCORE', FAIR .. tier, account) then
-    redis.call('ZINCRBY', FAIR .. tier, cost, account)
-  else
-    redis.call('ZADD', REST .. tier, start_tag(tier, account) + cost, account)
-  end
-end
-
 -- Gives back what a job was charged that goes back into the line. An account in neither set was pruned, that is, at most
 -- at the clock, and would start at the clock anyway.
 local function refund(tier, account, cost)
@@ -98,14 +90,17 @@ local function settle_line(tier, account)
   return false
 end
 
--- Settles all lines of the account: its jobs may wait in several tiers (it was upgraded), but they run under one limit.
--- Returns how many of them can be served now.
-local function settle_account(account)
-  local eligible = 0
-  for _, tier in ipairs(TIERS) do
-    if redis.call('EXISTS', line_of(tier, account)) == 1 or redis.call('ZSCORE', FAIR .. tier, account) then
-      if settle_line(tier, account) then eligible = eligible + 1 end
-    end
+-- Settles all lines of an account whose line in this tier or whose running jobs have changed: its jobs may wait in several
+-- tiers (it was upgraded), but they run under one limit. Returns how many of them can be served now.
+local function settle_account(tier, account)
+  local eligible = settle_line(tier, account) and 1 or 0
+  local others = {}
+  for _, other in ipairs(TIERS) do
+    if other ~= tier then others[#others + 1] = line_of(other, account) end
+  end
+  if #others == 0 or redis.call('EXISTS', unpack(others)) == 0 then return eligible end
+  for _, other in ipairs(TIERS) do
+    if other ~= tier and settle_line(other, account) then eligible = eligible + 1 end
   end
   return eligible
 end
@@ -133,6 +128,11 @@ local function forget(id, tier, account, fence)
   redis.call('SREM', RUNNING .. account, id)
   redis.call('DEL', PAYLOAD .. id, LEASE .. id, JOB .. id, CANCEL .. id)
   redis.call('SET', ENDED .. id, fence, 'PX', ENDED_TTL_MS)
+  if redis.call('EXISTS', TIER_QUEUE .. tier) == 0 then
+    local furthest = redis.call('ZREVRANGE', REST .. tier, 0, 0, 'WITHSCORES')[2]
+    if furthest then redis.call('HSET', CLOCK, tier, math.max(tonumber(furthest), clock_of(tier))) end
+    redis.call('UNLINK', REST .. tier)
+  end
 end
 
 -- Returns a leased job to the line. It was the oldest of its account when it was claimed and keeps its creation time, so
@@ -145,7 +145,7 @@ local function put_back(id)
   redis.call('SREM', RUNNING .. account, id)
   redis.call('ZADD', line_of(tier, account), job[4], id)
   refund(tier, account, job[3])
-  if settle_account(account) > 0 then wake_one() end
+  if settle_account(tier, account) > 0 then wake_one() end
 end
 
 -- Whether the lease is still the claimer's own: it holds the key, or the key is gone (expired, or Redis lost it) and

@@ -1,0 +1,154 @@
+"""Everything that can go wrong, at random and for as long as one likes: `make soak`.
+
+SOAK_SECONDS (600) says how long, PINGVAS_SEED which accidents in which order; the seed is printed, so that a run that
+failed can be had again. Load comes from people of all tiers; after each accident the fleet is left to itself for a while,
+and every few accidents it must come to rest with every invariant whole.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from svc_common.errors import Code, ServiceError
+from tests.e2e.invariants import assert_invariants
+from tests.e2e.stage import (
+    Accident,
+    FleetPlan,
+    Job,
+    Moment,
+    Person,
+    Stage,
+    answer_or_refusal,
+    create_request,
+    running_stage,
+)
+
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
+SEED = int(os.environ.get("PINGVAS_SEED", "1"))
+WORKERS = ("worker-0", "worker-1")
+SERVICES = ("svc_generation", "svc_payment", "svc_gallery", "svc_models", "svc_user")
+PROMPTS = ("a heron", "[[slow:0.1]] a bittern", "[[raise]] a crane", "[[oom]] a stork", "[[nan]] an ibis")
+_BALANCE_BELOW_ZERO = "SELECT account_id FROM payment.accounts WHERE available < 0 OR held < 0"
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(SOAK_SECONDS + 600)]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with running_stage(tmp_path_factory.mktemp("soak"), FleetPlan(workers=2, grace_seconds=2.0)) as stage:
+        yield stage
+
+
+class Soak:
+    """A fleet under load and accidents."""
+
+    def __init__(self, stage: Stage, chance: random.Random) -> None:
+        self.stage = stage
+        self.chance = chance
+        self.people = [stage.person(tier) for tier in ("enterprise", "studio", "pro", "starter", "free")]
+        self.acknowledged: list[tuple[Person, str]] = []
+
+    def accidents(self) -> dict[str, Callable[[], None]]:
+        """Returns what may happen, by name; each leaves the fleet whole or on its way there."""
+        return {
+            "worker killed at a moment": self._strike(Accident.KILL, list(Moment)),
+            "answer lost": self._strike(Accident.LOSE_ANSWER, [Moment.STARTED, Moment.REPORTED]),
+            "worker frozen": self._freeze(WORKERS, 2.0, 8.0),
+            "object store frozen": self._freeze(("s3",), 1.0, 6.0),
+            "payment frozen": self._freeze(("svc_payment",), 1.0, 6.0),
+            "service killed": lambda: self._kill(self.chance.choice(SERVICES)),
+            "redis flushed": self._flush,
+            "redis killed": lambda: self._kill("redis"),
+            "postgres killed": lambda: self._kill("postgres"),
+            "edge killed": lambda: self._kill("envoy"),
+        }
+
+    def load(self) -> None:
+        """Submits a few jobs of different people; refusals for lack of place or of a part of the platform are fine."""
+        for _ in range(self.chance.randint(1, 12)):
+            person = self.chance.choice(self.people)
+            request = create_request(self.chance.choice(PROMPTS), request_id=f"{self.chance.random()}")
+            answer = answer_or_none(person, request)
+            if isinstance(answer, Job):
+                self.acknowledged.append((person, answer.job_id))
+                if self.chance.random() < 0.15:
+                    answer_or_none(person, answer.job_id)
+
+    def rest(self) -> None:
+        """Lets everything come up and end, and asserts that nothing was lost, doubled, or charged wrongly."""
+        for name in (*WORKERS, *SERVICES, "redis", "postgres", "s3", "envoy"):
+            self.stage.fleet.wait_until_healthy(name)
+        assert_invariants(self.stage, within_seconds=120.0)
+        ids = [job_id for _, job_id in self.acknowledged]
+        there = self.stage.value("SELECT count(*) FROM generation.jobs WHERE job_id = ANY($1::uuid[])", ids)
+        assert there == len(ids), "I3, I12: an acknowledged job is gone"
+
+    def _strike(self, accident: Accident, moments: list[Moment]) -> Callable[[], None]:
+        def strike() -> None:
+            self.stage.faults.arm(self.chance.choice(moments), accident)
+
+        return strike
+
+    def _freeze(self, names: tuple[str, ...], least: float, most: float) -> Callable[[], None]:
+        def freeze() -> None:
+            name = self.chance.choice(names)
+            self.stage.fleet.wait_until_healthy(name)
+            self.stage.freeze(name)
+            self._pass(self.chance.uniform(least, most))
+            self.stage.thaw(name)
+
+        return freeze
+
+    def _kill(self, name: str) -> None:
+        self.stage.fleet.wait_until_healthy(name)
+        self.stage.fleet.kill(name)
+
+    def _flush(self) -> None:
+        self.stage.fleet.wait_until_healthy("redis")
+        with self.stage.redis() as redis:
+            redis.flushall()
+
+    def _pass(self, seconds: float) -> None:
+        """Goes on with the load for a time."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            self.load()
+
+
+def answer_or_none(person: Person, asked: object) -> object:
+    """Submits a request, or cancels the job of an id; what no reason was given for is a cut connection."""
+    try:
+        if isinstance(asked, str):
+            return answer_or_refusal(lambda: person.cancel(asked))
+        answer = answer_or_refusal(lambda: person.generation.CreateJob(asked, timeout=10.0, metadata=person.metadata))
+    except (AssertionError, grpc.RpcError):
+        return None
+    if isinstance(answer, ServiceError):
+        assert answer.code is not Code.INTERNAL, answer
+    return answer
+
+
+def test_nothing_is_lost_doubled_or_charged_wrongly_under_random_accidents(stage: Stage, tmp_path: Path) -> None:
+    print(f"\nPINGVAS_SEED={SEED} SOAK_SECONDS={SOAK_SECONDS:g}")  # noqa: T201 - to have the run again
+    chance = random.Random(SEED)
+    soak = Soak(stage, chance)
+    accidents = soak.accidents()
+    ends = time.monotonic() + SOAK_SECONDS
+    happened = 0
+    while time.monotonic() < ends:
+        name = chance.choice(sorted(accidents))
+        print(f"  {SOAK_SECONDS - (ends - time.monotonic()):6.1f} s  {name}")  # noqa: T201
+        soak.load()
+        accidents[name]()
+        soak.load()
+        happened += 1
+        if happened % 4 == 0:
+            soak.rest()
+    soak.rest()
+    assert stage.rows(_BALANCE_BELOW_ZERO) == []
+    print(f"  {happened} accidents, {len(soak.acknowledged)} acknowledged jobs")  # noqa: T201

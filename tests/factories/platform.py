@@ -1,0 +1,214 @@
+"""Runs svc_generation with its real neighbours in this process: svc_payment, svc_models and svc_gallery.
+
+Each has a database of its own. A neighbour can be stopped and started again where it was, and svc_generation can have
+replicas on the same database. Who calls them is left to `tests.factories.actors`.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import asyncpg
+import grpc
+
+from svc_common.objects import S3ObjectStore
+from svc_common.queue import JobQueue
+from svc_common.redis_client import connect
+from svc_common.server import Server
+from svc_common.settings import ServiceSettings
+from svc_gallery.main import compose as compose_gallery
+from svc_generation.main import Composition, GenerationSettings
+from svc_generation.servicer.watch import Watch
+from svc_generation.tasks.sweeps import Sweeper
+from svc_models.main import ModelsSettings
+from svc_models.main import compose as compose_models
+from svc_models.tasks import read_folders
+from svc_payment.main import compose as compose_payment
+from tests.factories.models import put_manifest
+from tests.harness_postgres import DatabaseFactory, ServiceDatabase
+from tests.harness_redis import RedisServer
+from tests.harness_s3 import S3Server
+from tests.harness_service import Identities, RunningService, running, settings_values
+
+_FREE_ADDRESS: Final = "127.0.0.1:0"
+
+# Small, so that a fake picture is drawn and stored in milliseconds. What each asks for: the free tier reaches tiny and
+# sd15; sdxl comes with pro; one tiny model is held back for studio.
+_SMALL: Final = {"native_width_px": 64, "native_height_px": 64, "default_step_count": 10}
+MODELS: Final = {
+    "pingvas-tiny": {"family": "tiny", **_SMALL},
+    "tiny-special": {"family": "tiny", "minimum_tier": "studio", **_SMALL},
+    "xl": {"family": "sdxl", **_SMALL},
+}
+
+
+class Neighbour:
+    """A service that can be stopped and started again on the ports that it had."""
+
+    def __init__(self, compose: Callable[[str, str], Server]) -> None:
+        """Takes what makes the service at a public and an internal address."""
+        self._compose = compose
+        self._addresses = (_FREE_ADDRESS, _FREE_ADDRESS)
+        self._server: Server | None = None
+
+    @property
+    def public_address(self) -> str:
+        """Where users find it."""
+        return self._addresses[0]
+
+    @property
+    def internal_address(self) -> str:
+        """Where other services find it."""
+        return self._addresses[1]
+
+    async def start(self) -> None:
+        """Begins to serve; the first time on free ports."""
+        self._server = self._compose(*self._addresses)
+        await self._server.start()
+        self._addresses = (f"127.0.0.1:{self._server.public_port}", f"127.0.0.1:{self._server.internal_port}")
+
+    async def stop(self) -> None:
+        """Ends, so that calls find nobody."""
+        if self._server is not None:
+            await self._server.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A running svc_generation, with the parts that it was composed of."""
+
+    parts: Composition
+    service: RunningService
+
+    def sweeper(self, **changes: Any) -> Sweeper:
+        """Returns sweeps over the parts of the service, with another clock or lease than its own ones have."""
+        parts = self.parts
+        values = {
+            "database": parts.tasks,
+            "queue": parts.queue,
+            "objects": parts.objects,
+            "finalize": parts.finalizer.finalize,
+            "now": parts.clock.now,
+        }
+        return Sweeper(**values | changes)
+
+
+class Platform:
+    """The neighbours, the databases, and the svc_generation that tests call."""
+
+    def __init__(
+        self,
+        identities: Identities,
+        databases: dict[str, ServiceDatabase],
+        neighbours: dict[str, Neighbour],
+        settings: Callable[..., dict[str, Any]],
+    ) -> None:
+        """Takes what runs already; `settings` makes the values of svc_generation's settings."""
+        self.identities = identities
+        self.databases = databases
+        self.neighbours = neighbours
+        self._settings = settings
+        self.generation: Replica
+        """The replica that the actors call."""
+        self.queue: JobQueue
+        self.objects: S3ObjectStore
+        self.credits_channel: grpc.aio.Channel
+        self.ledger_channel: grpc.aio.Channel
+        self.gallery_channel: grpc.aio.Channel
+
+    @asynccontextmanager
+    async def replica(self, *, heartbeat_seconds: float | None = None, **settings: Any) -> AsyncIterator[Replica]:
+        """Runs one more svc_generation until the block ends."""
+        parts = Composition(GenerationSettings(**self._settings(**settings)))
+        if heartbeat_seconds is not None:
+            parts.watch = _watch_with(parts, heartbeat_seconds)
+        async with running(parts.server()) as service:
+            yield Replica(parts, service)
+
+    async def rows(self, area: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Runs a statement in the database of an area as its administrator, who sees every row."""
+        connection = await asyncpg.connect(self.databases[area].admin_url)
+        try:
+            return await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
+
+
+def _watch_with(parts: Composition, heartbeat_seconds: float) -> Watch:
+    return Watch(
+        database=parts.requests,
+        hub=parts.hub,
+        publisher=parts.publisher,
+        converter=parts.converter,
+        queue=parts.queue,
+        statistics=parts.statistics,
+        heartbeat_seconds=heartbeat_seconds,
+    )
+
+
+@asynccontextmanager
+async def running_platform(
+    database_for: DatabaseFactory,
+    identities: Identities,
+    redis: RedisServer,
+    s3: S3Server,
+    folder: Path,
+    *,
+    generation_database: ServiceDatabase | None = None,
+    heartbeat_seconds: float | None = None,
+    **settings: Any,
+) -> AsyncIterator[Platform]:
+    """Runs all of it until the block ends; `settings` go to svc_generation."""
+    databases = {area: await database_for(area) for area in ("payment", "models", "gallery")}
+    databases["generation"] = generation_database or await database_for("generation")
+    for model_id, changes in MODELS.items():
+        put_manifest(folder, model_id, **changes)
+
+    def values(area: str, public: str, internal: str, **own: Any) -> dict[str, Any]:
+        addresses = {"public_address": public, "internal_address": internal, "redis_url": redis.url}
+        return settings_values(identities, f"svc_{area}", databases[area], s3=s3, **addresses, **own)
+
+    async with AsyncExitStack() as stack:
+        payment = await stack.enter_async_context(
+            Neighbour(lambda *places: compose_payment(ServiceSettings(**values("payment", *places))))
+        )
+
+        def models_at(*places: str) -> Server:
+            own = {"payment_internal_address": payment.internal_address, "catalogue_dirs": str(folder)}
+            model_settings = ModelsSettings(**values("models", *places, **own))
+            return compose_models(model_settings, read_folders(model_settings.catalogue_dirs, None))
+
+        models = await stack.enter_async_context(Neighbour(models_at))
+        gallery = await stack.enter_async_context(
+            Neighbour(lambda *places: compose_gallery(ServiceSettings(**values("gallery", *places))))
+        )
+        neighbours = {"payment": payment, "models": models, "gallery": gallery}
+
+        def generation_values(**own: Any) -> dict[str, Any]:
+            found = {f"{area}_internal_address": each.internal_address for area, each in neighbours.items()}
+            return values("generation", _FREE_ADDRESS, _FREE_ADDRESS, **found, **settings | own)
+
+        platform = Platform(identities, databases, neighbours, generation_values)
+        platform.objects = s3.store()
+        redis_client = connect(redis.url)
+        stack.push_async_callback(redis_client.aclose)
+        platform.queue = JobQueue(redis_client)
+        platform.credits_channel = await stack.enter_async_context(_channel(payment.public_address))
+        platform.ledger_channel = await stack.enter_async_context(_channel(payment.internal_address))
+        platform.gallery_channel = await stack.enter_async_context(_channel(gallery.public_address))
+        platform.generation = await stack.enter_async_context(platform.replica(heartbeat_seconds=heartbeat_seconds))
+        yield platform
+
+
+def _channel(address: str) -> grpc.aio.Channel:
+    # A service that was started again is found within a fraction of a second, not after gRPC's own back-off.
+    return grpc.aio.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 200)])
