@@ -30,7 +30,8 @@ _ADVICE: Mapping[Reason, str] = {
     Reason.DEADLINE_TOO_SHORT: _TRY_AGAIN,
     Reason.MODEL_NOT_FOUND: "Leave --model out to use the default model.",
     Reason.MODEL_NOT_IN_TIER: "It needs the tier {minimum_tier}: choose another model, or upgrade.",
-    Reason.INSUFFICIENT_CREDITS: "You have {balance} credits and it costs {price}: ask for less, or get more credits.",
+    Reason.INSUFFICIENT_CREDITS: "You have {balance} credits and it costs {price}: ask for less, or get more credits "
+    "(on a local stack: `pingvas admin grant EMAIL CREDITS`).",
     Reason.QUEUE_FULL: "The tier {tier} lets {limit} jobs wait: cancel one with `pingvas jobs cancel JOB_ID`.",
     Reason.JOB_NOT_FOUND: "`pingvas jobs list` shows your jobs.",
     Reason.JOB_ALREADY_ENDED: "There is nothing left to cancel.",

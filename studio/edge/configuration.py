@@ -106,8 +106,14 @@ class Cluster:
 
 
 def edge_configuration(settings: EdgeSettings) -> str:
-    """Returns Envoy's configuration in YAML. Raises OSError when the descriptor set can't be read."""
+    """Returns Envoy's configuration in YAML.
+
+    Raises OSError when the descriptor set can't be read, and ValueError when an area has methods but no upstream.
+    """
     methods = public_methods(settings.descriptor_set.read_bytes())
+    unserved = sorted({method.area for method in methods} - set(settings.upstreams))
+    if unserved:
+        raise ValueError(f"these areas have public methods but no upstream: {', '.join(unserved)}")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - YAML, not HTML
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(

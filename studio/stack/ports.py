@@ -12,14 +12,23 @@ from studio.stack.process import Listener
 _LAST_PORT = 65535
 
 
+_NAMED_PORTS = 3
+
+
 def refuse_taken_ports(listeners: Iterable[tuple[str, Listener]]) -> None:
-    """Raises StackError naming each port that somebody else has, and the process of ours that needs it."""
+    """Raises StackError naming ports that somebody else has, with the process of ours that needs each.
+
+    The first few say it: where many are taken, it's another stack that has them all.
+    """
     taken = [(name, listener) for name, listener in listeners if not is_free(listener.port)]
     if not taken:
         return
     lines = [
-        f"port {listener.port} ({listener.purpose} of {name}) is taken{_by(listener.port)}" for name, listener in taken
+        f"port {listener.port} ({listener.purpose} of {name}) is taken{_by(listener.port)}"
+        for name, listener in taken[:_NAMED_PORTS]
     ]
+    if len(taken) > _NAMED_PORTS:
+        lines.append(f"and {len(taken) - _NAMED_PORTS} more are taken")
     raise StackError(
         "; ".join(lines),
         advice="Stop that program, or choose another range of ports with --port-base (for example --port-base 9000).",

@@ -46,7 +46,10 @@ def test_too_few_credits_are_told_with_both_amounts() -> None:
     )
     told = command_error(_refusal(error), "host")
     assert told.happened == "The balance does not cover the price."
-    assert told.advice == "You have 1.250 credits and it costs 2.000: ask for less, or get more credits."
+    assert told.advice == (
+        "You have 1.250 credits and it costs 2.000: ask for less, or get more credits "
+        "(on a local stack: `pingvas admin grant EMAIL CREDITS`)."
+    )
     assert told.exit_code == ExitCode.REFUSED
 
 
