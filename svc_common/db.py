@@ -107,6 +107,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=_OVERFLOW,
             pool_timeout=_CHECKOUT_SECONDS,
+            # The text of an error goes to the log; what users wrote, and their keys, don't belong there.
+            hide_parameters=True,
             # jit costs more than it gives on short statements, and slows asyncpg's type introspection.
             connect_args={
                 "timeout": _CONNECT_SECONDS,

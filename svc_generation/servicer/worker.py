@@ -14,7 +14,7 @@ from pingvas.worker.v1 import worker_service_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_common.db import Database
-from svc_common.errors import Reason, ServiceError
+from svc_common.errors import Reason, ServiceError, invalid_field
 from svc_common.events import EventPublisher
 from svc_common.objects import ObjectStore
 from svc_generation.domain.objects import METADATA, OBJECT_NAMES, ORIGINAL, THUMBNAIL, UPLOAD_LIFETIME, object_key
@@ -103,7 +103,8 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         reason = _reason(request.reason)
         async with self._database.transaction() as session:
             job = await _locked(session, job_id)
-            if job.attempt == request.attempt and job.state >= JobState.FINALIZING:
+            if job.attempt == request.attempt and job.state != JobState.RUNNING:
+                # The attempt was reported before, and only the answer was lost.
                 return worker.FailAttemptResponse(state=_message_state(job.state))
             _require_heard(queries.standing(job), request.job_id, request.attempt)
             target = after_failure(queries.standing(job), reason)
@@ -276,7 +277,7 @@ def _require_heard(job: Standing, job_id: str, attempt: int) -> None:
 def _require_slots(attempt: Attempt | None, images: Iterable[worker.ReportedImage]) -> None:
     given = [] if attempt is None else [str(image_id) for image_id in attempt.image_ids]
     if [image.image_id for image in images] != given:
-        raise ServiceError(Reason.INVALID_FIELD, "images: must be those of the attempt's slots, in their order.")
+        raise invalid_field("images", "must be those of the attempt's slots, in their order")
 
 
 def _reason(value: int) -> Reason | None:

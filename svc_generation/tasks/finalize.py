@@ -14,6 +14,7 @@ from pingvas.generation.v1 import job_pb2
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
 from svc_common.db import Database
+from svc_common.errors import Reason, ServiceError
 from svc_common.events import EventPublisher
 from svc_common.queue import JobQueue
 from svc_common.redis_client import REDIS_ERRORS
@@ -86,6 +87,17 @@ class Finalizer:
         await self.finalize(job_id)
 
     async def _close_hold(self, job: Job) -> int:
+        try:
+            return await self._settle(job)
+        except ServiceError as error:
+            if error.reason is not Reason.HOLD_CLOSED or error.metadata.get("state") != "released":
+                raise
+            # It lapsed, since closing the job was impossible for an hour past its deadline. The pictures are made, the
+            # credits are back with their owner, and a job that never ends would help nobody.
+            _log.error("job.hold_lapsed", job_id=str(job.job_id), lost_millicredits=job.gpu_milliseconds)
+            return 0
+
+    async def _settle(self, job: Job) -> int:
         key = {"hold_id": str(job.job_id), "account_id": str(job.account_id)}
         if job.gpu_milliseconds > 0:
             settle = ledger_service_pb2.SettleCreditsRequest(amount_millicredits=job.gpu_milliseconds, **key)

@@ -11,8 +11,9 @@ from uuid import UUID
 import structlog
 from pingvas.common.v1 import tier_pb2
 
+from svc_common.clients import CallError
 from svc_common.db import Database
-from svc_common.errors import Reason
+from svc_common.errors import Reason, ServiceError
 from svc_common.objects import ObjectStore
 from svc_common.queue import JobQueue, QueuedJob
 from svc_common.sweeps import Sweep
@@ -135,9 +136,16 @@ class Sweeper:
             stuck = await queries.list_stuck(session, now - _FINALIZE_GRACE, _PAGE)
             for job_id in stuck:
                 await transitions.touch_finalizing(session, job_id, now)
-        for job_id in stuck:
+        return sum([await self._finished(job_id) for job_id in stuck])
+
+    async def _finished(self, job_id: UUID) -> bool:
+        """Closes a job; one that can't be closed is left to the next round, and doesn't keep the others from their end."""
+        try:
             await self._finalize(job_id)
-        return len(stuck)
+        except (ServiceError, CallError) as error:
+            _log.warning("job.finalize_deferred", job_id=str(job_id), error=str(error))
+            return False
+        return True
 
     async def expire_overdue(self) -> int:
         """Fails jobs that haven't ended by their deadline, before their hold lapses under them."""

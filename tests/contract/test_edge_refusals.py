@@ -187,23 +187,14 @@ async def test_reading_call_is_repeated_when_the_service_is_unavailable_for_a_mo
     assert (await edge.call(GET_JOB, request_for(str(GET_JOB)), caller)).job_id == JOB_ID
 
 
-@pytest.mark.parametrize(
-    "wishes",
-    [
-        pytest.param((), id="unasked"),
-        pytest.param(
-            (("x-envoy-retry-grpc-on", "unavailable"), ("x-envoy-max-retries", "3")), id="asked by the client"
-        ),
-    ],
-)
 async def test_creating_call_is_never_repeated_by_the_edge(
-    wishes: Metadata, edge: Edge, platform: PublicPlatform, caller: Metadata
+    edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
     async def unavailable(_: Message) -> NoReturn:
         raise ServiceError(Reason.DEPENDENCY_UNAVAILABLE, "PostgreSQL restarts.")
 
     platform.answers[str(CREATE_JOB)] = unavailable
-    refusal = await edge.refusal_by_grpc(CREATE_JOB, request_for(str(CREATE_JOB)), (*caller, *wishes))
+    refusal = await edge.refusal_by_grpc(CREATE_JOB, request_for(str(CREATE_JOB)), caller)
     assert refusal.message == "PostgreSQL restarts."
     assert len(platform.calls_of(CREATE_JOB)) == 1
 

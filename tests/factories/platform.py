@@ -7,6 +7,7 @@ replicas on the same database. Who calls them is left to `tests.factories.actors
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -98,6 +99,7 @@ class Replica:
             "objects": parts.objects,
             "finalize": parts.finalizer.finalize,
             "now": parts.clock.now,
+            "lease": timedelta(seconds=parts.settings.lease_seconds),
         }
         return Sweeper(**values | changes)
 

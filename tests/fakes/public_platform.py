@@ -28,7 +28,7 @@ _WATCHED_HEADERS = (
     "x-request-id",
     "x-account-id",
     "x-edge-test",
-    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-original-path",
     "x-forwarded-client-cert",
     "x-tenant-id",
     "x-tier",

@@ -15,7 +15,7 @@ _UNGUARDED = "SET session_replication_role = replica"
 
 
 def _of(kind: str) -> str:
-    numbers = f"SELECT account_id, sequence FROM payment.transactions WHERE kind = '{kind}'"  # noqa: S608 - constants
+    numbers = f"SELECT account_id, sequence FROM payment.transactions WHERE kind = '{kind}'"
     return f"(account_id, sequence) IN ({numbers})"
 
 

@@ -1,5 +1,5 @@
--- Chooses the next job and leases it. Returns {payload, fence, whether its cancellation is wanted}, or nil if nothing can
--- start now.
+-- Chooses the next job and leases it. Returns {payload, fence, whether its cancellation is wanted}, or nil if nothing
+-- can start now.
 -- ARGV: now, worker, lease_ms, models that are loaded...
 local now = now_ms()
 local worker, lease_ms = ARGV[2], tonumber(ARGV[3])
@@ -36,8 +36,9 @@ local function is_loaded(model)
   return false
 end
 
--- Of the given accounts (id, virtual time, id, ...; least-served first) the first one whose oldest job has a loaded model
--- or was passed over too often; the least-served one if there is none. The jobs before the chosen one count as passed over.
+-- Of the given accounts (id, virtual time, id, ...; least-served first) the first one whose oldest job has a loaded
+-- model or was passed over too often; the least-served one if there is none. The jobs before the chosen one count as
+-- passed over.
 local function choose_by_model(tier, accounts)
   local passed = {}
   for index = 1, #accounts, 2 do
@@ -67,7 +68,8 @@ local function least_virtual_time(tier)
 end
 
 -- The clock never runs back, and it follows the least-served account also when another was preferred: a newcomer must
--- not be put behind those who were served out of turn. Who rests at or behind it would start there anyway and is forgotten.
+-- not be put behind those who were served out of turn. Who rests at or behind it would start there anyway and is
+-- forgotten.
 local function advance_clock(tier, least)
   if least <= clock_of(tier) then return end
   redis.call('HSET', CLOCK, tier, least)
@@ -92,7 +94,8 @@ local function lease(tier, account, id, payload)
 end
 
 put_back_lapsed()
--- A payload can only be missing if somebody deleted it by hand. Such a job is dropped; its owner's sweep enqueues it anew.
+-- A payload can only be missing if somebody deleted it by hand. Such a job is dropped; its owner's sweep enqueues it
+-- anew.
 for _ = 1, 8 do
   local tier, account = choose_overdue()
   if not tier then tier, account = choose_fairly() end

@@ -1,13 +1,14 @@
 -- Estimates how many jobs start before a job. Returns -1 if the given job isn't waiting.
 -- ARGV: now (unused), id of a waiting job | '', and without an id: tier, account of a job that may be enqueued
 --
--- Everything that waits in a higher tier starts before it. Within its tier all jobs are taken as equally dear, c each: with
--- r jobs of its own account ahead, it starts when its account's virtual time, now v, has come to v + r c. Another account
--- at w starts its jobs at w, w + c, w + 2c, ...; those before v + r c start first (at a tie the lesser account id). So
---   position = jobs in higher tiers + r + sum over other accounts of min(its jobs, how many of these times are before v + r c)
--- This is exact for equal costs. Only the 64 least-served accounts are looked at. Of those further behind each is taken to
--- be where the last of the 64 is, and all accounts at their running limit together as one that keeps step with this one.
--- The starvation guard is left out: it moves at most every so many claims.
+-- Everything that waits in a higher tier starts before it. Within its tier all jobs are taken as equally dear, c each:
+-- with r jobs of its own account ahead, it starts when its account's virtual time, now v, has come to v + r c. Another
+-- account at w starts its jobs at w, w + c, w + 2c, ...; those before v + r c start first (at a tie the lesser account
+-- id). So
+--   position = jobs in higher tiers + r + sum over other accounts of min(its jobs, its times before v + r c)
+-- This is exact for equal costs. Only the 64 least-served accounts are looked at. Of those further behind each is taken
+-- to be where the last of the 64 is, and all accounts at their running limit together as one that keeps step with this
+-- one. The starvation guard is left out: it moves at most every so many claims.
 local ACCOUNTS_LOOKED_AT = 64
 
 local id, tier, account = ARGV[2], ARGV[3], ARGV[4]

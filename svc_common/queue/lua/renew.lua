@@ -1,8 +1,10 @@
--- Extends a lease. If Redis lost it and nobody newer has held the job, the lease is taken again and everything known about
--- the job is written anew. Returns 0 if the lease is lost, 1 if it is held, 2 if it is held and cancellation is wanted.
+-- Extends a lease. If Redis lost it and nobody newer has held the job, the lease is taken again and everything known
+-- about the job is written anew. Returns 0 if the lease is lost, 1 if it is held, 2 if it is held and cancellation is
+-- wanted.
 -- ARGV: now, record (8), holder, fence, lease_ms
 local job = record_from_arguments()
 local holder, fence, lease_ms = ARGV[10], ARGV[11], tonumber(ARGV[12])
+
 -- Charges the account again for a job that goes from the line back to its worker, which had been refunded.
 local function charge()
   if redis.call('ZSCORE', FAIR .. job.tier, job.account) then

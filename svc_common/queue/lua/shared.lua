@@ -4,14 +4,15 @@
 -- A job is in exactly one place:
 --   waiting: in TIER_QUEUE and in its account's LINE
 --   leased:  in TIER_QUEUE, in LEASES, in its account's RUNNING, and (until it expires) in LEASE
--- and has JOB and PAYLOAD in both. An account is in FAIR and AGE exactly while a job of its LINE could start now, that is
--- while it has fewer jobs running than the oldest waiting one allows. So a claim never meets an account that it must skip.
+-- and has JOB and PAYLOAD in both. An account is in FAIR and AGE exactly while a job of its LINE could start now, that
+-- is while it has fewer jobs running than the oldest waiting one allows. So a claim never meets an account that it must
+-- skip.
 --
 -- Fairness within a tier is start-time fair queueing (Goyal, Vin, Cheng 1996) with equal weights: the account with the
 -- least virtual time is served, which adds the cost of the job to it. Who comes back from idleness starts at the tier's
 -- clock at least, so idling earns nothing. The clock is the least virtual time among those that can be served after the
--- latest claim, not the tag of the job in service as in the paper: two accounts then alternate from the first job on. When
--- nothing of the tier waits or runs any more, nobody owes anything: the clock goes to the greatest virtual time.
+-- latest claim, not the tag of the job in service as in the paper: two accounts then alternate from the first job on.
+-- When nothing of the tier waits or runs any more, nobody owes anything: the clock goes to the greatest virtual time.
 
 local WAKE_BOUND = 1024        -- tokens beyond the number of idle workers are never needed
 local ENDED_TTL_MS = 900000    -- longer than any worker can be frozen and still report: 15 min
@@ -24,8 +25,8 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Fences are the server's clock in microseconds, pushed on by one where needed: a plain counter would give numbers out a
--- second time after Redis lost its data. %.0f because Lua would print 16 digits in scientific notation.
+-- Fences are the server's clock in microseconds, pushed on by one where needed: a plain counter would give numbers out
+-- a second time after Redis lost its data. %.0f because Lua would print 16 digits in scientific notation.
 local function next_fence()
   local time = redis.call('TIME')
   local latest = tonumber(redis.call('GET', FENCE) or 0)
@@ -60,8 +61,8 @@ local function start_tag(tier, account)
   return math.max(tonumber(redis.call('ZSCORE', REST .. tier, account) or 0), clock_of(tier))
 end
 
--- Gives back what a job was charged that goes back into the line. An account in neither set was pruned, that is, at most
--- at the clock, and would start at the clock anyway.
+-- Gives back what a job was charged that goes back into the line. An account in neither set was pruned, that is, at
+-- most at the clock, and would start at the clock anyway.
 local function refund(tier, account, cost)
   for _, prefix in ipairs({FAIR, REST}) do
     if redis.call('ZSCORE', prefix .. tier, account) then
@@ -90,8 +91,8 @@ local function settle_line(tier, account)
   return false
 end
 
--- Settles all lines of an account whose line in this tier or whose running jobs have changed: its jobs may wait in several
--- tiers (it was upgraded), but they run under one limit. Returns how many of them can be served now.
+-- Settles all lines of an account whose line in this tier or whose running jobs have changed: its jobs may wait in
+-- several tiers (it was upgraded), but they run under one limit. Returns how many of them can be served now.
 local function settle_account(tier, account)
   local eligible = settle_line(tier, account) and 1 or 0
   local others = {}
@@ -135,8 +136,8 @@ local function forget(id, tier, account, fence)
   end
 end
 
--- Returns a leased job to the line. It was the oldest of its account when it was claimed and keeps its creation time, so
--- it is at the head again.
+-- Returns a leased job to the line. It was the oldest of its account when it was claimed and keeps its creation time,
+-- so it is at the head again.
 local function put_back(id)
   local job = redis.call('HMGET', JOB .. id, 'tier', 'account', 'cost', 'created')
   local tier, account = job[1], job[2]

@@ -1,0 +1,633 @@
+"""The workers' service through its real stub: attempts, fences, reports, prices, and the sweeps behind them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+from pingvas.common.v1 import error_reason_pb2
+from pingvas.generation.v1 import job_pb2
+from pingvas.payment.v1 import ledger_service_pb2
+from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from pingvas.worker.v1 import worker_service_pb2
+
+from svc_common.clock import new_id
+from svc_common.clock import now as real_now
+from svc_common.errors import Reason
+from tests.factories.actors import Operator, Person, WorkerClient, picture, reported
+from tests.factories.platform import Platform, running_platform
+from tests.harness_postgres import DatabaseFactory, until
+from tests.harness_redis import RedisServer
+from tests.harness_s3 import S3Server
+from tests.harness_service import Identities, refusal_of
+
+ATTEMPTS = "SELECT attempt, outcome, clean_time FROM generation.attempts WHERE job_id = $1 ORDER BY attempt"
+COMPLETED, FAILED, CANCELLED, LOST, RETURNED = 2, 3, 4, 5, 6
+
+
+@pytest.fixture(scope="module")
+async def platform(
+    database_for: DatabaseFactory,
+    identities: Identities,
+    s3_server: S3Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Platform]:
+    redis = RedisServer(tmp_path_factory.mktemp("redis"))
+    redis.start()
+    try:
+        async with running_platform(
+            database_for, identities, redis, s3_server, tmp_path_factory.mktemp("models")
+        ) as running:
+            yield running
+    finally:
+        redis.stop()
+
+
+@pytest.fixture
+def worker(platform: Platform) -> WorkerClient:
+    return WorkerClient(platform)
+
+
+@pytest.fixture
+async def person(platform: Platform) -> Person:
+    return await Person.arrive(platform, credits_held=1000, tier="starter")
+
+
+async def outcomes(platform: Platform, job_id: str) -> list[int]:
+    return [row["outcome"] for row in await platform.rows("generation", ATTEMPTS, UUID(job_id))]
+
+
+async def backdate_start(platform: Platform, job_id: str, seconds: float) -> None:
+    """Lets a running attempt have begun earlier, as nobody wants to wait for seconds to be billed."""
+    statement = "UPDATE generation.jobs SET start_time = start_time - $2::interval WHERE job_id = $1"
+    await platform.rows("generation", statement, UUID(job_id), timedelta(seconds=seconds))
+
+
+async def test_attempt_holds_all_that_is_needed_to_run_the_job(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create(image_count=2, seed=7)
+
+    attempt = await worker.start(job.job_id)
+
+    assert (attempt.job_id, attempt.account_id, attempt.attempt) == (job.job_id, str(person.account_id), 1)
+    assert attempt.text_to_image == job.text_to_image
+    assert attempt.model.model.model_id == "pingvas-tiny"
+    assert [file.sha256 for file in attempt.model.files] == ["1b" * 32, "0a" * 32]
+    assert attempt.event_sequence == 2
+    assert len({slot.image_id for slot in attempt.slots}) == 2
+    running = await person.get(job.job_id)
+    assert (running.state, running.attempt) == (job_pb2.JOB_STATE_RUNNING, 1)
+    assert running.HasField("start_time")
+
+
+async def test_repeated_start_with_the_same_claim_returns_the_same_attempt(
+    person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    first, *others = await asyncio.gather(*(worker.start(job.job_id, "worker-0:5") for _ in range(10)))
+    assert {attempt.attempt for attempt in (first, *others)} == {1}
+    assert {attempt.slots[0].image_id for attempt in (first, *others)} == {first.slots[0].image_id}
+    assert (await person.queue_status()).own_waiting == 0
+
+
+async def test_later_claim_takes_the_job_over_and_the_first_is_not_heard_any_more(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    lost = await worker.start(job.job_id, "worker-0:5")
+    images = await worker.upload(lost)
+    winner = await worker.start(job.job_id, "worker-1:6")
+    assert winner.attempt == 2
+    assert winner.slots[0].image_id != lost.slots[0].image_id
+
+    for late in (worker.complete(lost, images), worker.fail(lost, Reason.OUT_OF_MEMORY), worker.give_back(lost)):
+        refusal = await refusal_of(late)
+        assert refusal.reason is Reason.ATTEMPT_FENCED
+        assert refusal.metadata == {"job_id": job.job_id, "attempt": "1", "current_attempt": "2"}
+
+    answer = await worker.complete(winner, await worker.upload(winner))
+    assert answer.state == job_pb2.JOB_STATE_COMPLETED
+    assert await outcomes(platform, job.job_id) == [LOST, COMPLETED]
+    assert [image.image_id for image in (await person.get(job.job_id)).images] == [winner.slots[0].image_id]
+    await Operator(platform).assert_holds_match_jobs()
+
+
+async def test_claim_older_than_the_running_one_does_not_take_the_job_back(
+    person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    await worker.start(job.job_id, "worker-1:6")
+    refusal = await refusal_of(worker.start(job.job_id, "worker-0:5"))
+    assert (refusal.reason, refusal.metadata["state"]) == (Reason.JOB_NOT_RUNNABLE, "JOB_STATE_RUNNING")
+    assert (await person.get(job.job_id)).attempt == 1
+
+
+async def test_job_fails_when_three_attempts_have_lost_their_worker(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    for fence in (1, 2, 3):
+        await worker.start(job.job_id, f"worker-0:{fence}")
+
+    refusal = await refusal_of(worker.start(job.job_id, "worker-0:4"))
+
+    assert (refusal.reason, refusal.metadata["state"]) == (Reason.JOB_NOT_RUNNABLE, "JOB_STATE_FAILED")
+    failed = await person.get(job.job_id)
+    assert (failed.state, failed.attempt) == (job_pb2.JOB_STATE_FAILED, 3)
+    assert failed.failure.reason == error_reason_pb2.ERROR_REASON_WORKER_LOST
+    assert failed.failure.message.startswith("All 3 attempts lost their worker.")
+    assert await person.balance() == ("1.000", "0.000")
+    await Operator(platform).assert_holds_match_jobs()
+
+
+async def test_attempt_that_was_given_back_does_not_count(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    for fence in range(1, 6):
+        attempt = await worker.start(job.job_id, f"worker-0:{fence}")
+        assert (await worker.give_back(attempt)).state == job_pb2.JOB_STATE_QUEUED
+        assert (await worker.give_back(attempt)).state == job_pb2.JOB_STATE_QUEUED, "repeating it is safe"
+    assert (await person.queue_status()).own_waiting == 1
+    assert await outcomes(platform, job.job_id) == [RETURNED] * 5
+
+    attempt = await worker.start(job.job_id, "worker-0:6")
+    assert (await worker.complete(attempt, await worker.upload(attempt))).state == job_pb2.JOB_STATE_COMPLETED
+
+
+async def test_unknown_job_is_refused(worker: WorkerClient) -> None:
+    unknown = worker_service_pb2.Attempt(job_id=str(new_id()), attempt=1)
+    image = picture(str(new_id()), *[reported(b"x")] * 3)
+    for call in (
+        worker.start(unknown.job_id),
+        worker.complete(unknown, [image]),
+        worker.fail(unknown, Reason.OUT_OF_MEMORY),
+        worker.give_back(unknown),
+    ):
+        assert (await refusal_of(call)).reason is Reason.JOB_NOT_FOUND
+
+
+async def test_completed_job_is_in_the_gallery_and_paid(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create(image_count=2)
+    attempt = await worker.start(job.job_id)
+    images = await worker.upload(attempt)
+    await backdate_start(platform, job.job_id, 60)
+
+    answer = await worker.complete(attempt, images, gpu_milliseconds=97)
+
+    assert answer.state == job_pb2.JOB_STATE_COMPLETED
+    done = await person.get(job.job_id)
+    assert (done.state, done.credits_used) == (job_pb2.JOB_STATE_COMPLETED, "0.097")
+    assert [image.image_id for image in done.images] == [slot.image_id for slot in attempt.slots]
+    assert await person.balance() == ("0.903", "0.000")
+    taken_in = {image.image_id: image for image in await person.pictures(job.job_id)}
+    assert {image.image_id: image.original.sha256 for image in images} == {
+        image_id: image.sha256 for image_id, image in taken_in.items()
+    }
+    await Operator(platform).assert_holds_match_jobs()
+
+
+@pytest.mark.parametrize(
+    ("reported_ms", "elapsed_seconds", "at_least", "at_most"),
+    # The clock runs on while the call is made, hence the bounds. What is held for two pictures is 138 millicredits.
+    [(50, 60, 50, 50), (86_400_000, 0.03, 30, 137), (86_400_000, 60, 138, 138), (0, 60, 1, 1)],
+)
+async def test_price_is_the_lowest_of_the_workers_measure_the_servers_and_the_hold(
+    platform: Platform,
+    person: Person,
+    worker: WorkerClient,
+    reported_ms: int,
+    elapsed_seconds: float,
+    at_least: int,
+    at_most: int,
+) -> None:
+    job = await person.create(step_count=20)
+    assert job.credits_held == "0.138"
+    attempt = await worker.start(job.job_id)
+    images = await worker.upload(attempt)
+    start = "UPDATE generation.jobs SET start_time = $2 WHERE job_id = $1"
+    await platform.rows("generation", start, UUID(job.job_id), real_now() - timedelta(seconds=elapsed_seconds))
+
+    await worker.complete(attempt, images, gpu_milliseconds=reported_ms)
+
+    used = round(1000 * float((await person.get(job.job_id)).credits_used))
+    assert at_least <= used <= at_most
+    assert await person.balance() == (f"{(1000 - used) / 1000:.3f}", "0.000")
+
+
+async def test_repeated_completion_answers_the_same_and_charges_once(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    images = await worker.upload(attempt)
+    await backdate_start(platform, job.job_id, 60)
+
+    answers = await asyncio.gather(*(worker.complete(attempt, images, 50) for _ in range(10)))
+    late = await worker.complete(attempt, images, 70)
+
+    assert {answer.state for answer in (*answers, late)} == {job_pb2.JOB_STATE_COMPLETED}
+    assert await person.balance() == ("0.950", "0.000")
+    assert len(await person.pictures(job.job_id)) == 1
+    await Operator(platform).assert_holds_match_jobs()
+
+
+async def test_completion_is_refused_until_every_object_is_there(person: Person, worker: WorkerClient) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    missing = picture(attempt.slots[0].image_id, *[reported(b"x")] * 3)
+
+    refusal = await refusal_of(worker.complete(attempt, [missing]))
+
+    assert refusal.reason is Reason.ARTIFACT_MISSING
+    assert refusal.metadata["key"].startswith(f"users/{person.account_id}/images/{attempt.slots[0].image_id}/")
+    assert (await person.get(job.job_id)).state == job_pb2.JOB_STATE_RUNNING
+    assert (await worker.complete(attempt, await worker.upload(attempt))).state == job_pb2.JOB_STATE_COMPLETED
+
+
+@pytest.mark.parametrize("name", ["original", "thumbnail", "metadata"])
+@pytest.mark.parametrize("change", ["truncated", "altered"])
+async def test_completion_is_refused_when_an_object_differs_from_the_report(
+    person: Person, worker: WorkerClient, name: str, change: str
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    images = await worker.upload(attempt)
+    described = getattr(images[0], name)
+    if change == "truncated":
+        described.size_bytes += 1
+    else:
+        described.sha256 = "0" * 64
+
+    refusal = await refusal_of(worker.complete(attempt, images))
+
+    assert refusal.reason is Reason.ARTIFACT_MISMATCH
+    assert f"/{name}." in refusal.metadata["key"]
+    assert (await person.get(job.job_id)).state == job_pb2.JOB_STATE_RUNNING
+    assert not await person.pictures(job.job_id)
+
+
+async def test_completion_with_other_pictures_than_the_slots_is_refused(person: Person, worker: WorkerClient) -> None:
+    job = await person.create(image_count=2)
+    attempt = await worker.start(job.job_id)
+    first, second = await worker.upload(attempt)
+    foreign = picture(str(new_id()), *[reported(b"x")] * 3)
+    for images in ([first], [second, first], [first, second, foreign], [first, foreign]):
+        refusal = await refusal_of(worker.complete(attempt, images))
+        assert refusal.reason is Reason.INVALID_FIELD
+        assert [violation.field for violation in refusal.violations] == ["images"]
+    assert (await worker.complete(attempt, [first, second])).state == job_pb2.JOB_STATE_COMPLETED
+
+
+@pytest.mark.parametrize("reason", [Reason.PIPELINE_FAILED, Reason.OUT_OF_MEMORY, Reason.INVALID_OUTPUT])
+async def test_failure_of_the_pipeline_ends_the_job_at_once_and_costs_nothing(
+    platform: Platform, person: Person, worker: WorkerClient, reason: Reason
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    uploaded = [*(await worker.upload(attempt))]
+    assert uploaded
+
+    answers = [await worker.fail(attempt, reason, gpu_milliseconds=50) for _ in range(2)]
+
+    assert [answer.state for answer in answers] == [job_pb2.JOB_STATE_FAILED] * 2
+    failed = await person.get(job.job_id)
+    assert failed.failure.reason == error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
+    assert (failed.failure.message, failed.credits_used) == ("It went wrong.", "0.000")
+    assert await person.balance() == ("1.000", "0.000")
+    assert await outcomes(platform, job.job_id) == [FAILED]
+
+
+@pytest.mark.parametrize("reason", [Reason.STORAGE_FAILED, Reason.MODEL_LOAD_FAILED, Reason.WORKER_LOST])
+async def test_failure_in_passing_is_tried_three_times(
+    platform: Platform, person: Person, worker: WorkerClient, reason: Reason
+) -> None:
+    job = await person.create()
+    states = []
+    for fence in (1, 2, 3):
+        attempt = await worker.start(job.job_id, f"worker-0:{fence}")
+        states.append((await worker.fail(attempt, reason)).state)
+    assert states == [job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_FAILED]
+    assert await person.balance() == ("1.000", "0.000")
+    assert (await person.queue_status()).own_waiting == 0
+    await Operator(platform).assert_holds_match_jobs()
+
+
+async def test_repeated_report_of_a_failure_in_passing_answers_the_same(person: Person, worker: WorkerClient) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    answers = [await worker.fail(attempt, Reason.STORAGE_FAILED) for _ in range(2)]
+    assert [answer.state for answer in answers] == [job_pb2.JOB_STATE_QUEUED] * 2
+    assert (await person.queue_status()).own_waiting == 1
+    assert (await worker.start(job.job_id, "worker-0:2")).attempt == 2
+
+
+async def test_running_job_that_is_cancelled_pays_what_ran(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    await backdate_start(platform, job.job_id, 60)
+
+    asked = await person.cancel(job.job_id)
+    assert asked.state == job_pb2.JOB_STATE_RUNNING
+    answer = await worker.fail(attempt, None, gpu_milliseconds=40)
+
+    assert answer.state == job_pb2.JOB_STATE_CANCELLED
+    cancelled = await person.get(job.job_id)
+    assert (cancelled.state, cancelled.credits_used) == (job_pb2.JOB_STATE_CANCELLED, "0.040")
+    assert await person.balance() == ("0.960", "0.000")
+    await Operator(platform).assert_holds_match_jobs()
+
+
+async def test_job_that_was_completed_before_its_cancellation_arrived_stays_completed(
+    person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    images = await worker.upload(attempt)
+    await person.cancel(job.job_id)
+    assert (await worker.complete(attempt, images)).state == job_pb2.JOB_STATE_COMPLETED
+    assert (await worker.fail(attempt, None)).state == job_pb2.JOB_STATE_COMPLETED
+
+
+async def test_cancelled_job_whose_worker_died_ends_at_the_next_claim(person: Person, worker: WorkerClient) -> None:
+    job = await person.create()
+    await worker.start(job.job_id, "worker-0:1")
+    await person.cancel(job.job_id)
+    refusal = await refusal_of(worker.start(job.job_id, "worker-1:2"))
+    assert (refusal.reason, refusal.metadata["state"]) == (Reason.JOB_NOT_RUNNABLE, "JOB_STATE_CANCELLED")
+    assert await person.balance() == ("1.000", "0.000")
+
+
+async def test_report_races_with_cancellation_and_another_claim_end_the_job_once(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    for round_number in range(8):
+        job = await person.create()
+        attempt = await worker.start(job.job_id, "worker-0:1")
+        images = await worker.upload(attempt)
+        calls = [
+            worker.complete(attempt, images),
+            person.cancel(job.job_id),
+            worker.fail(attempt, Reason.PIPELINE_FAILED),
+            worker.start(job.job_id, "worker-1:2"),
+        ]
+        turn = round_number % len(calls)
+        await asyncio.gather(*map(_ended, calls[turn:] + calls[:turn]))
+        state = (await person.get(job.job_id)).state
+        if state == job_pb2.JOB_STATE_RUNNING:
+            second = await worker.start(job.job_id, "worker-1:2")
+            await worker.fail(second, None)
+        await person.ended(job.job_id)
+    await Operator(platform).assert_holds_match_jobs()
+
+
+async def _ended(call: Any) -> None:
+    try:
+        await call
+    except grpc.aio.AioRpcError:
+        refusal = await refusal_of(call)
+        assert refusal.reason in {Reason.ATTEMPT_FENCED, Reason.JOB_NOT_RUNNABLE, Reason.JOB_ALREADY_ENDED}
+
+
+@pytest.mark.parametrize("away", ["gallery", "payment"])
+async def test_completion_that_was_interrupted_is_taken_up_by_the_sweep(
+    platform: Platform, person: Person, worker: WorkerClient, away: str
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    images = await worker.upload(attempt)
+    await backdate_start(platform, job.job_id, 60)
+    neighbour = platform.neighbours[away]
+    await neighbour.stop()
+    try:
+        # Accepted, though what closing needs is away: the worker is done with it.
+        answer = await worker.complete(attempt, images, 50)
+        assert answer.state == job_pb2.JOB_STATE_FINALIZING
+        assert (await person.get(job.job_id)).state == job_pb2.JOB_STATE_FINALIZING
+    finally:
+        await neighbour.start()
+
+    await sweep_until_ended(platform, person, job.job_id)
+
+    done = await person.get(job.job_id)
+    assert (done.state, done.credits_used) == (job_pb2.JOB_STATE_COMPLETED, "0.050")
+    assert len(await person.pictures(job.job_id)) == 1
+    assert (await worker.complete(attempt, images, 50)).state == job_pb2.JOB_STATE_COMPLETED
+    await Operator(platform).assert_holds_match_jobs()
+
+
+async def sweep_until_ended(platform: Platform, person: Person, job_id: str) -> None:
+    """Sweeps with a clock that is ahead, so that nothing has to be waited for but the neighbour's return."""
+    sweeper = platform.generation.sweeper(now=lambda: real_now() + timedelta(minutes=1))
+
+    async def has_ended() -> bool:
+        await sweeper.finish_interrupted()
+        return (await person.get(job_id)).HasField("end_time")
+
+    await until(has_ended)
+
+
+async def test_repeated_report_takes_up_an_interrupted_completion(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    images = await worker.upload(attempt)
+    gallery = platform.neighbours["gallery"]
+    await gallery.stop()
+    try:
+        await worker.complete(attempt, images)
+    finally:
+        await gallery.start()
+
+    async def is_completed() -> bool:
+        return (await worker.complete(attempt, images)).state == job_pb2.JOB_STATE_COMPLETED
+
+    await until(is_completed)
+
+
+async def test_one_job_that_can_not_be_closed_does_not_keep_others_from_their_end(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    gallery = platform.neighbours["gallery"]
+    jobs = [await person.create() for _ in range(3)]
+    attempts = [await worker.start(job.job_id) for job in jobs]
+    reports = [await worker.upload(attempt) for attempt in attempts]
+    await gallery.stop()
+    try:
+        for attempt, images in zip(attempts, reports, strict=True):
+            await worker.complete(attempt, images)
+    finally:
+        await gallery.start()
+    # The gallery refuses the first one's pictures for good: it names one of them twice.
+    images = "UPDATE generation.jobs SET images = images || images WHERE job_id = $1"
+    await platform.rows("generation", images, UUID(jobs[0].job_id))
+
+    for job in jobs[1:]:
+        await sweep_until_ended(platform, person, job.job_id)
+
+    assert (await person.get(jobs[0].job_id)).state == job_pb2.JOB_STATE_FINALIZING
+    once = "UPDATE generation.jobs SET images = jsonb_build_array(images -> 0) WHERE job_id = $1"
+    await platform.rows("generation", once, UUID(jobs[0].job_id))
+    await sweep_until_ended(platform, person, jobs[0].job_id)
+
+
+async def test_job_whose_hold_was_closed_behind_its_back_still_ends(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    images = await worker.upload(attempt)
+    ledger = LedgerServiceStub(platform.ledger_channel)
+    release = ledger_service_pb2.ReleaseCreditsRequest(hold_id=job.job_id, account_id=str(person.account_id))
+    await ledger.ReleaseCredits(release, metadata=platform.identities.as_service("svc_generation"))
+
+    await worker.complete(attempt, images, 50)
+
+    done = await person.ended(job.job_id)
+    assert (done.state, done.credits_used) == (job_pb2.JOB_STATE_COMPLETED, "0.000")
+    assert await person.balance() == ("1.000", "0.000")
+
+
+async def test_objects_of_lost_and_failed_attempts_are_deleted_and_those_of_the_winner_stay(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    lost = await worker.start(job.job_id, "worker-0:1")
+    await worker.upload(lost)
+    failed = await worker.start(job.job_id, "worker-0:2")
+    await worker.upload(failed)
+    await worker.fail(failed, Reason.STORAGE_FAILED)
+    winner = await worker.start(job.job_id, "worker-0:3")
+    await worker.complete(winner, await worker.upload(winner))
+
+    await platform.generation.sweeper().delete_orphans()
+
+    assert await worker.objects(lost) == await worker.objects(failed) == []
+    assert len(await worker.objects(winner)) == 3
+
+
+async def test_late_upload_of_a_lost_attempt_is_deleted_when_its_addresses_have_expired(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    paused = await worker.start(job.job_id, "worker-0:1")
+    await worker.start(job.job_id, "worker-1:2")
+    sweeper = platform.generation.sweeper()
+    await sweeper.delete_orphans()
+    await worker.upload(paused)
+
+    await sweeper.delete_orphans()
+    assert len(await worker.objects(paused)) == 3, "its addresses still work, so it comes up later"
+    in_an_hour = platform.generation.sweeper(now=lambda: real_now() + timedelta(minutes=61))
+    await in_an_hour.delete_orphans()
+
+    assert await worker.objects(paused) == []
+    (first, _) = await platform.rows("generation", ATTEMPTS, UUID(job.job_id))
+    assert first["clean_time"] is None
+
+
+async def test_waiting_jobs_that_redis_forgot_are_put_back(platform: Platform, person: Person) -> None:
+    jobs = [UUID((await person.create()).job_id) for _ in range(3)]
+    assert await platform.queue.missing(jobs) == []
+    await platform.queue.redis.flushall()
+
+    async def are_back() -> bool:
+        # A job must be a second old: younger ones may be on their way from their commit to the queue.
+        await platform.generation.sweeper().enqueue_missing()
+        return await platform.queue.missing(jobs) == []
+
+    await until(are_back)
+    assert (await person.queue_status()).own_waiting == 3
+
+
+async def test_running_job_is_offered_again_when_its_lease_stays_away_for_a_whole_lease(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    job_id = UUID(job.job_id)
+    await claim(platform, job_id, "worker-0")
+    await worker.start(job.job_id, "worker-0:1")
+    moment = [0.0]
+    sweeper = platform.generation.sweeper(lease=timedelta(seconds=30), monotonic=lambda: moment[0])
+    await platform.queue.redis.flushall()
+
+    await sweeper.offer_lost()
+    moment[0] = 29.0
+    await sweeper.offer_lost()
+    assert await platform.queue.missing([job_id]) == [job_id], "its worker may still renew the lease"
+    moment[0] = 30.0
+    await sweeper.offer_lost()
+
+    assert await platform.queue.missing([job_id]) == []
+    offered = await claim(platform, job_id, "worker-1")
+    assert (await worker.start(job.job_id, offered)).attempt == 2
+
+
+async def test_running_job_is_not_offered_again_when_its_lease_came_back(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    job_id = UUID(job.job_id)
+    taken = await platform.queue.claim("worker-0", (), 60_000)
+    while taken is not None and taken.job.job_id != job_id:
+        taken = await platform.queue.claim("worker-0", (), 60_000)
+    assert taken is not None
+    await worker.start(job.job_id, taken.holder)
+    moment = [0.0]
+    sweeper = platform.generation.sweeper(lease=timedelta(seconds=30), monotonic=lambda: moment[0])
+    await platform.queue.redis.flushall()
+    await sweeper.offer_lost()
+    await platform.queue.renew(taken, 60_000)
+    moment[0] = 20.0
+    await sweeper.offer_lost()
+    moment[0] = 31.0
+    await sweeper.offer_lost()
+    assert await platform.queue.leased([job_id]) == [job_id]
+    assert (await worker.start(job.job_id, taken.holder)).attempt == 1
+
+
+async def claim(platform: Platform, job_id: UUID, worker_id: str) -> str:
+    """Claims jobs until the wanted one comes, and returns the claim's id."""
+    claims = [await platform.queue.claim(worker_id, (), 60_000)]
+    while claims[-1] is not None and claims[-1].job.job_id != job_id:
+        claims.append(await platform.queue.claim(worker_id, (), 60_000))
+    assert claims[-1] is not None, "the queue doesn't offer the job"
+    return claims[-1].holder
+
+
+async def test_overdue_jobs_fail_and_their_holds_are_released(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    waiting, running, young = [await person.create() for _ in range(3)]
+    attempt = await worker.start(running.job_id)
+    overdue = "UPDATE generation.jobs SET deadline_time = now() - interval '1 second' WHERE job_id = ANY($1)"
+    await platform.rows("generation", overdue, [UUID(waiting.job_id), UUID(running.job_id)])
+
+    await platform.generation.sweeper().expire_overdue()
+
+    for job_id in (waiting.job_id, running.job_id):
+        failed = await person.ended(job_id)
+        assert failed.failure.reason == error_reason_pb2.ERROR_REASON_JOB_EXPIRED
+    assert (await person.get(young.job_id)).state == job_pb2.JOB_STATE_QUEUED
+    assert await person.balance() == ("0.886", "0.114")
+    assert (await worker.fail(attempt, Reason.OUT_OF_MEMORY)).state == job_pb2.JOB_STATE_FAILED
+    refusal = await refusal_of(worker.complete(attempt, await worker.upload(attempt)))
+    assert refusal.reason is Reason.JOB_NOT_RUNNABLE
+    await Operator(platform).assert_holds_match_jobs()
+
+
+@pytest.mark.parametrize("service", ["svc_gallery", "operator"])
+async def test_only_workers_may_call(platform: Platform, person: Person, worker: WorkerClient, service: str) -> None:
+    job = await person.create()
+    request = worker_service_pb2.StartAttemptRequest(job_id=job.job_id, worker_id="w", claim_id="w:1")
+    call = worker._service.StartAttempt(request, metadata=platform.identities.as_service(service))
+    assert (await refusal_of(call)).reason is Reason.CALLER_NOT_ALLOWED
