@@ -25,10 +25,10 @@ import asyncpg
 from bench.platform import platform
 from svc_common.clock import new_id
 from svc_common.db import Database
+from svc_common.group_commit import GroupCommit
 from svc_common.migrations import discover_areas, migrate
 from svc_common.roles import roles_of
 from svc_payment.domain import GrantKind, GrantTerms, HoldTerms, Reservation, ReserveOutcome
-from svc_payment.servicer.group_commit import GroupCommit
 from svc_payment.store import queries
 
 BATCH_LIMIT = 64

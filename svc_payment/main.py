@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from svc_common import redis_client
 from svc_common.db import Database
+from svc_common.events import ENTITLEMENT_CHANGED
 from svc_common.paging import PageTokens
 from svc_common.server import Server, run
 from svc_common.settings import ServiceSettings, load
@@ -22,8 +23,6 @@ from svc_payment.servicer.credits import CreditServicer
 from svc_payment.servicer.ledger import LedgerServicer
 
 SERVICE_NAME: Final = "svc_payment"
-# Other services' caches listen here; a message is an account's id.
-ENTITLEMENT_CHANNEL: Final = "entitlement:changed"
 
 _log: Final = structlog.get_logger("payment")
 
@@ -58,7 +57,7 @@ def entitlement_announcer(redis: Redis) -> Callable[[UUID], Awaitable[None]]:
 
     async def announce(account_id: UUID) -> None:
         try:
-            await redis.publish(ENTITLEMENT_CHANNEL, str(account_id))
+            await redis.publish(ENTITLEMENT_CHANGED, str(account_id))
         except (RedisError, OSError) as error:
             _log.warning("entitlement.announcement_lost", account_id=str(account_id), error=str(error))
 

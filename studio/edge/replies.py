@@ -7,7 +7,7 @@ gRPC-web get the same Status in their headers.
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -24,6 +24,15 @@ DEADLINE_HEADER: Final = "x-edge-grpc-timeout"
 _SPOKEN: Final = f"request.headers['{SPOKEN_HEADER}']"
 _SPEAKS_GRPC: Final = f"'{SPOKEN_HEADER}' in request.headers && {_SPOKEN}.startsWith('application/grpc')"
 _BODY_OF_ENVOY: Final = "%LOCAL_REPLY_BODY%"
+
+# What Envoy says of a token that isn't valid, and the cause as svc_common.tokens names it. The last is in all of them.
+_CAUSES: Final = (
+    ("Audiences_in_Jwt_are_not_allowed", "audience"),
+    ("Jwt_issuer_is_not_configured", "issuer"),
+    ("Jwks_doesn", "key"),
+    ("Jwt_verification_fails", "signature"),
+    ("jwt_authn_access_denied", "malformed"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,49 +84,27 @@ def mappers(upstreams: Iterable[str], body_bytes: int) -> tuple[Mapper, ...]:
 
 
 def _token_refusals() -> tuple[Refusal, ...]:
-    invalid = Refusal(
-        name="token that can't be read",
-        condition="response.code_details.startsWith('jwt_authn_access_denied')",
-        reason=Reason.TOKEN_INVALID,
-        message="The token isn't valid (malformed). Log in again.",
-        http_status=401,
-        metadata=(("cause", "malformed"),),
-    )
     return (
-        replace(
-            invalid,
-            name="no token",
-            condition=_details_contain("Jwt_is_missing"),
-            reason=Reason.CREDENTIALS_MISSING,
-            message="The call carries no access token. Send the header `authorization: Bearer <access token>`.",
-            metadata=(),
+        _unauthenticated(
+            "Jwt_is_missing",
+            Reason.CREDENTIALS_MISSING,
+            "The call carries no access token. Send the header `authorization: Bearer <access token>`.",
         ),
-        replace(
-            invalid,
-            name="expired token",
-            condition=_details_contain("Jwt_is_expired"),
-            reason=Reason.TOKEN_EXPIRED,
-            message="The token has expired. Get a new one with AuthService.Refresh and repeat the call.",
-            metadata=(),
+        _unauthenticated(
+            "Jwt_is_expired",
+            Reason.TOKEN_EXPIRED,
+            "The token has expired. Get a new one with AuthService.Refresh and repeat the call.",
         ),
         *(
-            replace(
-                invalid,
-                name=f"token with a wrong {cause}",
-                condition=_details_contain(words),
-                message=f"The token isn't valid ({cause}). Log in again.",
-                metadata=(("cause", cause),),
-            )
-            # The causes are those that svc_common.tokens names.
-            for cause, words in (
-                ("audience", "Audiences_in_Jwt_are_not_allowed"),
-                ("issuer", "Jwt_issuer_is_not_configured"),
-                ("key", "Jwks_doesn"),
-                ("signature", "Jwt_verification_fails"),
-            )
+            _unauthenticated(words, Reason.TOKEN_INVALID, f"The token isn't valid ({cause}). Log in again.", cause)
+            for words, cause in _CAUSES
         ),
-        invalid,
     )
+
+
+def _unauthenticated(words: str, reason: Reason, message: str, cause: str = "") -> Refusal:
+    metadata = (("cause", cause),) if cause else ()
+    return Refusal(f"token: {cause or reason.lower()}", _details_contain(words), reason, message, 401, metadata)
 
 
 def _request_refusals(body_bytes: int) -> tuple[Refusal, ...]:

@@ -11,9 +11,9 @@ from uuid import UUID
 from pingvas.payment.v1 import credit_service_pb2, entitlement_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from svc_common.db import Database
+from svc_common.group_commit import GroupCommit
 from svc_payment.domain import CloseOutcome, Closing, GrantOutcome, Hold, HoldTerms, Reservation, ReserveOutcome
 from svc_payment.servicer import messages, refusals
-from svc_payment.servicer.group_commit import GroupCommit
 from svc_payment.store import audit, queries
 
 # A batch holds the locks of all its accounts until it commits; 64 items take about 10 ms.

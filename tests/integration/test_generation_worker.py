@@ -1,6 +1,7 @@
 """The workers' service through its real stub: attempts, fences, reports, prices, and the sweeps behind them."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from pingvas.worker.v1 import worker_service_pb2
 from svc_common.clock import new_id
 from svc_common.clock import now as real_now
 from svc_common.errors import Reason
+from svc_common.queue import Claim
 from tests.factories.actors import Operator, Person, WorkerClient, picture, reported
 from tests.factories.platform import Platform, running_platform
 from tests.harness_postgres import DatabaseFactory, until
@@ -76,7 +78,10 @@ async def test_attempt_holds_all_that_is_needed_to_run_the_job(
     assert (attempt.job_id, attempt.account_id, attempt.attempt) == (job.job_id, str(person.account_id), 1)
     assert attempt.text_to_image == job.text_to_image
     assert attempt.model.model.model_id == "pingvas-tiny"
-    assert [file.sha256 for file in attempt.model.files] == ["1b" * 32, "0a" * 32]
+    assert {file.path: file.sha256 for file in attempt.model.files} == {
+        "unet/weights.safetensors": "0a" * 32,
+        "model_index.json": "1b" * 32,
+    }
     assert attempt.event_sequence == 2
     assert len({slot.image_id for slot in attempt.slots}) == 2
     running = await person.get(job.job_id)
@@ -425,8 +430,9 @@ async def test_completion_that_was_interrupted_is_taken_up_by_the_sweep(
 
 
 async def sweep_until_ended(platform: Platform, person: Person, job_id: str) -> None:
-    """Sweeps with a clock that is ahead, so that nothing has to be waited for but the neighbour's return."""
-    sweeper = platform.generation.sweeper(now=lambda: real_now() + timedelta(minutes=1))
+    """Sweeps with a clock that runs ahead, so that nothing has to be waited for but the neighbour's return."""
+    minutes = itertools.count(1)
+    sweeper = platform.generation.sweeper(now=lambda: real_now() + timedelta(minutes=next(minutes)))
 
     async def has_ended() -> bool:
         await sweeper.finish_interrupted()
@@ -554,8 +560,7 @@ async def test_running_job_is_offered_again_when_its_lease_stays_away_for_a_whol
 ) -> None:
     job = await person.create()
     job_id = UUID(job.job_id)
-    await claim(platform, job_id, "worker-0")
-    await worker.start(job.job_id, "worker-0:1")
+    await worker.start(job.job_id, (await claim(platform, job_id, "worker-0")).holder)
     moment = [0.0]
     sweeper = platform.generation.sweeper(lease=timedelta(seconds=30), monotonic=lambda: moment[0])
     await platform.queue.redis.flushall()
@@ -569,7 +574,7 @@ async def test_running_job_is_offered_again_when_its_lease_stays_away_for_a_whol
 
     assert await platform.queue.missing([job_id]) == []
     offered = await claim(platform, job_id, "worker-1")
-    assert (await worker.start(job.job_id, offered)).attempt == 2
+    assert (await worker.start(job.job_id, offered.holder)).attempt == 2
 
 
 async def test_running_job_is_not_offered_again_when_its_lease_came_back(
@@ -577,10 +582,7 @@ async def test_running_job_is_not_offered_again_when_its_lease_came_back(
 ) -> None:
     job = await person.create()
     job_id = UUID(job.job_id)
-    taken = await platform.queue.claim("worker-0", (), 60_000)
-    while taken is not None and taken.job.job_id != job_id:
-        taken = await platform.queue.claim("worker-0", (), 60_000)
-    assert taken is not None
+    taken = await claim(platform, job_id, "worker-0")
     await worker.start(job.job_id, taken.holder)
     moment = [0.0]
     sweeper = platform.generation.sweeper(lease=timedelta(seconds=30), monotonic=lambda: moment[0])
@@ -595,13 +597,12 @@ async def test_running_job_is_not_offered_again_when_its_lease_came_back(
     assert (await worker.start(job.job_id, taken.holder)).attempt == 1
 
 
-async def claim(platform: Platform, job_id: UUID, worker_id: str) -> str:
-    """Claims jobs until the wanted one comes, and returns the claim's id."""
-    claims = [await platform.queue.claim(worker_id, (), 60_000)]
-    while claims[-1] is not None and claims[-1].job.job_id != job_id:
-        claims.append(await platform.queue.claim(worker_id, (), 60_000))
-    assert claims[-1] is not None, "the queue doesn't offer the job"
-    return claims[-1].holder
+async def claim(platform: Platform, job_id: UUID, worker_id: str) -> Claim:
+    """Claims jobs, other tests' too, until the wanted one comes."""
+    while (taken := await platform.queue.claim(worker_id, (), 60_000)) is not None:
+        if taken.job.job_id == job_id:
+            return taken
+    raise AssertionError("the queue doesn't offer the job")
 
 
 async def test_overdue_jobs_fail_and_their_holds_are_released(

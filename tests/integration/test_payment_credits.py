@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 
 from svc_common.clock import new_id
 from svc_common.errors import Reason
+from svc_common.events import ENTITLEMENT_CHANGED, SERVICE_NAME, compose
 from svc_common.settings import ServiceSettings
-from svc_payment.main import ENTITLEMENT_CHANNEL, SERVICE_NAME, compose
 from tests.factories.payment_service import Payment, payment_service, soon, violations
 from tests.harness_postgres import DatabaseFactory
 from tests.harness_redis import RedisServer
@@ -187,7 +187,7 @@ async def test_set_tier_announces_the_account_after_the_commit(payment: Payment,
     account = new_id()
     await payment.set_tier_call(account, tier_pb2.TIER_PRO)
     async with redis.pubsub() as listener:
-        await listener.subscribe(ENTITLEMENT_CHANNEL)
+        await listener.subscribe(ENTITLEMENT_CHANGED)
         assert (await listener.get_message(timeout=5))["type"] == "subscribe"
 
         await payment.set_tier_call(account, tier_pb2.TIER_FREE)

@@ -7,7 +7,7 @@ import pytest
 
 from svc_common.caller import Call, enter_call, present_call
 from svc_common.errors import Reason, ServiceError, dependency_unavailable
-from svc_payment.servicer.group_commit import GroupCommit
+from svc_common.group_commit import GroupCommit
 
 
 class Committer:
