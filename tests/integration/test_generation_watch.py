@@ -1,0 +1,480 @@
+"""The streams of events: complete, in order and resumable, whatever Redis forgets and however slowly somebody reads."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from uuid import UUID
+
+import grpc
+import pytest
+from pingvas.generation.v1 import job_event_pb2, job_pb2
+from pingvas.worker.v1 import worker_service_pb2
+
+from svc_common.clock import new_id
+from svc_common.errors import Reason
+from svc_common.events import EventPublisher
+from svc_common.redis_client import connect
+from svc_generation.domain.event_ids import EventId
+from tests.factories.actors import (
+    JobEvent,
+    Person,
+    Stream,
+    WorkerClient,
+    assert_one_watchers_view,
+    detail,
+    read,
+    read_to_end,
+)
+from tests.factories.platform import Platform, running_platform
+from tests.harness_postgres import DatabaseFactory, until
+from tests.harness_redis import RedisServer
+from tests.harness_s3 import S3Server
+from tests.harness_service import Identities, refusal_of
+
+HEARTBEAT_SECONDS = 0.3
+
+
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> RedisServer:
+    return RedisServer(tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture(scope="module")
+async def platform(
+    database_for: DatabaseFactory,
+    identities: Identities,
+    own_redis: RedisServer,
+    s3_server: S3Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Platform]:
+    own_redis.start()
+    folder: Path = tmp_path_factory.mktemp("models")
+    try:
+        async with running_platform(
+            database_for, identities, own_redis, s3_server, folder, heartbeat_seconds=HEARTBEAT_SECONDS
+        ) as running:
+            yield running
+    finally:
+        own_redis.stop()
+
+
+@pytest.fixture
+async def publisher(own_redis: RedisServer) -> AsyncIterator[EventPublisher]:
+    async with connect(own_redis.url) as redis:
+        yield EventPublisher(redis)
+
+
+@pytest.fixture
+def worker(platform: Platform) -> WorkerClient:
+    return WorkerClient(platform)
+
+
+@pytest.fixture
+async def person(platform: Platform) -> Person:
+    return await Person.arrive(platform, tier="starter")
+
+
+async def report_step(
+    publisher: EventPublisher, attempt: worker_service_pb2.Attempt, step: int, *, preview: bytes = b""
+) -> None:
+    """Publishes a step as a worker does."""
+    event = JobEvent(
+        event_id=f"{attempt.event_sequence}-{step}",
+        job_id=attempt.job_id,
+        state=job_pb2.JOB_STATE_RUNNING,
+        progress=job_event_pb2.JobProgress(step=step, step_count=1000, preview_jpeg=preview),
+    )
+    event.create_time.GetCurrentTime()
+    await publisher.publish_progress(UUID(attempt.account_id), UUID(attempt.job_id), event.SerializeToString())
+
+
+async def complete(worker: WorkerClient, attempt: worker_service_pb2.Attempt) -> None:
+    answer = await worker.complete(attempt, await worker.upload(attempt))
+    assert answer.state == job_pb2.JOB_STATE_COMPLETED
+
+
+def kinds(events: list[JobEvent]) -> list[str]:
+    return [detail(event) for event in events]
+
+
+async def test_stream_tells_the_life_of_a_job_in_order_and_ends_with_its_end(
+    person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    stream = person.watch(job.job_id)
+    (queued,) = await read(stream, 1)
+    assert (queued.event_id, queued.state) == ("1", job_pb2.JOB_STATE_QUEUED)
+
+    attempt = await worker.start(job.job_id)
+    for step in (1, 2, 3):
+        await report_step(publisher, attempt, step)
+    told = await read(stream, 4)
+    await complete(worker, attempt)
+    rest = await read_to_end(stream)
+
+    assert kinds(told + rest) == ["started", "progress", "progress", "progress", "completed"]
+    assert [event.event_id for event in told + rest] == ["2", "2-1", "2-2", "2-3", "3"]
+    assert_one_watchers_view([queued, *told, *rest])
+    (end,) = rest
+    assert [image.image_id for image in end.completed.images] == [attempt.slots[0].image_id]
+    assert end.completed.credits_used == (await person.get(job.job_id)).credits_used
+    assert told[0].started.attempt == 1
+
+
+async def test_stream_resumed_after_any_event_goes_on_exactly_behind_it(
+    person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    lost = await worker.start(job.job_id, "worker-0:1")
+    await report_step(publisher, lost, 1)
+    attempt = await worker.start(job.job_id, "worker-0:2")
+    for step in (1, 2):
+        await report_step(publisher, attempt, step)
+    await complete(worker, attempt)
+
+    whole = await read_to_end(person.watch(job.job_id))
+
+    assert_one_watchers_view(whole)
+    assert [event.event_id for event in whole] == ["1", "2-1", "3", "3-1", "3-2", "4"]
+    for place, event in enumerate(whole):
+        rest = await read_to_end(person.watch(job.job_id, event.event_id))
+        assert [each.event_id for each in rest] == [each.event_id for each in whole[place + 1 :]]
+
+
+async def test_stream_cut_while_events_come_misses_and_repeats_nothing(
+    person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+
+    async def live() -> None:
+        attempt = await worker.start(job.job_id)
+        for step in range(1, 41):
+            await report_step(publisher, attempt, step)
+        await complete(worker, attempt)
+
+    living = asyncio.create_task(live())
+    events: list[JobEvent] = []
+    while not events or detail(events[-1]) != "completed":
+        stream = person.watch(job.job_id, events[-1].event_id if events else "")
+        events += await read(stream, 1)
+        stream.cancel()
+    await living
+    assert_one_watchers_view(events)
+    assert kinds(events) == ["queued", "started", *["progress"] * 40, "completed"]
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+async def test_stream_ends_with_the_one_end_of_the_job(person: Person, worker: WorkerClient, end: str) -> None:
+    job = await person.create()
+    stream = person.watch(job.job_id)
+    await read(stream, 1)
+    if end == "failed":
+        await worker.fail(await worker.start(job.job_id), Reason.OUT_OF_MEMORY)
+    else:
+        await person.cancel(job.job_id)
+    events = await read_to_end(stream)
+    assert_one_watchers_view(events)
+    assert detail(events[-1]) == end
+    if end == "failed":
+        assert (events[-1].failed.message, events[-1].failed.credits_refunded) == ("It went wrong.", job.credits_held)
+    # Whoever comes too late is told the end once more, and that is all there is behind anything.
+    assert kinds(await read_to_end(person.watch(job.job_id)))[-1:] == [end]
+    assert await read_to_end(person.watch(job.job_id, events[-1].event_id)) == []
+
+
+async def test_stream_tells_of_a_job_that_was_put_back(person: Person, worker: WorkerClient) -> None:
+    job = await person.create()
+    stream = person.watch(job.job_id)
+    await read(stream, 1)
+    attempt = await worker.start(job.job_id, "worker-0:1")
+    assert kinds(await read(stream, 1)) == ["started"]
+    await worker.give_back(attempt)
+    assert kinds(await read(stream, 1)) == ["queued"]
+    again = await worker.start(job.job_id, "worker-0:2")
+    (started,) = await read(stream, 1)
+    assert (detail(started), started.started.attempt, started.event_id) == ("started", 2, "4")
+    await complete(worker, again)
+    assert kinds(await read_to_end(stream)) == ["completed"]
+
+
+async def test_slow_reader_misses_steps_but_never_the_end(
+    person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    stream = person.watch(job.job_id)
+    await read(stream, 1)
+    attempt = await worker.start(job.job_id)
+    # Eight megabytes, more than the way to a reader who doesn't read can hold.
+    for step in range(1, 1001):
+        await report_step(publisher, attempt, step, preview=bytes(8192))
+    await complete(worker, attempt)
+
+    events = await read_to_end(stream)
+
+    assert_one_watchers_view(events)
+    assert kinds(events)[0] == "started"
+    assert len(events) < 1000, "nothing was coalesced, so this test shows nothing"
+    assert events[-2].progress.step == 1000, "what is kept is the newest"
+
+
+async def test_two_hundred_watchers_of_one_job_see_the_same(
+    person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    streams = [person.watch(job.job_id) for _ in range(200)]
+    await asyncio.gather(*(read(stream, 1) for stream in streams))
+    attempt = await worker.start(job.job_id)
+    for step in range(1, 11):
+        await report_step(publisher, attempt, step)
+    await complete(worker, attempt)
+
+    views = await asyncio.gather(*map(read_to_end, streams))
+
+    expected = ["started", *["progress"] * 10, "completed"]
+    assert [kinds(view) for view in views] == [expected] * 200
+    for view in views:
+        assert_one_watchers_view(view)
+
+
+async def test_stream_of_an_idle_job_has_a_heart_beat(person: Person) -> None:
+    job = await person.create()
+    stream = person.watch(job.job_id)
+    await read(stream, 1)
+    beats = [await asyncio.wait_for(stream.read(), 20 * HEARTBEAT_SECONDS) for _ in range(3)]
+    assert kinds(beats) == ["heartbeat"] * 3
+    assert {(beat.event_id, beat.job_id) for beat in beats} == {("", "")}
+    times = [beat.create_time.ToMilliseconds() / 1000 for beat in beats]
+    assert all(later - earlier >= HEARTBEAT_SECONDS * 0.9 for earlier, later in pairwise(times))
+
+
+async def test_streams_survive_that_redis_forgets_everything(
+    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    one, all_jobs = person.watch(job.job_id), person.watch_all()
+    await asyncio.gather(read(one, 1), read(all_jobs, 1))
+    attempt = await worker.start(job.job_id)
+    await report_step(publisher, attempt, 1)
+    await asyncio.gather(read(one, 2), read(all_jobs, 2))
+
+    await platform.queue.redis.flushall()
+    await report_step(publisher, attempt, 2)
+    await complete(worker, attempt)
+
+    assert kinds(await read_to_end(one)) == ["progress", "completed"]
+    assert kinds(await read(all_jobs, 2)) == ["progress", "completed"]
+
+
+async def test_streams_survive_a_restart_of_redis(
+    person: Person, worker: WorkerClient, publisher: EventPublisher, own_redis: RedisServer
+) -> None:
+    job = await person.create()
+    one, all_jobs = person.watch(job.job_id), person.watch_all()
+    await asyncio.gather(read(one, 1), read(all_jobs, 1))
+    own_redis.kill()
+    try:
+        attempt = await worker.start(job.job_id)
+        # Nobody can tell them: they look at PostgreSQL by themselves.
+        assert kinds(await read(one, 1)) == kinds(await read(all_jobs, 1)) == ["started"]
+    finally:
+        own_redis.start()
+
+    steps = await steps_until_heard(publisher, attempt, one)
+    assert kinds(await read(all_jobs, 1)) == ["progress"]
+    await complete(worker, attempt)
+    events = await read_to_end(one)
+    assert_one_watchers_view([*steps, *events])
+    assert "completed" in kinds([await anext(event async for event in all_jobs if detail(event) == "completed")])
+
+
+async def steps_until_heard(
+    publisher: EventPublisher, attempt: worker_service_pb2.Attempt, stream: Stream
+) -> list[JobEvent]:
+    """Reports steps until one of them is heard by a stream whose way is just being mended."""
+    hearing = asyncio.create_task(read(stream, 1))
+    for step in range(1, 500):
+        await report_step(publisher, attempt, step)
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(asyncio.shield(hearing), 0.02)
+    raise AssertionError("no step was heard")
+
+
+async def test_watcher_who_came_while_redis_was_away_hears_steps_when_it_is_back(
+    person: Person, worker: WorkerClient, publisher: EventPublisher, own_redis: RedisServer
+) -> None:
+    job = await person.create()
+    own_redis.kill()
+    try:
+        attempt = await worker.start(job.job_id)
+        stream = person.watch(job.job_id)
+        assert kinds(await read(stream, 2)) == ["queued", "started"]
+    finally:
+        own_redis.start()
+    assert kinds(await steps_until_heard(publisher, attempt, stream)) == ["progress"]
+    stream.cancel()
+
+
+async def test_steps_that_were_reported_during_an_interruption_are_told_after_it(
+    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    stream = person.watch(job.job_id)
+    await read(stream, 2)
+    redis = platform.queue.redis
+    # Only the listening connections are cut, and it is the next step that they miss.
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await pipe.execute()
+    await report_step(publisher, attempt, 1)
+    (step,) = await read(stream, 1)
+    assert step.progress.step == 1
+    stream.cancel()
+
+
+async def test_stream_of_all_jobs_begins_with_the_open_ones_and_tells_of_new_ones(
+    person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    ended, running, waiting = [await person.create() for _ in range(3)]
+    await person.cancel(ended.job_id)
+    attempt = await worker.start(running.job_id)
+    await report_step(publisher, attempt, 1)
+    stream = person.watch_all()
+    beginning = await read(stream, 4)
+    assert [(event.job_id, detail(event)) for event in beginning] == [
+        (running.job_id, "queued"),
+        (waiting.job_id, "queued"),
+        (running.job_id, "started"),
+        (running.job_id, "progress"),
+    ]
+
+    new = await person.create()
+    assert [(event.job_id, detail(event)) for event in await read(stream, 1)] == [(new.job_id, "queued")]
+    await person.cancel(waiting.job_id)
+    await complete(worker, attempt)
+    ends = await read(stream, 2)
+    assert [(event.job_id, detail(event)) for event in ends] == [
+        (waiting.job_id, "cancelled"),
+        (running.job_id, "completed"),
+    ]
+    stream.cancel()
+
+
+async def test_stream_of_all_jobs_resumed_after_any_event_misses_and_repeats_nothing(
+    person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    stream = person.watch_all()
+    reading = asyncio.create_task(read(stream, 8))
+    jobs = []
+    for number in range(2):
+        jobs.append(await person.create())
+        attempt = await worker.start(jobs[-1].job_id)
+        if number == 1:
+            await until_read(reading, stream)
+        await report_step(publisher, attempt, 1)
+        await complete(worker, attempt)
+    whole = await reading
+    stream.cancel()
+
+    ids = [EventId.parse(event.event_id) for event in whole]
+    assert ids == sorted(set(ids))
+    changes = [event.event_id for event in whole if detail(event) != "progress"]
+    assert len(changes) == 6
+    for event in whole:
+        behind = [each for each in changes if EventId.parse(each) > EventId.parse(event.event_id)]
+        again = person.watch_all(event.event_id)
+        assert [each.event_id for each in await read(again, len(behind))] == behind
+        again.cancel()
+
+
+async def until_read(reading: asyncio.Task[list[JobEvent]], stream: Stream) -> None:
+    """Lets the reader catch up, so that a step isn't overtaken by the change of state behind it."""
+    assert not reading.done()
+    assert not stream.done()
+    await asyncio.sleep(0)
+
+
+async def test_draining_ends_streams_and_another_replica_takes_them_up(
+    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    async with platform.replica() as leaving:
+        one, all_jobs = person.at(leaving).watch(job.job_id), person.at(leaving).watch_all()
+        (queued,) = await read(one, 1)
+        await read(all_jobs, 1)
+        await leaving.service.server.stop()
+        for stream in (one, all_jobs):
+            refusal = await refusal_of(stream.read())
+            assert (refusal.reason, refusal.metadata) == (
+                Reason.DEPENDENCY_UNAVAILABLE,
+                {"dependency": "svc_generation"},
+            )
+    attempt = await worker.start(job.job_id)
+    await complete(worker, attempt)
+    events = await read_to_end(person.watch(job.job_id, queued.event_id))
+    assert_one_watchers_view([queued, *events])
+
+
+async def test_replica_that_did_not_make_the_change_tells_of_it_at_once(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    async with platform.replica() as other:
+        stream = person.at(other).watch(job.job_id)
+        await read(stream, 1)
+        await worker.start(job.job_id)
+        # Below the two seconds after which a replica looks by itself.
+        assert kinds(await asyncio.wait_for(read(stream, 1), 1.5)) == ["started"]
+        stream.cancel()
+
+
+@pytest.mark.parametrize("after", ["x", "1-2-3", "-1"])
+async def test_made_up_event_id_is_refused(person: Person, after: str) -> None:
+    job = await person.create()
+    assert (await refusal_of(person.watch(job.job_id, after).read())).reason is Reason.EVENT_ID_INVALID
+    assert (await refusal_of(person.watch_all(after).read())).reason is Reason.EVENT_ID_INVALID
+
+
+async def test_watcher_of_all_jobs_hears_nothing_of_another_account(
+    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    stranger = await Person.arrive(platform)
+    stream = stranger.watch_all()
+    beat = await stream.read()
+    assert detail(beat) == "heartbeat"
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    await report_step(publisher, attempt, 1)
+    await complete(worker, attempt)
+    own = await stranger.create()
+    assert [(event.job_id, detail(event)) for event in await read(stream, 1)] == [(own.job_id, "queued")]
+    stream.cancel()
+
+
+async def test_watchers_who_left_are_forgotten(platform: Platform, person: Person) -> None:
+    job = await person.create()
+    hub = platform.generation.parts.hub
+    streams = [person.watch(job.job_id) for _ in range(5)]
+    await asyncio.gather(*(read(stream, 1) for stream in streams))
+    assert len(hub._mailboxes[person.account_id]) == 5
+    for stream in streams:
+        stream.cancel()
+
+    async def is_forgotten() -> bool:
+        return person.account_id not in hub._mailboxes
+
+    await until(is_forgotten)
+    channel = f"events:{person.account_id}"
+
+    async def is_left() -> bool:
+        return await platform.queue.redis.pubsub_numsub(channel) == [(channel.encode(), 0)]
+
+    await until(is_left)
+
+
+async def test_job_that_is_not_there_can_not_be_watched(person: Person) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await read_to_end(person.watch(str(new_id())))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
