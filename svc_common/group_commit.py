@@ -41,10 +41,21 @@ class GroupCommit(Generic[Item, Result]):
         """Returns the item's result after its commit. Whoever stops waiting can't know whether it was committed."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(item, answer))
+        self._begin()
+        return await answer
+
+    async def submit_all(self, items: Sequence[Item]) -> list[Result | BaseException]:
+        """Returns what `submit` would return or raise for each item; they go into as few batches as there's room for."""
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
+        self._waiting.extend(map(_Waiting, items, answers))
+        self._begin()
+        return await asyncio.gather(*answers, return_exceptions=True)
+
+    def _begin(self) -> None:
         if self._worker is None:
             # An empty context: a batch serves many calls, so it takes neither the deadline nor the id of the first.
             self._worker = asyncio.create_task(self._work(), context=Context())
-        return await answer
 
     async def _work(self) -> None:
         batch: list[_Waiting[Item, Result]] = []

@@ -24,6 +24,7 @@ from svc_common.errors import Reason, ServiceError
 from svc_common.group_commit import GroupCommit
 from svc_common.queue import JobQueue, QueuedJob
 from svc_common.redis_client import REDIS_ERRORS
+from svc_common.status import from_status
 from svc_generation.domain.limits import TierFacts
 from svc_generation.domain.pricing import hold_millicredits
 from svc_generation.servicer.conversion import timestamp
@@ -127,7 +128,8 @@ class Acceptor:
         self._note_uncertain = note_uncertain
         self._locks = KeyedLocks()
         self._running: set[asyncio.Task[job_pb2.Job]] = set()
-        # What comes at the same time goes together: one commit, one round trip to Redis.
+        # What comes at the same time goes together: one call of the ledger, one commit, one round trip to Redis.
+        self._reservations = GroupCommit(self._reserve_batch, limit=_BATCH_LIMIT)
         self._acceptances = GroupCommit(self._insert, limit=_BATCH_LIMIT)
         self._enqueues = GroupCommit(self._enqueue, limit=_BATCH_LIMIT)
 
@@ -193,12 +195,18 @@ class Acceptor:
             lifetime=Duration(seconds=int((self._job_lifetime + _HOLD_MARGIN).total_seconds())),
         )
         try:
-            return await self._ledger.ReserveCredits(request)
+            return _hold(await self._reservations.submit(request))
         except ServiceError as error:
             if error.reason in (Reason.DEPENDENCY_UNAVAILABLE, Reason.DEADLINE_TOO_SHORT):
                 # The ledger may have done it and only the answer be lost.
                 self._note_uncertain(job_id, submission.account_id)
             raise
+
+    async def _reserve_batch(
+        self, requests: Sequence[ledger_service_pb2.ReserveCreditsRequest]
+    ) -> Sequence[ledger_service_pb2.Reservation]:
+        batch = ledger_service_pb2.BatchReserveCreditsRequest(requests=requests)
+        return (await self._ledger.BatchReserveCredits(batch)).reservations
 
     def _new_job(self, job_id: UUID, submission: Submission, plan: Plan, held: int) -> NewJob:
         now = self._clock.now()
@@ -258,6 +266,13 @@ class Acceptor:
             _log.warning("queue.enqueue_lost", jobs=len(jobs), error=repr(error))
         await self._watch.announce({job.account_id for job in jobs})
         return [None] * len(jobs)
+
+
+def _hold(reservation: ledger_service_pb2.Reservation) -> ledger_service_pb2.Hold:
+    """Returns the hold that was made, or raises the ledger's refusal."""
+    if reservation.HasField("hold"):
+        return reservation.hold
+    raise from_status(reservation.refusal) or RuntimeError(f"the ledger refused in no known form: {reservation}")
 
 
 def _queued(job: NewJob, tier: TierFacts) -> QueuedJob:

@@ -36,7 +36,7 @@ class RecentValues(Generic[K, V]):
         """Returns the value, from memory while it is fresh. A failure is raised to all who wait and not remembered."""
         entry = self._entries.get(key)
         if entry is not None and entry[0] > time.monotonic():
-            return await asyncio.shield(entry[1])
+            return entry[1].result() if entry[1].done() else await asyncio.shield(entry[1])
         if len(self._entries) >= _MAX_ENTRIES:
             self._entries.clear()
         task = asyncio.ensure_future(self._fetch(key))

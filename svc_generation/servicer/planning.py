@@ -3,7 +3,6 @@
 What it decides by are the pure functions of the domain; here they get what other services and Redis know.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -60,7 +59,9 @@ class Planner:
         Raises:
             ServiceError: MODEL_NOT_FOUND, MODEL_NOT_IN_TIER, INVALID_FIELD, TIER_LIMIT_EXCEEDED.
         """
-        spec, tier = await asyncio.gather(self._lookups.model(wish.model_id), self._lookups.tier(account_id))
+        # One after the other: nearly always both are remembered, and then neither waits.
+        tier = await self._lookups.tier(account_id)
+        spec = await self._lookups.model(wish.model_id)
         operation = self._checked(wish, spec, tier)
         quote = quote_millicredits(model_cost(spec), work(operation))
         position, estimate = await self.wait(tier, account_id, quote / 1000)

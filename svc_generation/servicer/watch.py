@@ -78,7 +78,7 @@ class Watch:
         last = EventId.parse(after)
         async with self._hub.open(account_id, job_id) as mailbox:
             gap = True
-            changed = True
+            changed, begun = True, False
             progress: list[JobEvent] = []
             while True:
                 row = await self._read(account_id, job_id) if changed else None
@@ -87,10 +87,14 @@ class Watch:
                 durable = await self._changes(row, last.sequence) if row else []
                 for event_id, event in merge(durable, progress):
                     if event_id > last:
-                        last = event_id
+                        last, begun = event_id, True
                         yield event
                 if row is not None and JobState(row.state).is_terminal:
                     return
+                if not begun:
+                    # A stream that has nothing to say yet says so, or an HTTP client would wait for its headers.
+                    yield heartbeat()
+                    begun = True
                 if not await mailbox.wait(self._heartbeat_seconds):
                     yield heartbeat()
                 self._refuse_when_closing()
@@ -111,19 +115,23 @@ class Watch:
         async with self._hub.open(account_id, None) as mailbox:
             rows, newest = await self._beginning(account_id, last.sequence if after else None)
             progress: list[JobEvent] = []
+            begun = False
             for row in rows:
                 if row.state == JobState.RUNNING:
                     progress += (await self._history(row.job_id))[-1:]
             while True:
                 for event_id, event in await self._account_changes(rows, last.sequence):
-                    last = event_id
+                    last, begun = event_id, True
                     yield event
                 last = max(last, EventId(newest))
                 for event in progress:
                     event_id = EventId(last.sequence, event.create_time.ToMilliseconds())
                     if event_id > last:
-                        last = event_id
+                        last, begun = event_id, True
                         yield renumbered(event, event_id)
+                if not begun:
+                    yield heartbeat()  # as above: the client waits for headers
+                    begun = True
                 if not await mailbox.wait(self._heartbeat_seconds):
                     yield heartbeat()
                 self._refuse_when_closing()

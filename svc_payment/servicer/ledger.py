@@ -11,7 +11,9 @@ from uuid import UUID
 from pingvas.payment.v1 import credit_service_pb2, entitlement_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from svc_common.db import Database
+from svc_common.errors import ServiceError
 from svc_common.group_commit import GroupCommit
+from svc_common.status import to_status
 from svc_payment.domain import CloseOutcome, Closing, GrantOutcome, Hold, HoldTerms, Reservation, ReserveOutcome
 from svc_payment.servicer import messages, refusals
 from svc_payment.store import audit, queries
@@ -57,12 +59,15 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_service_pb2.Hold:
         """Sets credits aside for a job, in one transaction with whatever else is reserved at that moment."""
         terms = messages.hold_terms(request)
-        reservation = await self._reservations.submit(terms)
-        if reservation.outcome is ReserveOutcome.CONFLICT:
-            raise refusals.hold_conflict(terms.hold_id)
-        if reservation.hold is None:
-            raise refusals.insufficient_credits(balance=reservation.balance, price=terms.minimum)
-        return messages.hold_message(reservation.hold)
+        return _hold_message(terms, await self._reservations.submit(terms))
+
+    async def BatchReserveCredits(
+        self, request: ledger_service_pb2.BatchReserveCreditsRequest, _context: object
+    ) -> ledger_service_pb2.BatchReserveCreditsResponse:
+        """Sets credits aside for many jobs; what is refused is told in its place."""
+        terms = [messages.hold_terms(item) for item in request.requests]
+        answers = await self._reservations.submit_all(terms)
+        return ledger_service_pb2.BatchReserveCreditsResponse(reservations=map(_reservation_message, terms, answers))
 
     async def SettleCredits(
         self, request: ledger_service_pb2.SettleCreditsRequest, _context: object
@@ -122,3 +127,22 @@ def _closed(closing: Closing, hold_id: UUID) -> Hold:
     if closing.outcome is CloseOutcome.CONFLICT:
         raise refusals.hold_closed(closing.hold)
     return closing.hold
+
+
+def _hold_message(terms: HoldTerms, reservation: Reservation) -> ledger_service_pb2.Hold:
+    """Returns the hold that was made, or raises the refusal."""
+    if reservation.outcome is ReserveOutcome.CONFLICT:
+        raise refusals.hold_conflict(terms.hold_id)
+    if reservation.hold is None:
+        raise refusals.insufficient_credits(balance=reservation.balance, price=terms.minimum)
+    return messages.hold_message(reservation.hold)
+
+
+def _reservation_message(terms: HoldTerms, answer: Reservation | BaseException) -> ledger_service_pb2.Reservation:
+    """Returns what became of one item of a batch. Raises what is no refusal, for then the whole call has failed."""
+    if isinstance(answer, BaseException):
+        raise answer
+    try:
+        return ledger_service_pb2.Reservation(hold=_hold_message(terms, answer))
+    except ServiceError as refusal:
+        return ledger_service_pb2.Reservation(refusal=to_status(refusal))

@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 
 from svc_common.clock import new_id
 from svc_common.errors import Reason
-from svc_common.events import ENTITLEMENT_CHANGED, SERVICE_NAME, compose
+from svc_common.events import ENTITLEMENT_CHANGED
 from svc_common.settings import ServiceSettings
+from svc_payment.main import SERVICE_NAME, compose
 from tests.factories.payment_service import Payment, payment_service, soon, violations
 from tests.harness_postgres import DatabaseFactory
 from tests.harness_redis import RedisServer

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
 from pingvas.common.v1 import tier_pb2 as pingvas_dot_common_dot_v1_dot_tier__pb2
 from pingvas.payment.v1 import credit_service_pb2 as pingvas_dot_payment_dot_v1_dot_credit__service__pb2
 from pingvas.payment.v1 import entitlement_pb2 as pingvas_dot_payment_dot_v1_dot_entitlement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/payment/v1/ledger_service.proto\x12\x12pingvas.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1cpingvas/common/v1/tier.proto\x1a\'pingvas/payment/v1/credit_service.proto\x1a$pingvas/payment/v1/entitlement.proto\"\xec\x01\n\x13GrantCreditsRequest\x12\x1e\n\nrequest_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.pingvas.payment.v1.GrantKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12-\n\x13\x61mount_millicredits\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01 \x00\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x04Hold\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.pingvas.payment.v1.HoldState\x12\x1b\n\x13\x61mount_millicredits\x18\x04 \x01(\x03\x12\x1c\n\x14settled_millicredits\x18\x05 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd7\x01\n\x15ReserveCreditsRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x13\x61mount_millicredits\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12%\n\x14minimum_millicredits\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x38\n\x08lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01\"u\n\x14SettleCreditsRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x13\x61mount_millicredits\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"P\n\x15ReleaseCreditsRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"5\n\x15GetEntitlementRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"a\n\x0eSetTierRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x31\n\x04tier\x18\x02 \x01(\x0e\x32\x17.pingvas.common.v1.TierB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"5\n\x12\x41uditLedgerRequest\x12\x1f\n\naccount_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"I\n\x13\x41uditLedgerResponse\x12\x32\n\x08\x62reaches\x18\x01 \x03(\x0b\x32 .pingvas.payment.v1.LedgerBreach\"4\n\x0cLedgerBreach\x12\x11\n\tinvariant\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t*m\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHOLD_STATE_HELD\x10\x01\x12\x16\n\x12HOLD_STATE_SETTLED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x32\xd3\x06\n\rLedgerService\x12n\n\x0cGrantCredits\x12\'.pingvas.payment.v1.GrantCreditsRequest\x1a\x19.pingvas.payment.v1.Grant\"\x1a\x8a\xb5\x18\x16\x08\x03\x12\x08operator\x12\x08svc_user\x12m\n\x0eReserveCredits\x12).pingvas.payment.v1.ReserveCreditsRequest\x1a\x18.pingvas.payment.v1.Hold\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12k\n\rSettleCredits\x12(.pingvas.payment.v1.SettleCreditsRequest\x1a\x18.pingvas.payment.v1.Hold\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12m\n\x0eReleaseCredits\x12).pingvas.payment.v1.ReleaseCreditsRequest\x1a\x18.pingvas.payment.v1.Hold\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12\xa1\x01\n\x0eGetEntitlement\x12).pingvas.payment.v1.GetEntitlementRequest\x1a\x1f.pingvas.payment.v1.Entitlement\"C\x8a\xb5\x18?\x08\x03\x12\x0esvc_generation\x12\nsvc_models\x12\x0bsvc_gallery\x12\x08svc_user\x12\x08operator\x12`\n\x07SetTier\x12\".pingvas.payment.v1.SetTierRequest\x1a\x1f.pingvas.payment.v1.Entitlement\"\x10\x8a\xb5\x18\x0c\x08\x03\x12\x08operator\x12\x80\x01\n\x0b\x41uditLedger\x12&.pingvas.payment.v1.AuditLedgerRequest\x1a\'.pingvas.payment.v1.AuditLedgerResponse\" \x8a\xb5\x18\x1c\x08\x03\x12\x08operator\x12\x0esvc_generationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/payment/v1/ledger_service.proto\x12\x12pingvas.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1cpingvas/common/v1/tier.proto\x1a\'pingvas/payment/v1/credit_service.proto\x1a$pingvas/payment/v1/entitlement.proto\"\xec\x01\n\x13GrantCreditsRequest\x12\x1e\n\nrequest_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.pingvas.payment.v1.GrantKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12-\n\x13\x61mount_millicredits\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01 \x00\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x04Hold\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.pingvas.payment.v1.HoldState\x12\x1b\n\x13\x61mount_millicredits\x18\x04 \x01(\x03\x12\x1c\n\x14settled_millicredits\x18\x05 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd7\x01\n\x15ReserveCreditsRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x13\x61mount_millicredits\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12%\n\x14minimum_millicredits\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x38\n\x08lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01\"e\n\x1a\x42\x61tchReserveCreditsRequest\x12G\n\x08requests\x18\x01 \x03(\x0b\x32).pingvas.payment.v1.ReserveCreditsRequestB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\"T\n\x1b\x42\x61tchReserveCreditsResponse\x12\x35\n\x0creservations\x18\x01 \x03(\x0b\x32\x1f.pingvas.payment.v1.Reservation\"i\n\x0bReservation\x12(\n\x04hold\x18\x01 \x01(\x0b\x32\x18.pingvas.payment.v1.HoldH\x00\x12%\n\x07refusal\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"u\n\x14SettleCreditsRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x13\x61mount_millicredits\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"P\n\x15ReleaseCreditsRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"5\n\x15GetEntitlementRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"a\n\x0eSetTierRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x31\n\x04tier\x18\x02 \x01(\x0e\x32\x17.pingvas.common.v1.TierB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"5\n\x12\x41uditLedgerRequest\x12\x1f\n\naccount_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"I\n\x13\x41uditLedgerResponse\x12\x32\n\x08\x62reaches\x18\x01 \x03(\x0b\x32 .pingvas.payment.v1.LedgerBreach\"4\n\x0cLedgerBreach\x12\x11\n\tinvariant\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t*m\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHOLD_STATE_HELD\x10\x01\x12\x16\n\x12HOLD_STATE_SETTLED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x32\xe4\x07\n\rLedgerService\x12n\n\x0cGrantCredits\x12\'.pingvas.payment.v1.GrantCreditsRequest\x1a\x19.pingvas.payment.v1.Grant\"\x1a\x8a\xb5\x18\x16\x08\x03\x12\x08operator\x12\x08svc_user\x12m\n\x0eReserveCredits\x12).pingvas.payment.v1.ReserveCreditsRequest\x1a\x18.pingvas.payment.v1.Hold\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12\x8e\x01\n\x13\x42\x61tchReserveCredits\x12..pingvas.payment.v1.BatchReserveCreditsRequest\x1a/.pingvas.payment.v1.BatchReserveCreditsResponse\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12k\n\rSettleCredits\x12(.pingvas.payment.v1.SettleCreditsRequest\x1a\x18.pingvas.payment.v1.Hold\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12m\n\x0eReleaseCredits\x12).pingvas.payment.v1.ReleaseCreditsRequest\x1a\x18.pingvas.payment.v1.Hold\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12\xa1\x01\n\x0eGetEntitlement\x12).pingvas.payment.v1.GetEntitlementRequest\x1a\x1f.pingvas.payment.v1.Entitlement\"C\x8a\xb5\x18?\x08\x03\x12\x0esvc_generation\x12\nsvc_models\x12\x0bsvc_gallery\x12\x08svc_user\x12\x08operator\x12`\n\x07SetTier\x12\".pingvas.payment.v1.SetTierRequest\x1a\x1f.pingvas.payment.v1.Entitlement\"\x10\x8a\xb5\x18\x0c\x08\x03\x12\x08operator\x12\x80\x01\n\x0b\x41uditLedger\x12&.pingvas.payment.v1.AuditLedgerRequest\x1a\'.pingvas.payment.v1.AuditLedgerResponse\" \x8a\xb5\x18\x1c\x08\x03\x12\x08operator\x12\x0esvc_generationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,6 +57,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESERVECREDITSREQUEST'].fields_by_name['minimum_millicredits']._serialized_options = b'\272H\004\"\002 \000'
   _globals['_RESERVECREDITSREQUEST'].fields_by_name['lifetime']._loaded_options = None
   _globals['_RESERVECREDITSREQUEST'].fields_by_name['lifetime']._serialized_options = b'\272H\010\252\001\002*\000\310\001\001'
+  _globals['_BATCHRESERVECREDITSREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHRESERVECREDITSREQUEST'].fields_by_name['requests']._serialized_options = b'\272H\007\222\001\004\010\001\020@'
   _globals['_SETTLECREDITSREQUEST'].fields_by_name['hold_id']._loaded_options = None
   _globals['_SETTLECREDITSREQUEST'].fields_by_name['hold_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_SETTLECREDITSREQUEST'].fields_by_name['account_id']._loaded_options = None
@@ -78,6 +81,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEDGERSERVICE'].methods_by_name['GrantCredits']._serialized_options = b'\212\265\030\026\010\003\022\010operator\022\010svc_user'
   _globals['_LEDGERSERVICE'].methods_by_name['ReserveCredits']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['ReserveCredits']._serialized_options = b'\212\265\030\022\010\003\022\016svc_generation'
+  _globals['_LEDGERSERVICE'].methods_by_name['BatchReserveCredits']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['BatchReserveCredits']._serialized_options = b'\212\265\030\022\010\003\022\016svc_generation'
   _globals['_LEDGERSERVICE'].methods_by_name['SettleCredits']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['SettleCredits']._serialized_options = b'\212\265\030\022\010\003\022\016svc_generation'
   _globals['_LEDGERSERVICE'].methods_by_name['ReleaseCredits']._loaded_options = None
@@ -88,28 +93,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEDGERSERVICE'].methods_by_name['SetTier']._serialized_options = b'\212\265\030\014\010\003\022\010operator'
   _globals['_LEDGERSERVICE'].methods_by_name['AuditLedger']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['AuditLedger']._serialized_options = b'\212\265\030\034\010\003\022\010operator\022\016svc_generation'
-  _globals['_HOLDSTATE']._serialized_start=1501
-  _globals['_HOLDSTATE']._serialized_end=1610
-  _globals['_GRANTCREDITSREQUEST']._serialized_start=306
-  _globals['_GRANTCREDITSREQUEST']._serialized_end=542
-  _globals['_HOLD']._serialized_start=545
-  _globals['_HOLD']._serialized_end=742
-  _globals['_RESERVECREDITSREQUEST']._serialized_start=745
-  _globals['_RESERVECREDITSREQUEST']._serialized_end=960
-  _globals['_SETTLECREDITSREQUEST']._serialized_start=962
-  _globals['_SETTLECREDITSREQUEST']._serialized_end=1079
-  _globals['_RELEASECREDITSREQUEST']._serialized_start=1081
-  _globals['_RELEASECREDITSREQUEST']._serialized_end=1161
-  _globals['_GETENTITLEMENTREQUEST']._serialized_start=1163
-  _globals['_GETENTITLEMENTREQUEST']._serialized_end=1216
-  _globals['_SETTIERREQUEST']._serialized_start=1218
-  _globals['_SETTIERREQUEST']._serialized_end=1315
-  _globals['_AUDITLEDGERREQUEST']._serialized_start=1317
-  _globals['_AUDITLEDGERREQUEST']._serialized_end=1370
-  _globals['_AUDITLEDGERRESPONSE']._serialized_start=1372
-  _globals['_AUDITLEDGERRESPONSE']._serialized_end=1445
-  _globals['_LEDGERBREACH']._serialized_start=1447
-  _globals['_LEDGERBREACH']._serialized_end=1499
-  _globals['_LEDGERSERVICE']._serialized_start=1613
-  _globals['_LEDGERSERVICE']._serialized_end=2464
+  _globals['_HOLDSTATE']._serialized_start=1822
+  _globals['_HOLDSTATE']._serialized_end=1931
+  _globals['_GRANTCREDITSREQUEST']._serialized_start=331
+  _globals['_GRANTCREDITSREQUEST']._serialized_end=567
+  _globals['_HOLD']._serialized_start=570
+  _globals['_HOLD']._serialized_end=767
+  _globals['_RESERVECREDITSREQUEST']._serialized_start=770
+  _globals['_RESERVECREDITSREQUEST']._serialized_end=985
+  _globals['_BATCHRESERVECREDITSREQUEST']._serialized_start=987
+  _globals['_BATCHRESERVECREDITSREQUEST']._serialized_end=1088
+  _globals['_BATCHRESERVECREDITSRESPONSE']._serialized_start=1090
+  _globals['_BATCHRESERVECREDITSRESPONSE']._serialized_end=1174
+  _globals['_RESERVATION']._serialized_start=1176
+  _globals['_RESERVATION']._serialized_end=1281
+  _globals['_SETTLECREDITSREQUEST']._serialized_start=1283
+  _globals['_SETTLECREDITSREQUEST']._serialized_end=1400
+  _globals['_RELEASECREDITSREQUEST']._serialized_start=1402
+  _globals['_RELEASECREDITSREQUEST']._serialized_end=1482
+  _globals['_GETENTITLEMENTREQUEST']._serialized_start=1484
+  _globals['_GETENTITLEMENTREQUEST']._serialized_end=1537
+  _globals['_SETTIERREQUEST']._serialized_start=1539
+  _globals['_SETTIERREQUEST']._serialized_end=1636
+  _globals['_AUDITLEDGERREQUEST']._serialized_start=1638
+  _globals['_AUDITLEDGERREQUEST']._serialized_end=1691
+  _globals['_AUDITLEDGERRESPONSE']._serialized_start=1693
+  _globals['_AUDITLEDGERRESPONSE']._serialized_end=1766
+  _globals['_LEDGERBREACH']._serialized_start=1768
+  _globals['_LEDGERBREACH']._serialized_end=1820
+  _globals['_LEDGERSERVICE']._serialized_start=1934
+  _globals['_LEDGERSERVICE']._serialized_end=2930
 # @@protoc_insertion_point(module_scope)

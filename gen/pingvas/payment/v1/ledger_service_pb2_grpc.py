@@ -50,6 +50,11 @@ class LedgerServiceStub:
                 request_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ReserveCreditsRequest.SerializeToString,
                 response_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.Hold.FromString,
                 _registered_method=True)
+        self.BatchReserveCredits = channel.unary_unary(
+                '/pingvas.payment.v1.LedgerService/BatchReserveCredits',
+                request_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchReserveCreditsRequest.SerializeToString,
+                response_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchReserveCreditsResponse.FromString,
+                _registered_method=True)
         self.SettleCredits = channel.unary_unary(
                 '/pingvas.payment.v1.LedgerService/SettleCredits',
                 request_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.SettleCreditsRequest.SerializeToString,
@@ -102,6 +107,14 @@ class LedgerServiceServicer:
         Errors:
         - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): nothing was held; metadata tells balance and price.
         - ALREADY_EXISTS (HOLD_CONFLICT): the id was used with other terms.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchReserveCredits(self, request, context):
+        """Sets credits aside for many jobs in one transaction, each as ReserveCredits would. One that is refused doesn't hinder
+        the others: its place in the answer tells why. Repeating it is as safe as repeating ReserveCredits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,6 +177,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ReserveCredits,
                     request_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ReserveCreditsRequest.FromString,
                     response_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.Hold.SerializeToString,
+            ),
+            'BatchReserveCredits': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchReserveCredits,
+                    request_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchReserveCreditsRequest.FromString,
+                    response_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchReserveCreditsResponse.SerializeToString,
             ),
             'SettleCredits': grpc.unary_unary_rpc_method_handler(
                     servicer.SettleCredits,
@@ -249,6 +267,33 @@ class LedgerService:
             '/pingvas.payment.v1.LedgerService/ReserveCredits',
             pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ReserveCreditsRequest.SerializeToString,
             pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchReserveCredits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.payment.v1.LedgerService/BatchReserveCredits',
+            pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchReserveCreditsRequest.SerializeToString,
+            pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchReserveCreditsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,10 @@ class LedgerServiceStub:
     - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): nothing was held; metadata tells balance and price.
     - ALREADY_EXISTS (HOLD_CONFLICT): the id was used with other terms.
     """
+    BatchReserveCredits: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.BatchReserveCreditsRequest, _ledger_service_pb2.BatchReserveCreditsResponse]
+    """Sets credits aside for many jobs in one transaction, each as ReserveCredits would. One that is refused doesn't hinder
+    the others: its place in the answer tells why. Repeating it is as safe as repeating ReserveCredits.
+    """
     SettleCredits: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.SettleCreditsRequest, _ledger_service_pb2.Hold]
     """Spends a part of a hold and gives the rest back. An amount above the hold is settled as the hold. Repeating it with
     the same amount returns the same hold.
@@ -101,6 +105,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     Errors:
     - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): nothing was held; metadata tells balance and price.
     - ALREADY_EXISTS (HOLD_CONFLICT): the id was used with other terms.
+    """
+    BatchReserveCredits: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.BatchReserveCreditsRequest, _ledger_service_pb2.BatchReserveCreditsResponse]  # type: ignore[assignment]
+    """Sets credits aside for many jobs in one transaction, each as ReserveCredits would. One that is refused doesn't hinder
+    the others: its place in the answer tells why. Repeating it is as safe as repeating ReserveCredits.
     """
     SettleCredits: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.SettleCreditsRequest, _ledger_service_pb2.Hold]  # type: ignore[assignment]
     """Spends a part of a hold and gives the rest back. An amount above the hold is settled as the hold. Repeating it with
@@ -158,6 +166,16 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): nothing was held; metadata tells balance and price.
         - ALREADY_EXISTS (HOLD_CONFLICT): the id was used with other terms.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchReserveCredits(
+        self,
+        request: _ledger_service_pb2.BatchReserveCreditsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.BatchReserveCreditsResponse, _abc.Awaitable[_ledger_service_pb2.BatchReserveCreditsResponse]]:
+        """Sets credits aside for many jobs in one transaction, each as ReserveCredits would. One that is refused doesn't hinder
+        the others: its place in the answer tells why. Repeating it is as safe as repeating ReserveCredits.
         """
 
     @_abc_1.abstractmethod
