@@ -2,7 +2,8 @@
 
 Both work on the same PostgreSQL, in turns, with the same number of connections in flight and the same accounts. pgbench
 does what no service can do without: the rows of a hold and of a job, durably. The rest is the price of two services,
-authentication, validation, pricing and the queue; the CPU table shows where it goes.
+authentication, validation, pricing and the queue; the CPU table shows where it goes. Its jobs are written as ended ones:
+as waiting ones, the sweeps would find that the queue misses them, and the service would pay for its rival's rows.
 
 `python -m bench.create_job [--json] [--rounds N] [--seconds S] [--concurrency C]`.
 """
@@ -62,11 +63,11 @@ WITH owner AS (
     RETURNING last_sequence
 )
 INSERT INTO generation.jobs (job_id, account_id, created_by, request_hash, first_answer, operation, model_id, tier,
-    running_limit, image_count, quoted_millicredits, held_millicredits, state, queue_position, create_time, queue_time,
-    deadline_time, queued_sequence, last_sequence)
+    running_limit, image_count, quoted_millicredits, held_millicredits, state, outcome, used_millicredits, end_time,
+    ended_sequence, queue_position, create_time, queue_time, deadline_time, queued_sequence, last_sequence)
 SELECT job_id, account_id, account_id, decode(repeat('ab', 32), 'hex'), decode(repeat('ab', {answer_bytes}), 'hex'),
-    decode(repeat('ab', {operation_bytes}), 'hex'), 'pingvas-tiny', 5, 16, 1, 750, {held}, 1, 0, now(), now(),
-    now() + '24 hours', last_sequence, last_sequence
+    decode(repeat('ab', {operation_bytes}), 'hex'), 'pingvas-tiny', 5, 16, 1, 750, {held}, 6, 6, 0, now(),
+    last_sequence, 0, now(), now(), now() + '24 hours', last_sequence, last_sequence
 FROM account, counter;
 """
 

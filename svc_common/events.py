@@ -9,11 +9,12 @@ which everybody who watches the account hears at once.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from svc_common.redis_client import REDIS_ERRORS
 
@@ -73,7 +74,11 @@ class EventPublisher:
 
 
 class EventListener:
-    """Hears the channels of many accounts over one connection, whatever the number of watchers in the process."""
+    """Hears the channels of many accounts over one connection, whatever the number of watchers in the process.
+
+    The client that it gets must not repair lost connections by itself (`connect` with `retries=0`): the listener has to
+    know of each loss, since what was published meanwhile is gone.
+    """
 
     def __init__(
         self,
@@ -83,63 +88,78 @@ class EventListener:
         on_change: Callable[[UUID], None],
         on_gap: Callable[[], None],
     ) -> None:
-        """Takes what to call: with an account's progress, with an account whose jobs changed, after a lost connection."""
-        self._pubsub = redis.pubsub()
+        """Takes what to call: with an account's progress, with an account whose jobs changed, after a new connection."""
+        self._redis = redis
         self._on_progress = on_progress
         self._on_change = on_change
         self._on_gap = on_gap
-        self._confirmed: dict[str, asyncio.Event] = {}
+        self._pubsub: PubSub | None = None
+        """The present connection, once everything that was followed before is subscribed to on it."""
+        self._followed: dict[str, asyncio.Event] = {}
 
     async def follow(self, account_id: UUID) -> None:
         """Begins to hear an account, and returns when Redis has confirmed it.
 
-        What is published after that is heard, so a snapshot that is read afterwards misses nothing. When Redis is away
-        it returns after 5 s all the same: the watcher then sees changes of state by looking at PostgreSQL.
+        What is published after that is heard, so a snapshot that is read afterwards misses nothing. While there is no
+        connection it returns at once: `on_gap` tells when there is one again, and that it hears the account.
         """
-        confirmed = self._confirmed.setdefault(_channel(account_id), asyncio.Event())
+        confirmed = self._followed.setdefault(_channel(account_id), asyncio.Event())
+        if self._pubsub is None:
+            return
         with contextlib.suppress(*REDIS_ERRORS, TimeoutError):
             await self._pubsub.subscribe(_channel(account_id))
             await asyncio.wait_for(confirmed.wait(), _CONFIRM_SECONDS)
 
     async def unfollow(self, account_id: UUID) -> None:
         """Stops hearing an account."""
-        self._confirmed.pop(_channel(account_id), None)
-        with contextlib.suppress(*REDIS_ERRORS):
-            await self._pubsub.unsubscribe(_channel(account_id))
+        self._followed.pop(_channel(account_id), None)
+        if self._pubsub is not None:
+            with contextlib.suppress(*REDIS_ERRORS):
+                await self._pubsub.unsubscribe(_channel(account_id))
 
     async def run(self) -> None:
         """Hears until it is cancelled; a lost connection is made again, with all its channels."""
-        try:
-            while True:
-                try:
-                    await self._hear()
-                except REDIS_ERRORS as error:
-                    _log.warning("events.connection_lost", error=repr(error))
-                    await asyncio.sleep(_RECONNECT_SECONDS)
-                    self._on_gap()
-        finally:
-            with contextlib.suppress(*REDIS_ERRORS):
-                await self._pubsub.aclose()  # type: ignore[no-untyped-call]
-
-    async def _hear(self) -> None:
-        await self._pubsub.subscribe(_ALIVE_CHANNEL)
         while True:
-            message = await self._pubsub.get_message(timeout=30.0)
-            if message is not None:
-                self._dispatch(message)
+            pubsub = self._redis.pubsub()
+            try:
+                await self._subscribe_to_all(pubsub)
+                await self._hear(pubsub)
+            except REDIS_ERRORS as error:
+                _log.warning("events.connection_lost", error=repr(error))
+            finally:
+                self._pubsub = None
+                with contextlib.suppress(*REDIS_ERRORS):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await asyncio.sleep(_RECONNECT_SECONDS)
 
-    def _dispatch(self, message: dict[str, Any]) -> None:
-        channel = message["channel"].decode()
-        if message["type"] == "subscribe" and (confirmed := self._confirmed.get(channel)):
-            confirmed.set()
-        if message["type"] != "message" or channel == _ALIVE_CHANNEL:
-            return
-        account_id = UUID(channel.removeprefix("events:"))
-        data: bytes = message["data"]
-        if data.startswith(_PROGRESS):
-            self._on_progress(account_id, data[1:])
-        else:
-            self._on_change(account_id)
+    async def _subscribe_to_all(self, pubsub: PubSub) -> None:
+        subscribed: set[str] = set()
+        # More may be followed while this waits; who follows later than the last look subscribes by itself.
+        while late := self._followed.keys() - subscribed:
+            await pubsub.subscribe(*late)
+            subscribed |= late
+        self._pubsub = pubsub
+        # The last one: its confirmation says that all of them are heard.
+        await pubsub.subscribe(_ALIVE_CHANNEL)
+
+    async def _hear(self, pubsub: PubSub) -> None:
+        while True:
+            message = await pubsub.get_message(timeout=30.0)
+            if message is not None:
+                self._dispatch(message["type"], message["channel"].decode(), message["data"])
+
+    def _dispatch(self, kind: str, channel: str, data: bytes) -> None:
+        if kind == "subscribe":
+            if channel == _ALIVE_CHANNEL:
+                self._on_gap()
+            elif (confirmed := self._followed.get(channel)) is not None:
+                confirmed.set()
+        elif kind == "message" and channel != _ALIVE_CHANNEL:
+            account_id = UUID(channel.removeprefix("events:"))
+            if data.startswith(_PROGRESS):
+                self._on_progress(account_id, data[1:])
+            else:
+                self._on_change(account_id)
 
 
 ENTITLEMENT_CHANGED: Final = "entitlement:changed"

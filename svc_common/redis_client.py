@@ -15,12 +15,19 @@ _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 0.5
 
 
-def connect(url: str, *, socket_timeout_seconds: float | None = 5.0, decode_responses: bool = False) -> Redis:
+def connect(
+    url: str,
+    *,
+    socket_timeout_seconds: float | None = 5.0,
+    decode_responses: bool = False,
+    retries: int = _RETRIES,
+) -> Redis:
     """Returns a client with its own pool; connects at the first command.
 
     A command that meets a lost connection is repeated three times within about half a second, so commands must be safe
-    to repeat. `socket_timeout_seconds` must exceed the time of any blocking command. Raises redis' ConnectionError or
-    TimeoutError, which the interceptors turn into DEPENDENCY_UNAVAILABLE.
+    to repeat; whoever must know of each loss, as a subscriber must, sets `retries` to 0. `socket_timeout_seconds` must
+    exceed the time of any blocking command. Raises redis' ConnectionError or TimeoutError, which the interceptors turn
+    into DEPENDENCY_UNAVAILABLE.
     """
     client: Redis = Redis.from_url(
         url,
@@ -31,7 +38,7 @@ def connect(url: str, *, socket_timeout_seconds: float | None = 5.0, decode_resp
         # Finds connections that died silently, before a command is sent over them.
         health_check_interval=15,
         # redis-py 5 repeats nothing by default.
-        retry=Retry(ExponentialBackoff(cap=_LONGEST_PAUSE_SECONDS, base=_FIRST_PAUSE_SECONDS), _RETRIES),
-        retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
+        retry=Retry(ExponentialBackoff(cap=_LONGEST_PAUSE_SECONDS, base=_FIRST_PAUSE_SECONDS), retries),
+        retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError] if retries else [],
     )
     return client

@@ -68,7 +68,7 @@ class Composition:
         self.requests = Database(settings.database_url, pool_size=settings.database_pool_size)
         self.tasks = Database(settings.tasks_database_url, pool_size=settings.database_pool_size)
         self.redis = connect(settings.redis_url)
-        self.listening_redis = connect(settings.redis_url, socket_timeout_seconds=None)
+        self.listening_redis = connect(settings.redis_url, socket_timeout_seconds=None, retries=0)
         self.objects = S3ObjectStore(
             bucket=settings.s3_bucket,
             region=settings.s3_region,

@@ -11,7 +11,7 @@ def grant_conflict(request_id: str) -> ServiceError:
     """Returns the refusal of a request id that was used with other terms."""
     return ServiceError(
         Reason.GRANT_CONFLICT,
-        "this request id has granted other credits before; repeat its first terms exactly, or use a new id",
+        "This request id has granted other credits before. Repeat its first terms exactly, or use a new id.",
         metadata={"request_id": request_id},
     )
 
@@ -20,7 +20,7 @@ def hold_conflict(hold_id: UUID) -> ServiceError:
     """Returns the refusal of a hold id that was used with other terms."""
     return ServiceError(
         Reason.HOLD_CONFLICT,
-        "this hold id was used with other terms before; repeat its first terms exactly, or use a new id",
+        "This hold id was used with other terms before. Repeat its first terms exactly, or use a new id.",
         metadata={"hold_id": str(hold_id)},
     )
 
@@ -28,7 +28,7 @@ def hold_conflict(hold_id: UUID) -> ServiceError:
 def hold_not_found(hold_id: UUID) -> ServiceError:
     """Returns the refusal to close a hold that the account doesn't have."""
     return ServiceError(
-        Reason.HOLD_NOT_FOUND, "this account has no such hold; check both ids", metadata={"hold_id": str(hold_id)}
+        Reason.HOLD_NOT_FOUND, "This account has no such hold. Check both ids.", metadata={"hold_id": str(hold_id)}
     )
 
 
@@ -37,7 +37,7 @@ def hold_closed(hold: Hold) -> ServiceError:
     spent = f" for {format_credits(hold.settled)} credits" if hold.settled else ""
     return ServiceError(
         Reason.HOLD_CLOSED,
-        f"the hold was {hold.state}{spent} before, and that stands",
+        f"The hold was {hold.state}{spent} before, and that stands.",
         metadata={"hold_id": str(hold.hold_id), "state": hold.state},
     )
 
@@ -47,6 +47,6 @@ def insufficient_credits(*, balance: int, price: int) -> ServiceError:
     shown_balance, shown_price = format_credits(balance), format_credits(price)
     return ServiceError(
         Reason.INSUFFICIENT_CREDITS,
-        f"this costs {shown_price} credits and the balance is {shown_balance}; buy credits, or ask for less",
+        f"This costs {shown_price} credits and the balance is {shown_balance}. Buy credits, or ask for less.",
         metadata={"balance": shown_balance, "price": shown_price},
     )

@@ -199,12 +199,13 @@ class Person:
         request = create_request(prompt, request_id=request_id, **fields)
         return self.generation.CreateJob(request, timeout=CALL_SECONDS, metadata=self.metadata)
 
-    def begin_creating(self, requests: Sequence[generation_service_pb2.CreateJobRequest]) -> "list[grpc.Future[Job]]":
+    def begin_creating(
+        self, requests: Sequence[generation_service_pb2.CreateJobRequest], *, within_seconds: float = 4 * CALL_SECONDS
+    ) -> "list[grpc.Future[Job]]":
         """Submits jobs in parallel and returns what their answers will be in, in the same order."""
         metadata = self.metadata
         return [
-            self.generation.CreateJob.future(request, timeout=4 * CALL_SECONDS, metadata=metadata)
-            for request in requests
+            self.generation.CreateJob.future(request, timeout=within_seconds, metadata=metadata) for request in requests
         ]
 
     def create_at_once(self, requests: Sequence[generation_service_pb2.CreateJobRequest]) -> list[Job | ServiceError]:
@@ -367,6 +368,7 @@ __all__ = [
     "Stream",
     "answer_or_refusal",
     "create_request",
+    "refusal_in",
     "refusal_of",
     "running_stage",
     "until",

@@ -1,5 +1,6 @@
 """Who calls svc_generation in its tests: a person with an account, a worker, and the operator. All through the real stubs."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ JobEvent = job_event_pb2.JobEvent
 Stream = grpc.aio.UnaryStreamCall[Any, JobEvent]
 
 TERMINAL: Final = frozenset({"completed", "failed", "cancelled"})
+_PATIENCE_SECONDS: Final = 15.0
 ENDED: Final = frozenset({job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED})
 
 
@@ -251,19 +253,25 @@ def detail(event: JobEvent) -> str:
 
 
 async def read(stream: Stream, count: int) -> list[JobEvent]:
-    """Returns the next events of a stream that aren't heartbeats."""
+    """Returns the next events of a stream that aren't heartbeats; fails when it ends before, or they don't come."""
     events: list[JobEvent] = []
-    while len(events) < count:
-        event = await stream.read()
-        assert event is not grpc.aio.EOF, f"the stream ended after {events}"
-        if detail(event) != "heartbeat":
-            events.append(event)
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while len(events) < count:
+            event = await stream.read()
+            assert event is not grpc.aio.EOF, f"the stream ended after {events}"
+            if detail(event) != "heartbeat":
+                events.append(event)
     return events
 
 
 async def read_to_end(stream: Stream) -> list[JobEvent]:
-    """Returns all events of a stream that ends."""
-    return [event async for event in stream if detail(event) != "heartbeat"]
+    """Returns the rest of a stream that ends, without heartbeats."""
+    events: list[JobEvent] = []
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while (event := await stream.read()) is not grpc.aio.EOF:
+            if detail(event) != "heartbeat":
+                events.append(event)
+    return events
 
 
 def assert_one_watchers_view(events: Sequence[JobEvent]) -> None:

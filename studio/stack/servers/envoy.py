@@ -40,6 +40,8 @@ class Envoy:
                 # time.
                 *("--concurrency", "2"),
                 *("--log-level", "warning"),
+                # The access log is written every ten seconds by default, too late for `pingvas logs`.
+                *("--file-flush-interval-msec", "1000"),
             ),
             probe=http_probe(ports.edge_admin, "/ready"),
             address=f"{HOST}:{ports.edge}",
