@@ -133,6 +133,8 @@ class EventListener:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _subscribe_to_all(self, pubsub: PubSub) -> None:
+        # Before anybody else may subscribe: two that found it unconnected would connect it twice.
+        await pubsub.connect()  # type: ignore[no-untyped-call]
         subscribed: set[str] = set()
         # More may be followed while this waits; who follows later than the last look subscribes by itself.
         while late := self._followed.keys() - subscribed:

@@ -5,6 +5,7 @@ already by comparing ids. Changes of state come from the row, never from a messa
 a stream that is taken up again at any event goes on exactly behind it.
 """
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from uuid import UUID
 
@@ -30,6 +31,9 @@ HEARTBEAT_SECONDS = 15.0
 """Shorter than every proxy's idle time-out on the way (60 s is the shortest in common use)."""
 _CHANGED_PAGE = 200
 _NO_WAIT = WaitEstimate(0.0, 0.0)
+_BEFORE_ALL = EventId(0)
+_REMEMBERED_JOBS = 256
+"""Far more than an account may have running at once: what is late is late by milliseconds."""
 
 
 class Watch:
@@ -106,7 +110,8 @@ class Watch:
         """Streams the events of all of an account's jobs from behind `after`, without end.
 
         Progress is numbered here below the newest change of state that the stream has sent, by its time in milliseconds:
-        steps of several jobs have no order of their own that ids could keep.
+        steps of several jobs have no order of their own that ids could keep. Where a worker's clock is behind another's
+        the next number is taken.
 
         Raises:
             ServiceError: EVENT_ID_INVALID.
@@ -115,7 +120,7 @@ class Watch:
         async with self._hub.open(account_id, None) as mailbox:
             rows, newest = await self._beginning(account_id, last.sequence if after else None)
             progress: list[JobEvent] = []
-            begun = False
+            begun, told = False, ToldProgress()
             for row in rows:
                 if row.state == JobState.RUNNING:
                     progress += (await self._history(row.job_id))[-1:]
@@ -123,12 +128,14 @@ class Watch:
                 for event_id, event in await self._account_changes(rows, last.sequence):
                     last, begun = event_id, True
                     yield event
+                for row in rows:
+                    told.advance(str(row.job_id), EventId(row.last_sequence))
                 last = max(last, EventId(newest))
                 for event in progress:
-                    event_id = EventId(last.sequence, event.create_time.ToMilliseconds())
-                    if event_id > last:
-                        last, begun = event_id, True
-                        yield renumbered(event, event_id)
+                    if told.advance(event.job_id, EventId.parse(event.event_id)):
+                        step = max(event.create_time.ToMilliseconds(), last.step + 1)
+                        last, begun = EventId(last.sequence, step), True
+                        yield renumbered(event, last)
                 if not begun:
                     yield heartbeat()  # as above: the client waits for headers
                     begun = True
@@ -146,13 +153,13 @@ class Watch:
         """Returns the jobs that a stream begins with, and the number of the newest event behind which it goes on.
 
         Without a place to go on from, the jobs that have ended are left out: so is what happened to them before, however
-        old the events of the open ones are. The number is read first; what changes in between is read again.
+        old the events of the open ones are.
         """
         if after is not None:
             return await self._changed(account_id, after), after
         async with self._database.transaction(account_id) as session:
-            newest = await queries.last_sequences(session, [account_id])
-            return list(await queries.list_open(session, account_id)), newest[0].last_sequence if newest else 0
+            newest, rows = await queries.list_open(session, account_id)
+        return rows, newest
 
     async def _changed(self, account_id: UUID, after: int) -> list[Job]:
         async with self._database.transaction(account_id) as session:
@@ -181,6 +188,27 @@ class Watch:
             raise dependency_unavailable(
                 "svc_generation", "This server is stopping. Call again with the last event id."
             )
+
+
+class ToldProgress:
+    """Remembers how far a stream has told of each job: no step comes twice, or behind the job's end.
+
+    The events of one job come in their order, but those of its state come from its row and may overtake its steps.
+    """
+
+    def __init__(self) -> None:
+        """Starts with nothing told."""
+        self._told: OrderedDict[str, EventId] = OrderedDict()
+
+    def advance(self, job_id: str, event_id: EventId) -> bool:
+        """Takes an event of a job as told; returns False when that one or a later one was told before."""
+        if event_id <= self._told.get(job_id, _BEFORE_ALL):
+            return False
+        self._told[job_id] = event_id
+        self._told.move_to_end(job_id)
+        if len(self._told) > _REMEMBERED_JOBS:
+            self._told.popitem(last=False)
+        return True
 
 
 def no_such_job(job_id: str) -> ServiceError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Row, func, literal, select, tuple_, update
+from sqlalchemy import Row, and_, func, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_generation.domain.states import AttemptOutcome, JobState, Standing
@@ -87,10 +87,20 @@ async def list_changed(session: AsyncSession, account_id: UUID, after: int, limi
     return (await session.execute(statement)).scalars().all()
 
 
-async def list_open(session: AsyncSession, account_id: UUID) -> Sequence[Job]:
-    """Returns an account's jobs that haven't ended, in the order of their last change."""
-    statement = select(Job).where(Job.account_id == account_id, Job.state < JobState.COMPLETED)
-    return (await session.execute(statement.order_by(Job.last_sequence))).scalars().all()
+async def list_open(session: AsyncSession, account_id: UUID) -> tuple[int, list[Job]]:
+    """Returns the number of an account's newest event, and its jobs that haven't ended, in the order of their last change.
+
+    Both are of one moment: a stream that begins with these jobs and goes on behind that number misses nothing.
+    """
+    is_open = and_(Job.account_id == AccountCounter.account_id, Job.state < JobState.COMPLETED)
+    statement = (
+        select(AccountCounter.last_sequence, Job)
+        .outerjoin(Job, is_open)
+        .where(AccountCounter.account_id == account_id)
+        .order_by(Job.last_sequence)
+    )
+    rows = (await session.execute(statement)).all()
+    return (rows[0][0] if rows else 0), [job for _, job in rows if job is not None]
 
 
 async def last_sequences(session: AsyncSession, account_ids: Sequence[UUID]) -> Sequence[Row[UUID, int]]:
