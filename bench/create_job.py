@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How many jobs a second are accepted, against pgbench.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each arm in a round (default: %(default)s)")
-    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     result = asyncio.run(measure(options.rounds, options.seconds, options.concurrency))

@@ -48,6 +48,8 @@ _LONGEST_PAUSE_SECONDS: Final = 2.0
 _UPLOAD_AGAIN: Final = frozenset({Reason.ARTIFACT_MISSING, Reason.ARTIFACT_MISMATCH})
 _REPEATED: Final = frozenset({Reason.DEPENDENCY_UNAVAILABLE, Reason.DEADLINE_TOO_SHORT, Reason.OVERLOADED})
 _UPLOAD_TRIES: Final = 3
+_LAST_STEPS_SECONDS: Final = 1.0
+"""How long the last steps may take to be published; a Redis that answers takes a millisecond for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ class JobHandler:
 
 
 class ProgressReporter:
-    """Publishes what the render reports: one message at a time, the newest when they come faster than they go out."""
+    """Publishes what the render reports, one message at a time, in their order."""
 
     def __init__(self, publisher: EventPublisher, attempt: worker_service_pb2.Attempt, pool: Executor) -> None:
         """Takes where to publish, and the pool in which previews become JPEGs."""
@@ -225,9 +227,12 @@ class ProgressReporter:
         return report_step
 
     async def close(self) -> None:
-        """Publishes what is left and ends."""
+        """Publishes what is left and ends. What Redis doesn't take by then is given up: the pictures don't wait for it."""
         self._reports.put_nowait(None)
-        await self._task
+        try:
+            await asyncio.wait([self._task], timeout=_LAST_STEPS_SECONDS)
+        finally:
+            self._task.cancel()
 
     async def _run(self) -> None:
         while (report := await self._reports.get()) is not None:

@@ -1,18 +1,16 @@
 """Who calls svc_generation in its tests: a person with an account, a worker, and the operator. All through the real stubs."""
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from uuid import UUID
 
-import grpc
 import httpx
 from pingvas.common.v1 import error_reason_pb2
 from pingvas.gallery.v1 import gallery_service_pb2, image_pb2
 from pingvas.gallery.v1.gallery_service_pb2_grpc import GalleryServiceStub
-from pingvas.generation.v1 import generation_service_pb2, job_event_pb2, job_pb2
+from pingvas.generation.v1 import generation_service_pb2, job_pb2
 from pingvas.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
 from pingvas.payment.v1 import credit_service_pb2, ledger_service_pb2
 from pingvas.payment.v1.credit_service_pb2_grpc import CreditServiceStub
@@ -22,17 +20,12 @@ from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 from svc_common.clock import new_id
 from svc_common.errors import Reason
-from svc_generation.domain.event_ids import EventId
 from svc_generation.domain.objects import OBJECT_NAMES, object_key
 from tests.factories.platform import Platform, Replica
+from tests.factories.streams import Stream
 from tests.harness_postgres import until
 from tests.harness_service import Metadata
 
-JobEvent = job_event_pb2.JobEvent
-Stream = grpc.aio.UnaryStreamCall[Any, JobEvent]
-
-TERMINAL: Final = frozenset({"completed", "failed", "cancelled"})
-_PATIENCE_SECONDS: Final = 15.0
 ENDED: Final = frozenset({job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED})
 
 
@@ -245,37 +238,3 @@ def picture(image_id: str, *objects: worker_service_pb2.ReportedObject) -> worke
         thumbnail=thumbnail,
         metadata=metadata,
     )
-
-
-def detail(event: JobEvent) -> str:
-    """Returns what an event tells of."""
-    return str(event.WhichOneof("detail"))
-
-
-async def read(stream: Stream, count: int) -> list[JobEvent]:
-    """Returns the next events of a stream that aren't heartbeats; fails when it ends before, or they don't come."""
-    events: list[JobEvent] = []
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        while len(events) < count:
-            event = await stream.read()
-            assert event is not grpc.aio.EOF, f"the stream ended after {events}"
-            if detail(event) != "heartbeat":
-                events.append(event)
-    return events
-
-
-async def read_to_end(stream: Stream) -> list[JobEvent]:
-    """Returns the rest of a stream that ends, without heartbeats."""
-    events: list[JobEvent] = []
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        while (event := await stream.read()) is not grpc.aio.EOF:
-            if detail(event) != "heartbeat":
-                events.append(event)
-    return events
-
-
-def assert_one_watchers_view(events: Sequence[JobEvent]) -> None:
-    """Asserts that ids grow and that one terminal event comes, at the end."""
-    ids = [EventId.parse(event.event_id) for event in events]
-    assert ids == sorted(set(ids))
-    assert [detail(event) in TERMINAL for event in events] == [False] * (len(events) - 1) + [True]

@@ -113,9 +113,11 @@ class Platform:
         databases: dict[str, ServiceDatabase],
         neighbours: dict[str, Neighbour],
         settings: Callable[..., dict[str, Any]],
+        redis_url: str,
     ) -> None:
         """Takes what runs already; `settings` makes the values of svc_generation's settings."""
         self.identities = identities
+        self.redis_url = redis_url
         self.databases = databases
         self.neighbours = neighbours
         self._settings = settings
@@ -199,7 +201,7 @@ async def running_platform(
             found = {f"{area}_internal_address": each.internal_address for area, each in neighbours.items()}
             return values("generation", _FREE_ADDRESS, _FREE_ADDRESS, **found, **settings | own)
 
-        platform = Platform(identities, databases, neighbours, generation_values)
+        platform = Platform(identities, databases, neighbours, generation_values, redis.url)
         platform.objects = s3.store()
         redis_client = connect(redis.url)
         stack.push_async_callback(redis_client.aclose)

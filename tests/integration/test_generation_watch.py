@@ -1,15 +1,13 @@
-"""The streams of events: complete, in order and resumable, whatever Redis forgets and however slowly somebody reads."""
+"""The streams of events: complete, in order and resumable, however slowly somebody reads."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
-from uuid import UUID
 
 import grpc
 import pytest
-from pingvas.generation.v1 import job_event_pb2, job_pb2
+from pingvas.generation.v1 import job_pb2
 from pingvas.worker.v1 import worker_service_pb2
 
 from svc_common.clock import new_id
@@ -17,18 +15,17 @@ from svc_common.errors import Reason
 from svc_common.events import EventPublisher
 from svc_common.redis_client import connect
 from svc_generation.domain.event_ids import EventId
-from tests.factories.actors import (
-    TERMINAL,
+from tests.factories.actors import Person, WorkerClient
+from tests.factories.platform import Platform, running_platform
+from tests.factories.streams import (
     JobEvent,
-    Person,
-    Stream,
-    WorkerClient,
     assert_one_watchers_view,
     detail,
+    kinds,
     read,
     read_to_end,
+    report_step,
 )
-from tests.factories.platform import Platform, running_platform
 from tests.harness_postgres import DatabaseFactory, until
 from tests.harness_redis import RedisServer
 from tests.harness_s3 import S3Server
@@ -77,33 +74,9 @@ async def person(platform: Platform) -> Person:
     return await Person.arrive(platform, tier="starter")
 
 
-async def report_step(
-    publisher: EventPublisher,
-    attempt: worker_service_pb2.Attempt,
-    step: int,
-    *,
-    preview: bytes = b"",
-    clock_ahead_seconds: int = 0,
-) -> None:
-    """Publishes a step as a worker does."""
-    event = JobEvent(
-        event_id=f"{attempt.event_sequence}-{step}",
-        job_id=attempt.job_id,
-        state=job_pb2.JOB_STATE_RUNNING,
-        progress=job_event_pb2.JobProgress(step=step, step_count=1000, preview_jpeg=preview),
-    )
-    event.create_time.GetCurrentTime()
-    event.create_time.seconds += clock_ahead_seconds
-    await publisher.publish_progress(UUID(attempt.account_id), UUID(attempt.job_id), event.SerializeToString())
-
-
 async def complete(worker: WorkerClient, attempt: worker_service_pb2.Attempt) -> None:
     answer = await worker.complete(attempt, await worker.upload(attempt))
     assert answer.state == job_pb2.JOB_STATE_COMPLETED
-
-
-def kinds(events: list[JobEvent]) -> list[str]:
-    return [detail(event) for event in events]
 
 
 async def test_stream_tells_the_life_of_a_job_in_order_and_ends_with_its_end(
@@ -256,101 +229,6 @@ async def test_stream_of_an_idle_job_has_a_heart_beat(person: Person) -> None:
     assert all(later - earlier >= HEARTBEAT_SECONDS * 0.9 for earlier, later in pairwise(times))
 
 
-async def test_streams_survive_that_redis_forgets_everything(
-    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
-) -> None:
-    job = await person.create()
-    one, all_jobs = person.watch(job.job_id), person.watch_all()
-    await asyncio.gather(read(one, 1), read(all_jobs, 1))
-    attempt = await worker.start(job.job_id)
-    await report_step(publisher, attempt, 1)
-    await asyncio.gather(read(one, 2), read(all_jobs, 2))
-
-    await platform.queue.redis.flushall()
-    await report_step(publisher, attempt, 2)
-    await complete(worker, attempt)
-
-    assert kinds(await read_to_end(one)) == ["progress", "completed"]
-    assert kinds(await read(all_jobs, 2)) == ["progress", "completed"]
-
-
-async def test_streams_survive_a_restart_of_redis(
-    person: Person, worker: WorkerClient, publisher: EventPublisher, own_redis: RedisServer
-) -> None:
-    job = await person.create()
-    one, all_jobs = person.watch(job.job_id), person.watch_all()
-    await asyncio.gather(read(one, 1), read(all_jobs, 1))
-    own_redis.kill()
-    try:
-        attempt = await worker.start(job.job_id)
-        # Nobody can tell them: they look at PostgreSQL by themselves.
-        assert kinds(await read(one, 1)) == kinds(await read(all_jobs, 1)) == ["started"]
-    finally:
-        own_redis.start()
-
-    steps = await steps_until_heard(publisher, attempt, one)
-    assert kinds(await steps_until_heard(publisher, attempt, all_jobs, first=1001)) == ["progress"]
-    await complete(worker, attempt)
-    events = await read_to_end(one)
-    assert_one_watchers_view([*steps, *events])
-    assert_one_watchers_view([event for event in await read_until_end_of_job(all_jobs) if detail(event) != "progress"])
-
-
-async def read_until_end_of_job(stream: Stream) -> list[JobEvent]:
-    """Reads a stream without an end of its own up to the next terminal event."""
-    events = await read(stream, 1)
-    while detail(events[-1]) not in TERMINAL:
-        events += await read(stream, 1)
-    return events
-
-
-async def steps_until_heard(
-    publisher: EventPublisher, attempt: worker_service_pb2.Attempt, stream: Stream, *, first: int = 1
-) -> list[JobEvent]:
-    """Reports steps until one of them is heard by a stream whose way is just being mended."""
-    hearing = asyncio.create_task(read(stream, 1))
-    for step in range(first, first + 500):
-        await report_step(publisher, attempt, step)
-        with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(hearing), 0.02)
-    raise AssertionError("no step was heard")
-
-
-async def test_watcher_who_came_while_redis_was_away_hears_steps_when_it_is_back(
-    person: Person, worker: WorkerClient, publisher: EventPublisher, own_redis: RedisServer
-) -> None:
-    job = await person.create()
-    own_redis.kill()
-    try:
-        attempt = await worker.start(job.job_id)
-        stream = person.watch(job.job_id)
-        assert kinds(await read(stream, 2)) == ["queued", "started"]
-    finally:
-        own_redis.start()
-    # The first one may come from the history, which is read after each gap; the next ones are heard or lost.
-    for first in (1, 1001, 2001):
-        assert kinds(await steps_until_heard(publisher, attempt, stream, first=first)) == ["progress"]
-    stream.cancel()
-
-
-async def test_steps_that_were_reported_during_an_interruption_are_told_after_it(
-    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
-) -> None:
-    job = await person.create()
-    attempt = await worker.start(job.job_id)
-    stream = person.watch(job.job_id)
-    await read(stream, 2)
-    redis = platform.queue.redis
-    # Only the listening connections are cut, and it is the next step that they miss.
-    async with redis.pipeline(transaction=True) as pipe:
-        pipe.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        await pipe.execute()
-    await report_step(publisher, attempt, 1)
-    (step,) = await read(stream, 1)
-    assert step.progress.step == 1
-    stream.cancel()
-
-
 async def test_stream_of_all_jobs_begins_with_the_open_ones_and_tells_of_new_ones(
     person: Person, worker: WorkerClient, publisher: EventPublisher
 ) -> None:
@@ -440,40 +318,6 @@ async def test_stream_of_all_jobs_tells_nothing_of_a_job_behind_its_end(
     stream.cancel()
     for job in jobs:
         assert kinds([event for event in events if event.job_id == job.job_id])[-1] == "completed"
-
-
-async def test_draining_ends_streams_and_another_replica_takes_them_up(
-    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
-) -> None:
-    job = await person.create()
-    async with platform.replica() as leaving:
-        one, all_jobs = person.at(leaving).watch(job.job_id), person.at(leaving).watch_all()
-        (queued,) = await read(one, 1)
-        await read(all_jobs, 1)
-        await leaving.service.server.stop()
-        for stream in (one, all_jobs):
-            refusal = await refusal_of(stream.read())
-            assert (refusal.reason, refusal.metadata) == (
-                Reason.DEPENDENCY_UNAVAILABLE,
-                {"dependency": "svc_generation"},
-            )
-    attempt = await worker.start(job.job_id)
-    await complete(worker, attempt)
-    events = await read_to_end(person.watch(job.job_id, queued.event_id))
-    assert_one_watchers_view([queued, *events])
-
-
-async def test_replica_that_did_not_make_the_change_tells_of_it_at_once(
-    platform: Platform, person: Person, worker: WorkerClient
-) -> None:
-    job = await person.create()
-    async with platform.replica() as other:
-        stream = person.at(other).watch(job.job_id)
-        await read(stream, 1)
-        await worker.start(job.job_id)
-        # Below the two seconds after which a replica looks by itself.
-        assert kinds(await asyncio.wait_for(read(stream, 1), 1.5)) == ["started"]
-        stream.cancel()
 
 
 @pytest.mark.parametrize("after", ["x", "1-2-3", "-1"])

@@ -36,8 +36,8 @@ class StartAttemptRequest(_message.Message):
     worker_id: _builtins.str
     """Identifies the worker, for people who read logs."""
     claim_id: _builtins.str
-    """Identifies the claim: the fence that the queue gave out with it. Grows with each claim of any job until Redis loses
-    its memory; it serves to recognise a repeated call, not as a fence.
+    """Identifies the claim: "<worker>:<number>", the number given out by the queue and growing with each claim. A repeated
+    call is recognised by it, and a claim older than the one whose attempt runs is refused.
     """
     def __init__(
         self,

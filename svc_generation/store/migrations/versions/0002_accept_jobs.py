@@ -25,26 +25,28 @@ CREATE FUNCTION generation.accept_jobs(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_sequence bigint;
+    v_counted boolean;
+    v_known boolean;
 BEGIN
     FOR i IN 1 .. cardinality(p_job_ids) LOOP
         number := i;
         PERFORM set_config('app.account_id', p_account_ids[i]::text, true);
+        -- The lock of the account's changes comes first, so what is looked for below is what the last of them left.
         INSERT INTO generation.account_counters AS c (account_id, last_sequence, waiting)
-            VALUES (p_account_ids[i], 0, 0) ON CONFLICT (account_id) DO NOTHING;
-        -- The lock of the account's changes comes first, so what is read below is what the last of them left.
-        PERFORM 1 FROM generation.account_counters WHERE account_id = p_account_ids[i] FOR NO KEY UPDATE;
-        IF p_request_ids[i] IS NOT NULL AND EXISTS (
+            VALUES (p_account_ids[i], 1, 1)
+            ON CONFLICT (account_id) DO UPDATE SET last_sequence = c.last_sequence + 1, waiting = c.waiting + 1
+                WHERE c.waiting < p_waiting_limits[i]
+            RETURNING c.last_sequence INTO v_sequence;
+        v_counted := FOUND;
+        v_known := p_request_ids[i] IS NOT NULL AND EXISTS (
             SELECT 1 FROM generation.jobs j WHERE j.account_id = p_account_ids[i] AND j.request_id = p_request_ids[i]
-        ) THEN
-            outcome := 'known';
-            RETURN NEXT;
-            CONTINUE;
+        );
+        IF v_known AND v_counted THEN
+            UPDATE generation.account_counters SET last_sequence = last_sequence - 1, waiting = waiting - 1
+                WHERE account_id = p_account_ids[i];
         END IF;
-        UPDATE generation.account_counters SET last_sequence = last_sequence + 1, waiting = waiting + 1
-            WHERE account_id = p_account_ids[i] AND waiting < p_waiting_limits[i]
-            RETURNING last_sequence INTO v_sequence;
-        IF NOT FOUND THEN
-            outcome := 'queue_full';
+        IF v_known OR NOT v_counted THEN
+            outcome := CASE WHEN v_known THEN 'known' ELSE 'queue_full' END;
             RETURN NEXT;
             CONTINUE;
         END IF;

@@ -1,0 +1,192 @@
+"""The streams of events while Redis forgets, restarts or stays away, and while the replica that serves them leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pingvas.generation.v1 import job_pb2
+from pingvas.worker.v1 import worker_service_pb2
+
+from svc_common.errors import Reason
+from svc_common.events import EventPublisher
+from svc_common.redis_client import connect
+from tests.factories.actors import Person, WorkerClient
+from tests.factories.platform import Platform, running_platform
+from tests.factories.streams import (
+    TERMINAL,
+    assert_one_watchers_view,
+    detail,
+    kinds,
+    read,
+    read_to_end,
+    read_until,
+    report_step,
+    steps_until_heard,
+)
+from tests.harness_postgres import DatabaseFactory
+from tests.harness_redis import RedisServer
+from tests.harness_s3 import S3Server
+from tests.harness_service import Identities, refusal_of
+
+HEARTBEAT_SECONDS = 0.3
+
+
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> RedisServer:
+    return RedisServer(tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture(scope="module")
+async def platform(
+    database_for: DatabaseFactory,
+    identities: Identities,
+    own_redis: RedisServer,
+    s3_server: S3Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Platform]:
+    own_redis.start()
+    folder: Path = tmp_path_factory.mktemp("models")
+    try:
+        async with running_platform(
+            database_for, identities, own_redis, s3_server, folder, heartbeat_seconds=HEARTBEAT_SECONDS
+        ) as running:
+            yield running
+    finally:
+        own_redis.stop()
+
+
+@pytest.fixture
+async def publisher(own_redis: RedisServer) -> AsyncIterator[EventPublisher]:
+    async with connect(own_redis.url) as redis:
+        yield EventPublisher(redis)
+
+
+@pytest.fixture
+def worker(platform: Platform) -> WorkerClient:
+    return WorkerClient(platform)
+
+
+@pytest.fixture
+async def person(platform: Platform) -> Person:
+    return await Person.arrive(platform, tier="starter")
+
+
+async def complete(worker: WorkerClient, attempt: worker_service_pb2.Attempt) -> None:
+    answer = await worker.complete(attempt, await worker.upload(attempt))
+    assert answer.state == job_pb2.JOB_STATE_COMPLETED
+
+
+async def test_streams_survive_that_redis_forgets_everything(
+    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    one, all_jobs = person.watch(job.job_id), person.watch_all()
+    await asyncio.gather(read(one, 1), read(all_jobs, 1))
+    attempt = await worker.start(job.job_id)
+    await report_step(publisher, attempt, 1)
+    await asyncio.gather(read(one, 2), read(all_jobs, 2))
+
+    await platform.queue.redis.flushall()
+    await report_step(publisher, attempt, 2)
+    await complete(worker, attempt)
+
+    assert kinds(await read_to_end(one)) == ["progress", "completed"]
+    assert kinds(await read(all_jobs, 2)) == ["progress", "completed"]
+
+
+async def test_streams_survive_a_restart_of_redis(
+    person: Person, worker: WorkerClient, publisher: EventPublisher, own_redis: RedisServer
+) -> None:
+    job = await person.create()
+    one, all_jobs = person.watch(job.job_id), person.watch_all()
+    await asyncio.gather(read(one, 1), read(all_jobs, 1))
+    own_redis.kill()
+    try:
+        attempt = await worker.start(job.job_id)
+        # Nobody can tell them: they look at PostgreSQL by themselves.
+        assert kinds(await read(one, 1)) == kinds(await read(all_jobs, 1)) == ["started"]
+    finally:
+        own_redis.start()
+
+    steps = await steps_until_heard(publisher, attempt, one)
+    assert kinds(await steps_until_heard(publisher, attempt, all_jobs, first=1001)) == ["progress"]
+    await complete(worker, attempt)
+    events = await read_to_end(one)
+    assert_one_watchers_view([*steps, *events])
+    assert_one_watchers_view(
+        [
+            event
+            for event in await read_until(all_jobs, lambda event: detail(event) in TERMINAL)
+            if detail(event) != "progress"
+        ]
+    )
+
+
+async def test_watcher_who_came_while_redis_was_away_hears_steps_when_it_is_back(
+    person: Person, worker: WorkerClient, publisher: EventPublisher, own_redis: RedisServer
+) -> None:
+    job = await person.create()
+    own_redis.kill()
+    try:
+        attempt = await worker.start(job.job_id)
+        stream = person.watch(job.job_id)
+        assert kinds(await read(stream, 2)) == ["queued", "started"]
+    finally:
+        own_redis.start()
+    # The first one may come from the history, which is read after each gap; the next ones are heard or lost.
+    for first in (1, 1001, 2001):
+        assert kinds(await steps_until_heard(publisher, attempt, stream, first=first)) == ["progress"]
+    stream.cancel()
+
+
+async def test_steps_that_were_reported_during_an_interruption_are_told_after_it(
+    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    stream = person.watch(job.job_id)
+    await read(stream, 2)
+    redis = platform.queue.redis
+    # Only the listening connections are cut, and it is the next step that they miss.
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await pipe.execute()
+    await report_step(publisher, attempt, 1)
+    (step,) = await read(stream, 1)
+    assert step.progress.step == 1
+    stream.cancel()
+
+
+async def test_draining_ends_streams_and_another_replica_takes_them_up(
+    platform: Platform, person: Person, worker: WorkerClient, publisher: EventPublisher
+) -> None:
+    job = await person.create()
+    async with platform.replica() as leaving:
+        one, all_jobs = person.at(leaving).watch(job.job_id), person.at(leaving).watch_all()
+        (queued,) = await read(one, 1)
+        await read(all_jobs, 1)
+        await leaving.service.server.stop()
+        for stream in (one, all_jobs):
+            refusal = await refusal_of(stream.read())
+            assert (refusal.reason, refusal.metadata) == (
+                Reason.DEPENDENCY_UNAVAILABLE,
+                {"dependency": "svc_generation"},
+            )
+    attempt = await worker.start(job.job_id)
+    await complete(worker, attempt)
+    events = await read_to_end(person.watch(job.job_id, queued.event_id))
+    assert_one_watchers_view([queued, *events])
+
+
+async def test_replica_that_did_not_make_the_change_tells_of_it_at_once(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    async with platform.replica() as other:
+        stream = person.at(other).watch(job.job_id)
+        await read(stream, 1)
+        await worker.start(job.job_id)
+        # Below the two seconds after which a replica looks by itself.
+        assert kinds(await asyncio.wait_for(read(stream, 1), 1.5)) == ["started"]
+        stream.cancel()
