@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from pingvas.generation.v1 import job_pb2
@@ -29,8 +28,6 @@ from tests.harness_redis import RedisServer
 from tests.harness_s3 import S3Server
 from tests.harness_service import Identities, refusal_of
 
-HEARTBEAT_SECONDS = 0.3
-
 
 @pytest.fixture(scope="module")
 def own_redis(tmp_path_factory: pytest.TempPathFactory) -> RedisServer:
@@ -46,11 +43,9 @@ async def platform(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Platform]:
     own_redis.start()
-    folder: Path = tmp_path_factory.mktemp("models")
+    folder = tmp_path_factory.mktemp("models")
     try:
-        async with running_platform(
-            database_for, identities, own_redis, s3_server, folder, heartbeat_seconds=HEARTBEAT_SECONDS
-        ) as running:
+        async with running_platform(database_for, identities, own_redis, s3_server, folder) as running:
             yield running
     finally:
         own_redis.stop()
