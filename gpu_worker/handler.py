@@ -148,6 +148,7 @@ class JobHandler:
         except asyncio.CancelledError:
             stop.set()
             await asyncio.wait([rendering])
+            rendering.exception()  # looked at, or asyncio would log it as forgotten
             raise
         except Exception as error:  # noqa: BLE001 - whatever the pipeline raises ends this job and no other
             return _failure_of(error)

@@ -73,7 +73,7 @@ def run(shared: Shared, console: Console) -> None:
             provide_credits(client, Operator(shared), account, console)
             console.print(f'Asking for "{PROMPT}"')
             result = make(client, text_to_image({"prompt": PROMPT}), layout.data_dir / "images", console)
-            present(result, picture_console(always=True))
+            present(result, picture_console(always=True, file=console.file))
     console.print(f"Everything is stopped again. That took {time.monotonic() - started_at:.1f} s.\n")
     _suggest(console, running, account)
 

@@ -1,6 +1,7 @@
 """Pictures in a terminal: two pixels in each cell, one as the colour of a half block and one behind it."""
 
 import io
+from typing import IO
 
 from PIL import Image
 from rich.color import Color
@@ -12,20 +13,25 @@ _UPPER_HALF_BLOCK = "▀"
 _COLOUR_SYSTEMS = frozenset({"truecolor", "256"})
 
 
-def picture_console(*, quiet: bool = False, always: bool = False) -> Console:
-    """Returns a console for output with pictures in it.
+def picture_console(*, quiet: bool = False, always: bool = False, file: IO[str] | None = None) -> Console:
+    """Returns a console for output with pictures in it, on standard output or another file.
 
     Rich takes a terminal that calls itself plain `xterm` for one of 16 colours; there has been none such for decades, so
     256 are used there. With `always`, pictures are drawn even where no terminal reads: a log keeps them, too.
     """
-    console = Console(highlight=False, quiet=quiet)
+    console = Console(highlight=False, quiet=quiet, file=file)
     if console.no_color:
         return console
     if console.is_terminal and console.color_system == "standard":
-        return Console(highlight=False, quiet=quiet, color_system="256")
+        return Console(highlight=False, quiet=quiet, file=file, color_system="256")
     if always and not console.is_terminal:
         return Console(
-            highlight=False, quiet=quiet, force_terminal=True, force_interactive=False, color_system="truecolor"
+            highlight=False,
+            quiet=quiet,
+            file=file,
+            force_terminal=True,
+            force_interactive=False,
+            color_system="truecolor",
         )
     return console
 

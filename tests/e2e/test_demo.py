@@ -27,5 +27,6 @@ def test_demo_leaves_a_picture_an_account_and_nothing_running(tmp_path: Path) ->
     assert words.count("Registered demo@example.com") == 1
     assert words.count("Logged in as demo@example.com") == 2
     assert str(pictures[0]) in words
+    assert words.count("▀") > 500  # both pictures, in half blocks
     for expected in ("credits; seed", "curl -s http://127.0.0.1:", "import grpc", "pingvas up --data-dir"):
         assert expected in words
