@@ -10,7 +10,7 @@ it takes.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -81,10 +81,9 @@ class DiffusersPipeline:
 
         One after the other and not as a batch, so that image i is the same picture as a job of one with its seed.
         """
-        self._prepare_thread()
         if should_stop():
             raise RenderCancelledError(gpu_seconds=0.0, completed_steps=0)
-        with contextlib.suppress(torch.OutOfMemoryError), torch.inference_mode():
+        with contextlib.suppress(torch.OutOfMemoryError), torch.inference_mode(), self._prepared_thread():
             return self._run(spec, on_step, should_stop).result()
         # Only here, outside of any except block, are the failed run's frames gone and their tensors with them.
         self._free_memory()
@@ -107,12 +106,18 @@ class DiffusersPipeline:
         pipe = family.load(folder, self._device)
         return LoadedModel(family, pipe, pipe.scheduler.config, family.latent_rgb(pipe), _weights_bytes(pipe))
 
-    def _prepare_thread(self) -> None:
+    @contextlib.contextmanager
+    def _prepared_thread(self) -> Iterator[None]:
         # Both belong to the calling thread (the flag of the processor for denormals, the thread count of OpenMP), so
-        # they are set where the work is. Denormals make a step on the CPU up to three times slower.
+        # they are set where the work is. Denormals make a step on the CPU up to three times slower; but other code in
+        # the thread may need them, so the flag is set back.
         torch.set_flush_denormal(True)
         if self._settings.torch_threads:
             torch.set_num_threads(self._settings.torch_threads)
+        try:
+            yield
+        finally:
+            torch.set_flush_denormal(False)
 
     def _free_memory(self) -> None:
         # Every model goes: what is left of the device's memory is not known, and the next job must find it whole.

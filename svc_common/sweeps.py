@@ -16,6 +16,7 @@ import structlog
 
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
+from svc_common.redis_client import REDIS_ERRORS
 from svc_common.telemetry import SWEEP_FAILURES, SWEEP_ROWS, SWEEP_SECONDS
 
 _log: Final = structlog.get_logger("sweeps")
@@ -87,7 +88,8 @@ async def run_round(database: Database, sweep: Sweep) -> bool:
 
 
 def _report_failure(sweep: Sweep, error: Exception) -> None:
-    if isinstance(error, ServiceError) and error.reason is Reason.DEPENDENCY_UNAVAILABLE:
+    away = isinstance(error, ServiceError) and error.reason is Reason.DEPENDENCY_UNAVAILABLE
+    if away or isinstance(error, REDIS_ERRORS):
         _log.warning("sweep.postponed", sweep=sweep.name, error=str(error))
     else:
         _log.error("sweep.failed", sweep=sweep.name, exc_info=error)

@@ -160,6 +160,7 @@ class Sweeper:
                 ending = transitions.Ending(JobState.FAILED, 0, Reason.JOB_EXPIRED, message)
                 await transitions.close(session, job, ending, self._now())
             await self._queue.remove(job_id)
+            await self._queue.request_cancel(job_id)  # to a worker that still runs it: its report would be refused
             await self._finalize(job_id)
         return len(overdue)
 
