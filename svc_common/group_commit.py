@@ -29,11 +29,21 @@ class GroupCommit(Generic[Item, Result]):
     `commit` must be safe to repeat: when a batch fails, each of its items is tried again alone, so that one that can't
     be committed doesn't fail the others. A ServiceError fails the whole batch at once: it means that the database is
     away, for all of them.
+
+    After a batch of several items the next one waits `linger_seconds` for company, as PostgreSQL's commit_delay does: the
+    items come from concurrent callers then, and a fuller batch costs each of them less. A lone caller never waits.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, limit: int) -> None:
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        limit: int,
+        linger_seconds: float = 0.0,
+    ) -> None:
         self._commit = commit
         self._limit = limit
+        self._linger_seconds = linger_seconds
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -62,6 +72,8 @@ class GroupCommit(Generic[Item, Result]):
         try:
             while batch := self._next_batch():
                 await self._run(batch)
+                if self._linger_seconds and len(batch) > 1:
+                    await asyncio.sleep(self._linger_seconds)
         finally:
             # Reached with something left only when the task is cancelled, which is when the process stops.
             for abandoned in (*batch, *self._waiting):

@@ -9,13 +9,13 @@ reached or refuses, and may then be repeated. A claim whose reply was lost leave
 by itself.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from typing import Any, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from svc_common.queue.keys import Key
 from svc_common.queue.payload import decode_job, encode_job
@@ -23,8 +23,13 @@ from svc_common.queue.policy import QueuePolicy
 from svc_common.queue.scripts import QueueScripts
 from svc_common.queue.values import Claim, LeaseState, QueuedJob, TierDepth
 
+T = TypeVar("T")
+
 IDS_PER_CALL = 500
 """A script blocks the server while it runs: 500 look-ups are about half a millisecond."""
+
+JOBS_PER_CALL = 64
+"""As many jobs are put in, or placed, in one run: a few milliseconds."""
 
 _CANCEL_TTL_MS = 3_600_000
 _WORKER_WAKE_TTL_MS = 5_000
@@ -53,14 +58,17 @@ class JobQueue:
 
         Raises ValueError for a tier that the policy doesn't have.
         """
-        self._check_tier(job.tier)
-        return bool(await self._run(self._scripts.enqueue, *_record(job)))
+        return (await self.enqueue_all([job]))[0]
 
     async def enqueue_all(self, jobs: Sequence[QueuedJob]) -> list[bool]:
-        """Puts many jobs into the queue as `enqueue` does, in one round trip; not one atomic step."""
+        """Puts many jobs into the queue as `enqueue` does, in one call of the server for every 64."""
         for job in jobs:
             self._check_tier(job.tier)
-        return [bool(reply) for reply in await self._run_all(self._scripts.enqueue, [_record(job) for job in jobs])]
+        added: list[bool] = []
+        for page in _pages(jobs, JOBS_PER_CALL):
+            arguments = [field for job in page for field in _record(job)]
+            added += [bool(one) for one in await self._run(self._scripts.enqueue, *arguments)]
+        return added
 
     async def claim(self, worker_id: str, loaded_models: Collection[str], lease_ms: int) -> Claim | None:
         """Leases the next job to the worker for `lease_ms`, or returns None if none can start now.
@@ -137,19 +145,22 @@ class JobQueue:
 
         An estimate; the formula stands in `lua/position.lua`. The work is bounded, whatever the length of the queue.
         """
-        position: int = await self._run(self._scripts.position, str(job_id))
+        position: int = (await self._run(self._scripts.position, str(job_id), "", ""))[0]
         return None if position < 0 else position
 
     async def position_for_new(self, tier: str, account_id: UUID) -> int:
         """Returns what `position` would say of a job that the account enqueued now."""
-        self._check_tier(tier)
-        return cast("int", await self._run(self._scripts.position, "", tier, str(account_id)))
+        return (await self.positions_for_new([(tier, account_id)]))[0]
 
     async def positions_for_new(self, lines: Sequence[tuple[str, UUID]]) -> list[int]:
-        """Returns what `position_for_new` would say of each tier and account, in one round trip."""
+        """Returns what `position_for_new` would say of each tier and account, in one call for every 64."""
         for tier, _ in lines:
             self._check_tier(tier)
-        return await self._run_all(self._scripts.position, [("", tier, str(account)) for tier, account in lines])
+        positions: list[int] = []
+        for page in _pages(lines, JOBS_PER_CALL):
+            arguments = [part for tier, account_id in page for part in ("", tier, str(account_id))]
+            positions += await self._run(self._scripts.position, *arguments)
+        return positions
 
     async def request_cancel(self, job_id: UUID) -> None:
         """Asks whoever runs the job, now or within an hour, to stop it. The worker learns of it within milliseconds.
@@ -176,31 +187,13 @@ class JobQueue:
 
     async def _select(self, script: AsyncScript, job_ids: Sequence[UUID]) -> list[UUID]:
         selected: list[UUID] = []
-        for start in range(0, len(job_ids), IDS_PER_CALL):
-            page = [str(job_id) for job_id in job_ids[start : start + IDS_PER_CALL]]
-            selected += [UUID(_text(job_id)) for job_id in await self._run(script, *page)]
+        for page in _pages(job_ids, IDS_PER_CALL):
+            arguments = [str(job_id) for job_id in page]
+            selected += [UUID(_text(job_id)) for job_id in await self._run(script, *arguments)]
         return selected
 
     async def _run(self, script: AsyncScript, *arguments: str | bytes | int) -> Any:
         return await cast("Awaitable[Any]", script(args=[self._now(), *arguments]))
-
-    async def _run_all(self, script: AsyncScript, calls: Sequence[tuple[str | bytes | int, ...]]) -> list[Any]:
-        """Runs a script once for each tuple of arguments, in one round trip.
-
-        By EVALSHA alone: redis-py's pipelines of scripts ask in a round trip of their own whether the server has them.
-        """
-        async with self.redis.pipeline(transaction=False) as pipeline:
-            for arguments in calls:
-                pipeline.execute_command("EVALSHA", script.sha, 0, self._now(), *arguments)
-            replies = await pipeline.execute(raise_on_error=False)
-        return [await self._reply(script, arguments, reply) for arguments, reply in zip(calls, replies, strict=True)]
-
-    async def _reply(self, script: AsyncScript, arguments: tuple[str | bytes | int, ...], reply: Any) -> Any:
-        if isinstance(reply, NoScriptError):
-            return await self._run(script, *arguments)  # this one loads the script
-        if isinstance(reply, RedisError):
-            raise reply
-        return reply
 
     def _now(self) -> str | int:
         return "" if self._clock_ms is None else self._clock_ms()
@@ -208,6 +201,10 @@ class JobQueue:
     def _check_tier(self, tier: str) -> None:
         if tier not in self.policy.tier_names:
             raise ValueError(f"unknown tier {tier!r}; the queue has {', '.join(self.policy.tier_names)}")
+
+
+def _pages(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _record(job: QueuedJob) -> tuple[str | bytes | int, ...]:

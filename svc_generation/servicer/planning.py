@@ -25,6 +25,7 @@ _log = structlog.get_logger(__name__)
 
 _BRANCH: Final = "text_to_image"
 _BATCH_LIMIT: Final = 64
+_LINGER_SECONDS: Final = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Planner:
         self._statistics = statistics
         self._new_seed = new_seed
         # Requests that come at the same time ask Redis in one round trip.
-        self._positions = GroupCommit(self._queue_positions, limit=_BATCH_LIMIT)
+        self._positions = GroupCommit(self._queue_positions, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
 
     async def plan(self, wish: job_pb2.TextToImage, account_id: UUID) -> Plan:
         """Plans a request of an account.

@@ -106,11 +106,15 @@ local function settle_account(tier, account)
   return eligible
 end
 
--- The record of a job as the scripts that can create one get it: ARGV[2..9]. Numbers stay strings on their way through.
-local function record_from_arguments()
+-- The record of a job as the scripts that can create one get it: from ARGV[first] on, by default
+-- from ARGV[2]. Numbers stay strings on their way through.
+local RECORD_LENGTH = 8
+
+local function record_from_arguments(first)
+  local field = function(number) return ARGV[(first or 2) + number] end
   return {
-    id = ARGV[2], tier = ARGV[3], account = ARGV[4], model = ARGV[5],
-    cost = ARGV[6], limit = ARGV[7], created = ARGV[8], payload = ARGV[9],
+    id = field(0), tier = field(1), account = field(2), model = field(3),
+    cost = field(4), limit = field(5), created = field(6), payload = field(7),
   }
 end
 
