@@ -2,7 +2,9 @@
 
 import asyncio
 import importlib
+import logging
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -41,6 +43,7 @@ SERVICE_NAME: Final = "gpu_worker"
 _BLOCKING_SECONDS: Final = 10.0
 """Socket time-out of the queue's connections; longer than the longest blocking call (1 s)."""
 _ENCODE_THREADS: Final = 2
+_SWITCH_SECONDS: Final = 0.0005
 _WARM_UP_TRIES: Final = 20
 _WARM_UP_PAUSE_SECONDS: Final = 0.5
 _WARM_UP_SIDE_PX: Final = 64
@@ -173,6 +176,11 @@ def main() -> None:
     """Runs the worker until it is told to stop."""
     settings = load(WorkerSettings)
     configure_logging(settings.log_format, settings.log_level)
+    # It logs the address of every upload, and the addresses are credentials.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # The render's thread takes the interpreter lock between any two operations; by default it may wait 5 ms for it while
+    # a step is reported.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     asyncio.run(serve(settings))
 
 

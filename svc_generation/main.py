@@ -174,7 +174,7 @@ class Composition:
             publisher=self.publisher,
             statistics=self.statistics,
             clock=self.clock,
-            finalize=self.finalizer.finalize,
+            finalize=self.finalizer.close,
             requeue=self._requeue,
         )
 

@@ -50,7 +50,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         publisher: EventPublisher,
         statistics: WaitStatistics,
         clock: Clock,
-        finalize: Callable[[UUID], Awaitable[JobState]],
+        finalize: Callable[[Job], Awaitable[JobState]],
         requeue: Callable[[Job], Awaitable[None]],
     ) -> None:
         """Takes the parts; `finalize` closes a FINALIZING job, `requeue` offers a queued one to the workers again."""
@@ -94,8 +94,8 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             _require_heard(queries.standing(job), request.job_id, request.attempt)
             _require_slots(attempt, request.images)
             await self._check_objects(job.account_id, request.images)
-            await self._accept_completion(job_id, request)
-        return worker.CompleteAttemptResponse(state=_message_state(await self._close(job_id)))
+            job = await self._accept_completion(job_id, request)
+        return worker.CompleteAttemptResponse(state=_message_state(await self._close(job)))
 
     async def FailAttempt(self, request: worker.FailAttemptRequest, _context: object) -> worker.FailAttemptResponse:
         """Decides what a failed or stopped attempt leads to."""
@@ -160,7 +160,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
     async def _refusal(self, job_id: UUID, job: Job, step: Step) -> ServiceError:
         state = JobState(job.state)
         if step in (Step.CANCEL, Step.GIVE_UP):
-            state = await self._close(job_id)
+            state = await self._close(job)
         name = job_pb2.JobState.Name(state)  # type: ignore[arg-type]
         return ServiceError(
             Reason.JOB_NOT_RUNNABLE,
@@ -211,29 +211,30 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
                 Reason.ARTIFACT_MISMATCH, "A stored object differs from the report.", metadata={"key": key}
             )
 
-    async def _accept_completion(self, job_id: UUID, request: worker.CompleteAttemptRequest) -> None:
+    async def _accept_completion(self, job_id: UUID, request: worker.CompleteAttemptRequest) -> Job:
         async with self._database.transaction() as session:
             job = await _locked(session, job_id)
             if is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
-                return
+                return job
             _require_heard(queries.standing(job), request.job_id, request.attempt)
             images = [_image_record(image) for image in request.images]
             ending = transitions.Ending(JobState.COMPLETED, request.gpu_milliseconds, images=images)
             await transitions.close(session, job, ending, self._clock.now())
+            return job
 
     async def _after(self, job: Job, target: JobState) -> JobState:
         if target is JobState.QUEUED:
             await self._publisher.announce(job.account_id)
             await self._requeue(job)
             return target
-        return await self._close(job.job_id)
+        return await self._close(job)
 
-    async def _close(self, job_id: UUID) -> JobState:
+    async def _close(self, job: Job) -> JobState:
         """Closes the job now, or leaves it to the sweep when a part that closing needs is away."""
         try:
-            return await self._finalize(job_id)
+            return await self._finalize(job)
         except ServiceError as error:
-            _log.warning("job.finalize_deferred", job_id=str(job_id), error=str(error))
+            _log.warning("job.finalize_deferred", job_id=str(job.job_id), error=str(error))
             return JobState.FINALIZING
 
 

@@ -4,6 +4,7 @@ Each step is idempotent by the job's id, and the job stays FINALIZING until all 
 repaired by doing it again.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
@@ -56,17 +57,25 @@ class Finalizer:
         """
         async with self._database.transaction() as session:
             job = await queries.get_job(session, job_id)
-        if job is None or job.state != JobState.FINALIZING:
-            return JobState(job.state) if job else JobState.FAILED
-        if job.outcome == JobState.COMPLETED:
-            await self._gallery.ImportImages(_import_request(job))
-        used = await self._close_hold(job)
+        return await self.close(job) if job else JobState.FAILED
+
+    async def close(self, job: Job) -> JobState:
+        """Does what `finalize` does to a job that has just been read.
+
+        Pictures and credits go side by side: neither needs the other, and the job ends when both are done.
+
+        Raises:
+            ServiceError: DEPENDENCY_UNAVAILABLE; the job stays FINALIZING, and doing it again is safe.
+        """
+        if job.state != JobState.FINALIZING:
+            return JobState(job.state)
+        _, used = await asyncio.gather(self._import_images(job), self._close_hold(job))
         async with self._database.transaction() as session:
-            locked = await queries.lock_job(session, job_id)
+            locked = await queries.lock_job(session, job.job_id)
             if locked is not None and locked.state == JobState.FINALIZING:
                 await transitions.end(session, locked, used, self._now())
         await self._publisher.announce(job.account_id)
-        _log.info("job.ended", job_id=str(job_id), outcome=JobState(job.outcome or 0).name, used_millicredits=used)
+        _log.info("job.ended", job_id=str(job.job_id), outcome=JobState(job.outcome or 0).name, used_millicredits=used)
         return JobState(job.outcome or JobState.FAILED)
 
     async def cancel(self, job_id: UUID) -> None:
@@ -85,6 +94,10 @@ class Finalizer:
             return
         await self._forget_in_queue(job_id)
         await self.finalize(job_id)
+
+    async def _import_images(self, job: Job) -> None:
+        if job.outcome == JobState.COMPLETED:
+            await self._gallery.ImportImages(_import_request(job))
 
     async def _close_hold(self, job: Job) -> int:
         try:
