@@ -30,6 +30,7 @@ from svc_common.errors import ServiceError
 from svc_common.events import EventPublisher
 from svc_common.queue import JobQueue
 from svc_common.redis_client import connect
+from svc_common.server import freeze_garbage
 from svc_common.settings import load
 from svc_common.telemetry import MetricsServer, configure_logging
 from svc_common.tokens import ServiceCredential
@@ -124,6 +125,7 @@ async def serve(settings: WorkerSettings) -> None:
         metrics = MetricsServer(settings.metrics_host, settings.metrics_port, lambda: not stopping.is_set())
         await metrics.start()
         stack.push_async_callback(metrics.stop)
+        freeze_garbage()
         _log.info("worker.started", worker_id=settings.worker_id)
         await consumer.async_run()
     _log.info("worker.ended", worker_id=settings.worker_id)

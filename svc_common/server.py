@@ -5,6 +5,7 @@ Every service's main.py composes its parts and hands them over; what happens at 
 """
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -123,6 +124,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop.set)
         await self.start()
+        freeze_garbage()
         await self._asked_to_stop.wait()
         await self.stop()
         if self._failure is not None:
@@ -167,6 +169,16 @@ def verifiers_from(settings: ServiceSettings) -> Verifiers:
         ),
         service_tokens=ServiceTokens(KeySet.from_file(settings.service_jwks_file)),
     )
+
+
+def freeze_garbage() -> None:
+    """Takes what a started process is made of out of the garbage collector's sight.
+
+    Modules, classes and compiled statements live as long as the process; looking through them again and again would stop
+    every call for tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def run(settings: ServiceSettings, compose: Callable[[], Server]) -> None:
