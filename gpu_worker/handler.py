@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from pingvas.common.v1 import error_reason_pb2
 from pingvas.generation.v1 import job_event_pb2, job_pb2
+from pingvas.models.v1 import model_pb2
 from pingvas.worker.v1 import worker_service_pb2, worker_service_pb2_grpc
 
 from gpu_worker.encode import Artifact, encode_artifacts
@@ -275,7 +276,7 @@ def render_spec(attempt: worker_service_pb2.Attempt) -> RenderSpec:
     """Converts an attempt to what the pipeline renders."""
     operation = attempt.text_to_image
     return RenderSpec(
-        model=_model_spec(attempt),
+        model=model_spec(attempt.model),
         prompt=operation.prompt,
         negative_prompt=operation.negative_prompt,
         width_px=operation.width_px,
@@ -288,9 +289,10 @@ def render_spec(attempt: worker_service_pb2.Attempt) -> RenderSpec:
     )
 
 
-def _model_spec(attempt: worker_service_pb2.Attempt) -> ModelSpec:
-    model = attempt.model.model
-    files = tuple(ModelFile(file.path, file.size_bytes, file.sha256) for file in attempt.model.files)
+def model_spec(message: model_pb2.ModelSpec) -> ModelSpec:
+    """Converts what the catalogue says of a model to what the pipeline loads."""
+    model = message.model
+    files = tuple(ModelFile(file.path, file.size_bytes, file.sha256) for file in message.files)
     return ModelSpec(model.model_id, model.revision, model.family, files)
 
 

@@ -21,8 +21,7 @@ from pydantic import Field, FilePath
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gpu_worker.consumer import TierConsumer
-from gpu_worker.handler import JobHandler
-from gpu_worker.model_files import ModelFile, ModelSpec
+from gpu_worker.handler import JobHandler, model_spec
 from gpu_worker.rendering import Pipeline, PipelineSettings, RenderSpec
 from gpu_worker.upload import Uploader
 from svc_common.clients import channel
@@ -159,9 +158,8 @@ async def _warm_up(handler: JobHandler, catalogue: "CatalogueServiceAsyncStub") 
 
 def _warm_up_spec(message: ModelMessage) -> RenderSpec:
     model = message.model
-    files = tuple(ModelFile(file.path, file.size_bytes, file.sha256) for file in message.files)
     return RenderSpec(
-        model=ModelSpec(model.model_id, model.revision, model.family, files),
+        model=model_spec(message),
         prompt="",
         negative_prompt="",
         width_px=_WARM_UP_SIDE_PX,

@@ -27,29 +27,6 @@ from tests.harness_s3 import S3Server
 from tests.harness_service import Identities, refusal_of
 
 
-@pytest.fixture(scope="module")
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> RedisServer:
-    return RedisServer(tmp_path_factory.mktemp("redis"))
-
-
-@pytest.fixture(scope="module")
-async def platform(
-    database_for: DatabaseFactory,
-    identities: Identities,
-    own_redis: RedisServer,
-    s3_server: S3Server,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Platform]:
-    own_redis.start()
-    try:
-        async with running_platform(
-            database_for, identities, own_redis, s3_server, tmp_path_factory.mktemp("models")
-        ) as running:
-            yield running
-    finally:
-        own_redis.stop()
-
-
 @asynccontextmanager
 async def insertions_held_up(platform: Platform) -> AsyncIterator[None]:
     """Lets every acceptance wait between its hold and its row until the block ends."""

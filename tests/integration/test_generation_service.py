@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,32 +14,11 @@ from pingvas.generation.v1 import generation_service_pb2, job_pb2
 from svc_common.clock import new_id
 from svc_common.errors import Reason
 from tests.factories.actors import Operator, Person, WorkerClient
-from tests.factories.platform import Platform, running_platform
-from tests.harness_postgres import DatabaseFactory
-from tests.harness_redis import RedisServer
-from tests.harness_s3 import S3Server
-from tests.harness_service import Identities, refusal_of
+from tests.factories.platform import Platform
+from tests.harness_service import refusal_of
 
 QUOTED, HELD = "0.076", "0.114"
 """Of a job with every default: 64 x 64 pixels, 10 steps, at 380.5 millicredits a megapixel-step and 60 fixed."""
-
-
-@pytest.fixture(scope="module")
-async def platform(
-    database_for: DatabaseFactory,
-    identities: Identities,
-    s3_server: S3Server,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Platform]:
-    redis = RedisServer(tmp_path_factory.mktemp("redis"))
-    redis.start()
-    try:
-        async with running_platform(
-            database_for, identities, redis, s3_server, tmp_path_factory.mktemp("models")
-        ) as running:
-            yield running
-    finally:
-        redis.stop()
 
 
 async def outcomes(*calls: Any) -> Counter[str]:

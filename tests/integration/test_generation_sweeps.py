@@ -1,7 +1,6 @@
 """What repairs an interrupted life of a job: the sweeps, on real neighbours that go away and come back."""
 
 import itertools
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,47 +14,16 @@ from svc_common.clock import now as real_now
 from svc_common.errors import Reason
 from svc_common.queue import Claim
 from tests.factories.actors import Operator, Person, WorkerClient
-from tests.factories.platform import Platform, running_platform
-from tests.harness_postgres import DatabaseFactory, until
-from tests.harness_redis import RedisServer
-from tests.harness_s3 import S3Server
-from tests.harness_service import Identities, refusal_of
+from tests.factories.platform import Platform, backdate_start
+from tests.harness_postgres import until
+from tests.harness_service import refusal_of
 
 CLEAN_TIMES = "SELECT clean_time FROM generation.attempts WHERE job_id = $1 ORDER BY attempt"
-
-
-@pytest.fixture(scope="module")
-async def platform(
-    database_for: DatabaseFactory,
-    identities: Identities,
-    s3_server: S3Server,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Platform]:
-    redis = RedisServer(tmp_path_factory.mktemp("redis"))
-    redis.start()
-    try:
-        async with running_platform(
-            database_for, identities, redis, s3_server, tmp_path_factory.mktemp("models")
-        ) as running:
-            yield running
-    finally:
-        redis.stop()
-
-
-@pytest.fixture
-def worker(platform: Platform) -> WorkerClient:
-    return WorkerClient(platform)
 
 
 @pytest.fixture
 async def person(platform: Platform) -> Person:
     return await Person.arrive(platform, credits_held=1000, tier="starter")
-
-
-async def backdate_start(platform: Platform, job_id: str, seconds: float) -> None:
-    """Lets a running attempt have begun earlier, as nobody wants to wait for seconds to be billed."""
-    statement = "UPDATE generation.jobs SET start_time = start_time - $2::interval WHERE job_id = $1"
-    await platform.rows("generation", statement, UUID(job_id), timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize("away", ["gallery", "payment"])

@@ -13,7 +13,6 @@ from pingvas.worker.v1 import worker_service_pb2
 from svc_common.clock import new_id
 from svc_common.errors import Reason
 from svc_common.events import EventPublisher
-from svc_common.redis_client import connect
 from svc_generation.domain.event_ids import EventId
 from tests.factories.actors import Person, WorkerClient
 from tests.factories.platform import Platform, running_platform
@@ -35,11 +34,6 @@ HEARTBEAT_SECONDS = 0.3
 
 
 @pytest.fixture(scope="module")
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> RedisServer:
-    return RedisServer(tmp_path_factory.mktemp("redis"))
-
-
-@pytest.fixture(scope="module")
 async def platform(
     database_for: DatabaseFactory,
     identities: Identities,
@@ -56,17 +50,6 @@ async def platform(
             yield running
     finally:
         own_redis.stop()
-
-
-@pytest.fixture
-async def publisher(own_redis: RedisServer) -> AsyncIterator[EventPublisher]:
-    async with connect(own_redis.url) as redis:
-        yield EventPublisher(redis)
-
-
-@pytest.fixture
-def worker(platform: Platform) -> WorkerClient:
-    return WorkerClient(platform)
 
 
 @pytest.fixture

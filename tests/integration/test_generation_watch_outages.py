@@ -1,7 +1,6 @@
 """The streams of events while Redis forgets, restarts or stays away, and while the replica that serves them leaves."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from pingvas.generation.v1 import job_pb2
@@ -9,9 +8,8 @@ from pingvas.worker.v1 import worker_service_pb2
 
 from svc_common.errors import Reason
 from svc_common.events import EventPublisher
-from svc_common.redis_client import connect
 from tests.factories.actors import Person, WorkerClient
-from tests.factories.platform import Platform, running_platform
+from tests.factories.platform import Platform
 from tests.factories.streams import (
     TERMINAL,
     assert_one_watchers_view,
@@ -23,43 +21,8 @@ from tests.factories.streams import (
     report_step,
     steps_until_heard,
 )
-from tests.harness_postgres import DatabaseFactory
 from tests.harness_redis import RedisServer
-from tests.harness_s3 import S3Server
-from tests.harness_service import Identities, refusal_of
-
-
-@pytest.fixture(scope="module")
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> RedisServer:
-    return RedisServer(tmp_path_factory.mktemp("redis"))
-
-
-@pytest.fixture(scope="module")
-async def platform(
-    database_for: DatabaseFactory,
-    identities: Identities,
-    own_redis: RedisServer,
-    s3_server: S3Server,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Platform]:
-    own_redis.start()
-    folder = tmp_path_factory.mktemp("models")
-    try:
-        async with running_platform(database_for, identities, own_redis, s3_server, folder) as running:
-            yield running
-    finally:
-        own_redis.stop()
-
-
-@pytest.fixture
-async def publisher(own_redis: RedisServer) -> AsyncIterator[EventPublisher]:
-    async with connect(own_redis.url) as redis:
-        yield EventPublisher(redis)
-
-
-@pytest.fixture
-def worker(platform: Platform) -> WorkerClient:
-    return WorkerClient(platform)
+from tests.harness_service import refusal_of
 
 
 @pytest.fixture

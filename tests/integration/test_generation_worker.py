@@ -1,7 +1,6 @@
 """The workers' service through its real stub: attempts, fences, reports and prices."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,37 +15,11 @@ from svc_common.clock import new_id
 from svc_common.clock import now as real_now
 from svc_common.errors import Reason
 from tests.factories.actors import Operator, Person, WorkerClient, picture, reported
-from tests.factories.platform import Platform, running_platform
-from tests.harness_postgres import DatabaseFactory
-from tests.harness_redis import RedisServer
-from tests.harness_s3 import S3Server
-from tests.harness_service import Identities, refusal_of
+from tests.factories.platform import Platform, backdate_start
+from tests.harness_service import refusal_of
 
 ATTEMPTS = "SELECT outcome FROM generation.attempts WHERE job_id = $1 ORDER BY attempt"
 COMPLETED, FAILED, CANCELLED, LOST, RETURNED = 2, 3, 4, 5, 6
-
-
-@pytest.fixture(scope="module")
-async def platform(
-    database_for: DatabaseFactory,
-    identities: Identities,
-    s3_server: S3Server,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Platform]:
-    redis = RedisServer(tmp_path_factory.mktemp("redis"))
-    redis.start()
-    try:
-        async with running_platform(
-            database_for, identities, redis, s3_server, tmp_path_factory.mktemp("models")
-        ) as running:
-            yield running
-    finally:
-        redis.stop()
-
-
-@pytest.fixture
-def worker(platform: Platform) -> WorkerClient:
-    return WorkerClient(platform)
 
 
 @pytest.fixture
@@ -56,12 +29,6 @@ async def person(platform: Platform) -> Person:
 
 async def outcomes(platform: Platform, job_id: str) -> list[int]:
     return [row["outcome"] for row in await platform.rows("generation", ATTEMPTS, UUID(job_id))]
-
-
-async def backdate_start(platform: Platform, job_id: str, seconds: float) -> None:
-    """Lets a running attempt have begun earlier, as nobody wants to wait for seconds to be billed."""
-    statement = "UPDATE generation.jobs SET start_time = start_time - $2::interval WHERE job_id = $1"
-    await platform.rows("generation", statement, UUID(job_id), timedelta(seconds=seconds))
 
 
 async def test_attempt_holds_all_that_is_needed_to_run_the_job(

@@ -37,11 +37,6 @@ COMPLETED, LOST, RETURNED = 2, 5, 6
 
 
 @pytest.fixture(scope="module")
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> RedisServer:
-    return RedisServer(tmp_path_factory.mktemp("redis"))
-
-
-@pytest.fixture(scope="module")
 def own_s3(tmp_path_factory: pytest.TempPathFactory) -> S3Server:
     return S3Server(tmp_path_factory.mktemp("s3"))
 
