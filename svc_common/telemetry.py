@@ -114,12 +114,3 @@ class MetricsServer:
                 else ("503 Unavailable", "text/plain", b"stopping\n")
             )
         return "404 Not Found", "text/plain", b"this port serves /metrics and /healthz\n"
-
-
-async def start_metrics_server(
-    port: int, host: str = "127.0.0.1", is_alive: Callable[[], bool] = lambda: True
-) -> MetricsServer:
-    """Starts and returns a metrics server."""
-    server = MetricsServer(host, port, is_alive)
-    await server.start()
-    return server

@@ -5,7 +5,6 @@ that change a state take the number of the change from `next_sequence`, which ta
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,14 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_generation.domain.states import AttemptOutcome, JobState, Standing
 from svc_generation.store.models import AccountCounter, Attempt, Job
-
-
-@dataclass(frozen=True, slots=True)
-class JobKey:
-    """Identifies a job together with its owner."""
-
-    job_id: UUID
-    account_id: UUID
 
 
 def standing(job: Job) -> Standing:
@@ -157,11 +148,6 @@ async def close_attempt(
 async def get_attempt(session: AsyncSession, job_id: UUID, attempt: int) -> Attempt | None:
     """Returns one attempt."""
     return await session.get(Attempt, (job_id, attempt))
-
-
-async def request_cancel(session: AsyncSession, job: Job) -> None:
-    """Notes that the owner wants a running job to end."""
-    await session.execute(update(Job).where(Job.job_id == job.job_id).values(cancel_requested=True))
 
 
 async def list_waiting(session: AsyncSession, after: UUID, queued_before: datetime, limit: int) -> Sequence[UUID]:
