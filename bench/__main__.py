@@ -34,6 +34,14 @@ class Goal:
         return self.what, f"{value:g}", f"{'at least' if self.at_least else 'at most'} {self.limit:g}", met
 
 
+def _slowest_encoding(figures: dict[str, Any]) -> float:
+    return min(float(row["speedup"]) for row in figures["rows"])
+
+
+def _largest_encoding(figures: dict[str, Any]) -> float:
+    return max(float(row["bytes_ratio"]) for row in figures["rows"])
+
+
 GOALS: dict[str, tuple[Goal, ...]] = {
     "dequeue": (
         Goal("enqueue to handler, p50, over ZADD to BZPOPMIN", lambda f: float(f["ratio_median"]), 3.0),
@@ -45,6 +53,20 @@ GOALS: dict[str, tuple[Goal, ...]] = {
         Goal("what a job adds, p50, ms", lambda f: float(f["added_p50_ms"]), 40.0),
     ),
     "create_job": (Goal("CreateJob a second over pgbench", lambda f: float(f["ratio_median"]), 0.25, at_least=True),),
+    "encode": (
+        Goal(
+            "encoding over Pillow's optimize=True, the slowest picture, times faster",
+            _slowest_encoding,
+            4.0,
+            at_least=True,
+        ),
+        Goal("its bytes over Pillow's, the largest picture", _largest_encoding, 1.10),
+    ),
+    "throughput": (
+        Goal("worker over the bare loop, pictures a second, 30 jobs", lambda f: float(f["ratio"]), 0.97, at_least=True),
+    ),
+    "preview": (Goal("preview over a step of sd15's size", lambda f: float(f["share_of_a_step"]), 0.01),),
+    "embedding_cache": (Goal("a known prompt over an unknown one", lambda f: float(f["ratio"]), 0.02),),
     "watchers": (
         Goal("progress to its watcher, 1,000 streams, p99, ms", lambda f: float(f["p99_ms"]), 50.0),
         Goal("progress lost", lambda f: float(f["lost"]), 0.0),

@@ -45,7 +45,8 @@ class TierConsumer(Worker):
 
     - `slot` is held from before the claim until the handler frees it: one permit for one GPU.
     - `max_running` bounds the jobs in hand, including those that are past the GPU and still being uploaded.
-    - `grace_seconds` is how long running handlers may go on after a stop; then they are cancelled and handed back.
+    - `grace_seconds` is how long running handlers may go on after a stop, of which their leases tell them; then they are
+      cancelled and handed back.
     - `jitter` gives numbers in [0, 1) that spread the reconnections of many workers.
     """
 
@@ -103,8 +104,13 @@ class TierConsumer(Worker):
 
     def stop(self) -> None:
         """Stops claiming at once; `main` returns when the running jobs have ended or were handed back."""
+        if self._stopping.is_set():
+            return
         self.allow_pick_jobs = False
         self._stopping.set()
+        grace_end_s = self.loop.time() + self._grace_seconds
+        for lease in self._leases.values():
+            lease.stop_by(grace_end_s)
 
     def handle_sig_wait_for_completion(self, signum: Signals) -> None:
         """Called by arq on SIGTERM and SIGINT."""

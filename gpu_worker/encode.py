@@ -1,8 +1,11 @@
 """What leaves the worker: the artifacts of one picture, as bytes with their hashes.
 
 Pure functions of a picture and its recipe, run in a pool of threads so that the pipeline's thread goes on with the next
-job: zlib, numpy and Pillow let go of the interpreter lock while they work. Leaves names of objects and uploading to the
-worker.
+job: zlib-ng, numpy and Pillow let go of the interpreter lock while they work. Leaves names of objects and uploading to
+the worker.
+
+An invisible watermark would be a function of the pixels at the beginning of `encode_original`, so that the hash that is
+reported covers it; a signed manifest (C2PA) another chunk beside the recipe's, signed where the keys are and not here.
 """
 
 import hashlib

@@ -4,6 +4,7 @@ What a lost lease or a wanted cancellation means for the pipeline is the handler
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -22,8 +23,12 @@ class HandBack(Exception):  # noqa: N818 - an instruction to the consumer, not a
     """Raised by a handler whose job shall run again, here or elsewhere: the job goes back to the head of its line."""
 
 
+class LeaseLostError(Exception):
+    """Another worker holds the job, or it has ended: whatever is being done for it is in vain."""
+
+
 class Lease:
-    """What the handler of a job sees of its lease."""
+    """What the handler of a job sees of its lease, and of the worker's end."""
 
     def __init__(self, claim: Claim, release_slot: Callable[[], None]) -> None:
         self.lost = asyncio.Event()
@@ -32,6 +37,10 @@ class Lease:
         """Set when the job shall be cancelled: the handler stops at the next step and reports what ran."""
         if claim.cancel_requested:
             self.cancel_requested.set()
+        self.stopping = asyncio.Event()
+        """Set when the worker is stopping: the handler ends by `grace_end_s`, or hands the job back before."""
+        self.grace_end_s = math.inf
+        """When a handler that has not ended is cancelled, by the clock of the event loop."""
         self._release_slot: Callable[[], None] | None = release_slot
 
     def release_slot(self) -> None:
@@ -42,6 +51,11 @@ class Lease:
         if self._release_slot is not None:
             release, self._release_slot = self._release_slot, None
             release()
+
+    def stop_by(self, grace_end_s: float) -> None:
+        """Tells the handler that the worker is stopping, and how long it has."""
+        self.grace_end_s = grace_end_s
+        self.stopping.set()
 
 
 @asynccontextmanager

@@ -6,13 +6,15 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 import httpx
 import structlog
+import uvloop
 from pingvas.models.v1.catalogue_service_pb2 import ResolveModelRequest
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from pingvas.models.v1.model_pb2 import ModelSpec as ModelMessage
@@ -21,8 +23,17 @@ from pydantic import Field, FilePath
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gpu_worker.consumer import TierConsumer
-from gpu_worker.handler import JobHandler, model_spec
+from gpu_worker.conversion import model_spec
+from gpu_worker.delivery import Deliverer
+from gpu_worker.execution import Renderer
+from gpu_worker.handler import JobHandler
+from gpu_worker.inputs import InputFetcher
+from gpu_worker.model_fetch import ModelStore
+from gpu_worker.prefetch import Prefetcher
+from gpu_worker.preparation import Preparer
 from gpu_worker.rendering import Pipeline, PipelineSettings, RenderSpec
+from gpu_worker.reporter import ProgressReporter
+from gpu_worker.safety import ImageClassifier, PromptBlocklist, SafetyHook, SafetyPolicy
 from gpu_worker.upload import Uploader
 from svc_common.clients import channel
 from svc_common.errors import ServiceError
@@ -37,12 +48,14 @@ from svc_common.tokens import ServiceCredential
 if TYPE_CHECKING:
     # The generated stubs tell the type checker of it; at run time one class serves both kinds of channel.
     from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceAsyncStub
+    from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
 
 SERVICE_NAME: Final = "gpu_worker"
 
 _BLOCKING_SECONDS: Final = 10.0
 """Socket time-out of the queue's connections; longer than the longest blocking call (1 s)."""
 _ENCODE_THREADS: Final = 2
+_FACTORY: Final = r"^[\w.]+:\w+$"
 _SWITCH_SECONDS: Final = 0.0005
 _WARM_UP_TRIES: Final = 20
 _WARM_UP_PAUSE_SECONDS: Final = 0.5
@@ -66,14 +79,24 @@ class WorkerSettings(BaseSettings):
     models_dir: Path = Field(description="folder of models, laid out as <model_id>/<revision>/")
     pipeline: str = Field(
         default="gpu_worker.pipeline:create",
-        pattern=r"^[\w.]+:\w+$",
+        pattern=_FACTORY,
         description="what makes the pipeline, as module:function",
     )
     device: str = Field(default="auto", description='a torch device, or "auto": CUDA where there is one, else the CPU')
     torch_threads: int = Field(default=1, ge=0, description="threads of one operation on the CPU; 0: torch chooses")
     lease_seconds: float = Field(default=30.0, gt=0, description="how long a claim lasts without renewal")
     grace_seconds: float = Field(
-        default=25.0, ge=0, description="how long a stopping worker lets its jobs finish before it hands them back"
+        default=25.0,
+        ge=0,
+        description="how long a stopping worker may still finish jobs; one that won't fit goes back at once. 120 in a cluster",
+    )
+    prompt_blocklist_file: FilePath | None = Field(
+        default=None, description="UTF-8 file of terms that no prompt may have, one a line; absent: any may"
+    )
+    safety: str | None = Field(
+        default=None,
+        pattern=_FACTORY,
+        description="what makes the classifier that looks at finished pictures, as module:function; absent: nobody does",
     )
     log_format: Literal["json", "console"] = Field(default="json", description="form of the log")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -81,11 +104,70 @@ class WorkerSettings(BaseSettings):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a worker's handler is made of."""
+
+    worker_id: str
+    pipeline: Pipeline
+    store: ModelStore
+    queue: JobQueue
+    publisher: EventPublisher
+    uploader: Uploader
+    client: httpx.AsyncClient
+    service: "WorkerServiceAsyncStub"
+    catalogue: "CatalogueServiceAsyncStub"
+    safety: SafetyHook
+    render_thread: Executor
+    """Has one thread."""
+    encode_pool: Executor
+    prefetch_thread: Executor
+
+    def renderer(self) -> Renderer:
+        """Returns what renders."""
+        prefetcher = Prefetcher(
+            queue=self.queue,
+            catalogue=self.catalogue,
+            store=self.store,
+            pipeline=self.pipeline,
+            thread=self.prefetch_thread,
+        )
+        return Renderer(pipeline=self.pipeline, render_thread=self.render_thread, prefetcher=prefetcher)
+
+    def handler(self, renderer: Renderer) -> JobHandler:
+        """Returns what handles jobs."""
+        inputs = InputFetcher(self.client, self.encode_pool)
+        return JobHandler(
+            worker_id=self.worker_id,
+            service=self.service,
+            preparer=Preparer(safety=self.safety, inputs=inputs, store=self.store),
+            renderer=renderer,
+            deliverer=Deliverer(
+                safety=self.safety, uploader=self.uploader, service=self.service, encode_pool=self.encode_pool
+            ),
+            make_reporter=lambda attempt: ProgressReporter(self.publisher, attempt, self.encode_pool),
+        )
+
+
 def make_pipeline(settings: WorkerSettings) -> Pipeline:
     """Imports the factory that the settings name and returns its pipeline. Imports torch, which takes seconds."""
-    module, _, function = settings.pipeline.partition(":")
-    factory = cast("Callable[[PipelineSettings], Pipeline]", getattr(importlib.import_module(module), function))
+    factory = cast("Callable[[PipelineSettings], Pipeline]", _imported(settings.pipeline))
     return factory(PipelineSettings(settings.models_dir, settings.torch_threads, settings.device))
+
+
+def make_safety(settings: WorkerSettings, pool: Executor) -> SafetyPolicy:
+    """Returns what the settings ask to be refused; without them nothing is."""
+    path = settings.prompt_blocklist_file
+    classifier = None
+    if settings.safety is not None:
+        classifier = cast("Callable[[], ImageClassifier]", _imported(settings.safety))()
+    return SafetyPolicy(None if path is None else PromptBlocklist.read(path), classifier, pool)
+
+
+def _imported(name: str) -> object:
+    module, _, function = name.partition(":")
+    imported: object = getattr(importlib.import_module(module), function)
+    return imported
 
 
 async def serve(settings: WorkerSettings) -> None:
@@ -99,20 +181,32 @@ async def serve(settings: WorkerSettings) -> None:
         models = await stack.enter_async_context(channel(settings.models_internal_address, credential))
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(30.0, connect=5.0)))
         render_thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="render"))
+        encode_pool = stack.enter_context(ThreadPoolExecutor(_ENCODE_THREADS, thread_name_prefix="encode"))
+        catalogue = CatalogueServiceStub(models)
+        store = ModelStore(settings.models_dir, catalogue, client)
+        queue = JobQueue(redis)
         pipeline = await asyncio.get_running_loop().run_in_executor(render_thread, make_pipeline, settings)
-        handler = JobHandler(
+        parts = Parts(
             worker_id=settings.worker_id,
             pipeline=pipeline,
-            service=WorkerServiceStub(generation),
+            store=store,
+            queue=queue,
             publisher=EventPublisher(redis),
             uploader=Uploader(client),
+            client=client,
+            service=WorkerServiceStub(generation),
+            catalogue=catalogue,
+            safety=make_safety(settings, encode_pool),
             render_thread=render_thread,
-            encode_pool=stack.enter_context(ThreadPoolExecutor(_ENCODE_THREADS, thread_name_prefix="encode")),
+            encode_pool=encode_pool,
+            prefetch_thread=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="prefetch")),
         )
-        await _warm_up(handler, CatalogueServiceStub(models))
+        renderer = parts.renderer()
+        stack.push_async_callback(renderer.close)
+        await _warm_up(renderer, store, catalogue)
         consumer = TierConsumer(
-            JobQueue(redis),
-            handler,
+            queue,
+            parts.handler(renderer),
             worker_id=settings.worker_id,
             slot=asyncio.Semaphore(1),
             loaded_models=lambda: pipeline.loaded_models,
@@ -140,12 +234,13 @@ def _stop_on_signal(consumer: TierConsumer, stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop)
 
 
-async def _warm_up(handler: JobHandler, catalogue: "CatalogueServiceAsyncStub") -> None:
+async def _warm_up(renderer: Renderer, store: ModelStore, catalogue: "CatalogueServiceAsyncStub") -> None:
     """Loads the default model before the first job needs it. A worker that can't goes on: jobs load their own model."""
     for _ in range(_WARM_UP_TRIES):
         try:
             model = await catalogue.ResolveModel(ResolveModelRequest())
-            await handler.warm_up(_warm_up_spec(model))
+            await store.ensure(model_spec(model), lambda _fetched, _size: None)
+            await renderer.warm_up(_warm_up_spec(model))
         except ServiceError as error:
             _log.info("worker.warm_up_waits", error=str(error))
             await asyncio.sleep(_WARM_UP_PAUSE_SECONDS)
@@ -181,7 +276,8 @@ def main() -> None:
     # The render's thread takes the interpreter lock between any two operations; by default it may wait 5 ms for it while
     # a step is reported.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    asyncio.run(serve(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
 
 
 if __name__ == "__main__":

@@ -1,61 +1,51 @@
-"""Rendering with diffusers: one code path for every family, image after image, step after step.
+"""Rendering with diffusers: one code path for every family and operation.
 
-Owns what happens between the arguments of a diffusers pipeline and finished pixels: seeds, cancellation at each step,
-progress with previews, the measure of device time, and the refusal of broken output. Leaves what differs between models
-to `families`, residency to `model_cache`, and bytes to `encode`.
+Owns the order of a job in the render thread (refuse what can't be done, get the model, its LoRAs and the prompt's
+embeddings, render) and what happens when memory runs out. Leaves the render itself to `render_run`, what differs
+between models to `families`, residency to `residency`, and bytes to `encode`.
 
 `DiffusersPipeline.render` is called from one dedicated thread, never from the event loop: a step blocks for as long as
 it takes.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from gpu_worker.families import family_named
-from gpu_worker.families.latent_rgb import LatentRgb
-from gpu_worker.families.schedulers import make_scheduler
-from gpu_worker.families.stable_diffusion import StableDiffusion
-from gpu_worker.model_cache import ModelCache
-from gpu_worker.model_files import ModelSpec, verify_files
-from gpu_worker.progress import RenderProgress
+from gpu_worker.families.embedding_cache import EmbeddingCache, Embeddings
+from gpu_worker.families.family import Family
+from gpu_worker.families.loras import TextLoras, refuse_foreign_loras
+from gpu_worker.families.memory import OutOfMemorySuppressed, low_memory
+from gpu_worker.families.upscalers import DiffusionUpscaler
+from gpu_worker.loaded_model import HostModel, LoadedModel, load_model, place_model
+from gpu_worker.model_files import ModelSpec
+from gpu_worker.render_run import RenderRun
 from gpu_worker.rendering import (
-    InvalidOutputError,
+    Operation,
     OutOfMemoryError,
     PipelineSettings,
-    Pixels,
     RenderCancelledError,
-    RenderedImage,
     RenderResult,
     RenderSpec,
     StepReport,
     UnsupportedRequestError,
-    image_seed,
 )
+from gpu_worker.residency import Residency
 
 # The rest of a GPU's memory is for activations and fragmentation; a CPU's is shared with the whole machine.
-_RESIDENT_SHARE_OF_GPU = 0.7
-_RESIDENT_BYTES_OF_CPU = 4 * 2**30
-LIBRARY_VERSIONS: Final = tuple((name, version(name)) for name in ("diffusers", "torch", "transformers"))
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model on its device, ready to render."""
-
-    family: StableDiffusion
-    pipe: Any
-    scheduler_config: Any
-    """Of the model's own scheduler, kept because each render puts another one into pipe."""
-    latent_rgb: LatentRgb
-    size_bytes: int
+_RESIDENT_SHARE_OF_GPU: Final = 0.7
+_RESIDENT_BYTES_OF_CPU: Final = 4 * 2**30
+# Copies in host memory save reading a disk; the page cache, the services beside and the loading itself need the rest.
+_PINNED_SHARE_OF_HOST: Final = 0.4
+# Some 30 prompts of the largest text encoder, T5 (512 tokens of 4,096 numbers in half precision).
+_EMBEDDING_BYTES: Final = 128 * 2**20
 
 
 class DiffusersPipeline:
@@ -66,45 +56,88 @@ class DiffusersPipeline:
         self._settings = settings
         self._clock = clock
         self._device = _device_named(settings.device)
-        budget_bytes = settings.resident_bytes or _default_budget_bytes(self._device)
-        self._models = ModelCache(self._load, budget_bytes)
+        self._embeddings = EmbeddingCache(_EMBEDDING_BYTES)
+        self._models: Residency[HostModel, LoadedModel] = Residency(
+            self._load,
+            self._place,
+            device_budget_bytes=settings.resident_bytes or _default_budget_bytes(self._device),
+            host_budget_bytes=_default_host_bytes(),
+            shared_memory=self._device.type == "cpu",
+        )
 
     @property
     def loaded_models(self) -> frozenset[str]:
         """Ids of the models that start without loading; safe to read from any thread."""
         return self._models.loaded_models
 
+    def prefetch(self, model: ModelSpec) -> None:
+        """Loads a model into host memory for a job to come, from any thread; raises as `render` does for its files."""
+        self._models.prefetch(model)
+
     def render(
         self, spec: RenderSpec, on_step: Callable[[StepReport], None], should_stop: Callable[[], bool]
     ) -> RenderResult:
         """Renders the images of a spec one after the other; see `rendering.Pipeline` for arguments and errors.
 
-        One after the other and not as a batch, so that image i is the same picture as a job of one with its seed.
+        One after the other and not as a batch, so that image i is the same picture as a job of one with its seed. When
+        memory runs out the job begins again with less of it, so steps are reported from 1 a second time.
         """
         if should_stop():
             raise RenderCancelledError(gpu_seconds=0.0, completed_steps=0)
-        with contextlib.suppress(torch.OutOfMemoryError), torch.inference_mode(), self._prepared_thread():
-            return self._run(spec, on_step, should_stop).result()
-        # Only here, outside of any except block, are the failed run's frames gone and their tensors with them.
-        self._free_memory()
+        _refuse_unsupported(family_named(spec.model.family), spec)
+        with self._prepared_thread():
+            with OutOfMemorySuppressed():
+                return self._rendered(spec, on_step, should_stop, sparing=False)
+            # Only here, after the context, are the failed run's frames gone and their tensors with them.
+            self._release_device()
+            with OutOfMemorySuppressed():
+                return self._rendered(spec, on_step, should_stop, sparing=True)
+            self._models.clear()
+            self._release_device()
         raise OutOfMemoryError("the picture did not fit into the device's memory")
 
-    def _run(self, spec: RenderSpec, on_step: Callable[[StepReport], None], should_stop: Callable[[], bool]) -> "_Run":
-        return _Run(
-            model=self._models.get(spec.model),
-            spec=spec,
-            device=self._device,
-            clock=self._clock,
-            on_step=on_step,
-            should_stop=should_stop,
-        )
+    def _rendered(
+        self,
+        spec: RenderSpec,
+        on_step: Callable[[StepReport], None],
+        should_stop: Callable[[], bool],
+        *,
+        sparing: bool,
+    ) -> RenderResult:
+        model = self._models.get(spec.model)
+        model.family.reset(model.pipe, model.dtype)
+        self._make_room(model, spec)
+        text_loras = model.adapters.apply(spec.loras) if model.family.has_loras else ()
+        with torch.inference_mode(), low_memory(model.pipe) if sparing else contextlib.nullcontext():
+            run = RenderRun(
+                model=model,
+                spec=spec,
+                embeddings=lambda: self._encoded(model, spec, text_loras),
+                device=self._device,
+                clock=self._clock,
+                on_step=on_step,
+                should_stop=should_stop,
+            )
+            return run.result()
 
-    def _load(self, spec: ModelSpec) -> LoadedModel:
-        family = family_named(spec.family)
-        folder = spec.folder(self._settings.models_dir)
-        verify_files(folder, spec.files)
-        pipe = family.load(folder, self._device)
-        return LoadedModel(family, pipe, pipe.scheduler.config, family.latent_rgb(pipe), _weights_bytes(pipe))
+    def _encoded(self, model: LoadedModel, spec: RenderSpec, text_loras: TextLoras) -> Embeddings:
+        guided = model.family.guided(spec)
+        negative_prompt = spec.negative_prompt if guided else ""
+        key = (spec.model.model_id, spec.model.revision, text_loras, spec.prompt, negative_prompt, guided)
+        return self._embeddings.get(key, lambda: model.family.encode(model.pipe, spec))
+
+    def _load(self, spec: ModelSpec) -> HostModel:
+        return load_model(spec, self._settings.models_dir, self._device)
+
+    def _place(self, host: HostModel) -> LoadedModel:
+        return place_model(host, self._device, self._settings.models_dir, self._models.loading_lock)
+
+    def _make_room(self, model: LoadedModel, spec: RenderSpec) -> None:
+        # Torch's cache holds on to what earlier sizes of pictures took, in pieces that may not fit this one.
+        if self._device.type == "cuda":
+            needed_bytes = model.family.activation_bytes(model.pipe, spec.width_px, spec.height_px)
+            if torch.cuda.mem_get_info(self._device)[0] < needed_bytes:
+                torch.cuda.empty_cache()
 
     @contextlib.contextmanager
     def _prepared_thread(self) -> Iterator[None]:
@@ -119,120 +152,38 @@ class DiffusersPipeline:
         finally:
             torch.set_flush_denormal(False)
 
-    def _free_memory(self) -> None:
-        # Every model goes: what is left of the device's memory is not known, and the next job must find it whole.
-        self._models.clear()
+    def _release_device(self) -> None:
+        # Every model goes: what is left of the device's memory is not known, and the next try must find it whole.
+        self._models.release_device()
+        self._embeddings.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-class _Run:
-    """One render: its progress, its clock, and the callback that diffusers calls after each step."""
-
-    def __init__(
-        self,
-        *,
-        model: LoadedModel,
-        spec: RenderSpec,
-        device: torch.device,
-        clock: Callable[[], float],
-        on_step: Callable[[StepReport], None],
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self._model = model
-        self._spec = spec
-        self._device = device
-        self._clock = clock
-        self._on_step = on_step
-        self._should_stop = should_stop
-        self._started_s = self._now_s()
-        self._progress = RenderProgress(step_count=spec.step_count, image_count=spec.image_count, clock=self._now_s)
-        self._image_index = 0
-
-    def result(self) -> RenderResult:
-        """Renders every image."""
-        if self._spec.scheduler not in self._model.family.schedulers:
-            raise UnsupportedRequestError(
-                f"models of the family {self._spec.model.family} cannot use the scheduler {self._spec.scheduler!r}"
-            )
-        arguments = self._model.family.arguments(self._model.pipe, self._spec)
-        images = tuple(self._image(index, arguments) for index in range(self._spec.image_count))
-        return RenderResult(images, self._gpu_seconds(), _device_label(self._device), LIBRARY_VERSIONS)
-
-    def _image(self, index: int, arguments: dict[str, Any]) -> RenderedImage:
-        self._image_index = index
-        seed = image_seed(self._spec.seed, index)
-        pipe = self._model.pipe
-        pipe.scheduler = make_scheduler(self._spec.scheduler, self._model.scheduler_config)
-        output = pipe(
-            **arguments,
-            # On the CPU whatever the device: the same seed then starts from the same noise everywhere.
-            generator=torch.Generator("cpu").manual_seed(seed),
-            output_type="pt",
-            callback_on_step_end=self._after_step,
-            callback_on_step_end_tensor_inputs=["latents"],
-        )
-        pixels = _pixels(output.images[0])
-        self._progress.image_done()
-        return RenderedImage(index, seed, pixels)
-
-    def _after_step(
-        self,
-        _pipe: Any,
-        _step: int,
-        _timestep: Any,
-        tensors: dict[str, torch.Tensor],
-    ) -> dict[str, torch.Tensor]:
-        self._progress.step_done()
-        if self._should_stop():
-            raise RenderCancelledError(gpu_seconds=self._gpu_seconds(), completed_steps=self._progress.completed_steps)
-        preview = self._preview(tensors["latents"]) if self._progress.preview_due() else None
-        self._on_step(
-            StepReport(
-                image_index=self._image_index,
-                step=self._progress.completed_steps,
-                step_count=self._progress.step_count,
-                seconds_left=self._progress.seconds_left(),
-                preview=preview,
-            )
-        )
-        return {}
-
-    def _preview(self, latents: torch.Tensor) -> Pixels:
-        # Looked at here because the last step of an image always has a preview: an infinity would be clipped to white
-        # when the picture is decoded, and a model that broke early need not run to its end.
-        if not torch.isfinite(latents).all():
-            raise InvalidOutputError("the model produced numbers that are not finite")
-        return self._model.latent_rgb.pixels(latents)
-
-    def _gpu_seconds(self) -> float:
-        return self._now_s() - self._started_s
-
-    def _now_s(self) -> float:
-        # Kernels are only queued when a call returns. Waiting for them makes times true, and keeps a cancellation from
-        # coming after all the steps were queued already.
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return self._clock()
-
-
 def create(settings: PipelineSettings) -> DiffusersPipeline:
     """Returns the worker's default pipeline."""
+    diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     # Algorithms chosen by racing them differ from run to run, and with them the last bits of the pixels.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     return DiffusersPipeline(settings)
 
 
-def _pixels(picture: torch.Tensor) -> Pixels:
-    """Returns a decoded picture (3, height, width) from 0 to 1 as bytes; raises InvalidOutputError for a broken one."""
-    if not torch.isfinite(picture).all():
-        raise InvalidOutputError("the decoder produced numbers that are not finite")
-    pixels: Pixels = picture.permute(1, 2, 0).mul(255).round().to(torch.uint8).cpu().numpy()
-    if not pixels.any():
-        raise InvalidOutputError("the picture is black everywhere")
-    return np.ascontiguousarray(pixels)
+def _refuse_unsupported(family: Family, spec: RenderSpec) -> None:
+    name, operation = spec.model.family, spec.operation
+    if operation not in family.operations:
+        raise UnsupportedRequestError(f"models of the family {name} do not have the operation {operation}")
+    samples = operation is not Operation.UPSCALE or isinstance(family, DiffusionUpscaler)
+    if samples and spec.scheduler not in family.schedulers:
+        raise UnsupportedRequestError(f"models of the family {name} cannot use the scheduler {spec.scheduler!r}")
+    if operation is not Operation.TEXT_TO_IMAGE and spec.source is None:
+        raise UnsupportedRequestError(f"{operation} needs a picture to begin with")
+    if operation is Operation.INPAINT and spec.mask is None:
+        raise UnsupportedRequestError("inpaint needs a mask")
+    if not family.has_loras or operation is not Operation.UPSCALE:
+        refuse_foreign_loras(spec.loras, name, has_loras=family.has_loras)
 
 
 def _device_named(name: str) -> torch.device:
@@ -241,16 +192,11 @@ def _device_named(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _device_label(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 def _default_budget_bytes(device: torch.device) -> int:
     if device.type != "cuda":
         return _RESIDENT_BYTES_OF_CPU
     return int(torch.cuda.get_device_properties(device).total_memory * _RESIDENT_SHARE_OF_GPU)
 
 
-def _weights_bytes(pipe: Any) -> int:
-    modules = (part for part in pipe.components.values() if isinstance(part, torch.nn.Module))
-    return sum(parameter.numel() * parameter.element_size() for part in modules for parameter in part.parameters())
+def _default_host_bytes() -> int:
+    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _PINNED_SHARE_OF_HOST)

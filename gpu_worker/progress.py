@@ -33,6 +33,10 @@ class RenderProgress:
         """Steps of all images together."""
         return self._steps_per_image * self._image_count
 
+    def expect(self, step_count: int) -> None:
+        """Changes the steps of each image, for work whose parts are known only once it began."""
+        self._steps_per_image = step_count
+
     def step_done(self) -> None:
         """Counts a step that ended just now."""
         self._completed_steps += 1

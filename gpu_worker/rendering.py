@@ -7,6 +7,7 @@ Imports no torch, so the worker and its tests can speak of renders without payin
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -17,6 +18,17 @@ from gpu_worker.model_files import ModelSpec
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """An RGB picture: uint8 of shape (height, width, 3)."""
+Mask: TypeAlias = NDArray[np.uint8]
+"""How much of each pixel is repainted: uint8 of shape (height, width), 0 is kept and 255 is repainted."""
+
+
+class Operation(StrEnum):
+    """What a job does; the names are those of the contract's operations."""
+
+    TEXT_TO_IMAGE = "text_to_image"
+    IMAGE_TO_IMAGE = "image_to_image"
+    INPAINT = "inpaint"
+    UPSCALE = "upscale"
 
 
 class RenderError(Exception):
@@ -66,8 +78,16 @@ class PipelineSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraUse:
+    """A LoRA and how strongly it is applied."""
+
+    model: ModelSpec
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class RenderSpec:
-    """Everything that decides the pixels of a text-to-image job, and nothing else."""
+    """Everything that decides the pixels of a job, and nothing else."""
 
     model: ModelSpec
     prompt: str
@@ -83,6 +103,18 @@ class RenderSpec:
     """Seed of the first image; image i uses `image_seed(seed, i)`."""
     image_count: int
     scheduler: str
+    operation: Operation = Operation.TEXT_TO_IMAGE
+    loras: tuple[LoraUse, ...] = ()
+    source: Pixels | None = None
+    """The picture to begin with, of any size: it is scaled to cover width and height and cut around its middle."""
+    mask: Mask | None = None
+    """Of the source's size."""
+    strength: float = 1.0
+    """Share of the steps that run on a source, above 0 and up to 1."""
+    mask_feather_px: int = 0
+    """Width in pixels to which the edge of the mask is softened."""
+    scale_factor: int = 2
+    """Of an upscaling, 2 or 4: width and height are the source's times it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +173,16 @@ class Pipeline(Protocol):
             RenderCancelledError: should_stop said so.
             RenderError: the render failed for a reason that is known.
             ModelFilesError: the model's files are absent or not what its specification says.
+
+        """
+
+    def prefetch(self, model: ModelSpec) -> None:
+        """Brings a model from disk into the host's memory, so that its first render starts sooner; a hint.
+
+        Blocks, and is called from a thread that is not the render's, while a render may be running.
+
+        Raises:
+            ModelFilesError: as `render`.
 
         """
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from pingvas.generation.v1.job_pb2 import TextToImage
 from pingvas.payment.v1.credit_service_pb2 import GetBalanceRequest
 from pingvas.payment.v1.credit_service_pb2_grpc import CreditServiceStub
 from pingvas.user.v1.auth_service_pb2 import RegisterRequest
@@ -25,7 +26,7 @@ from studio.cli.client import Client
 from studio.cli.context import Shared
 from studio.cli.credentials import Credentials
 from studio.cli.failures import CommandError
-from studio.cli.generate import make, present, text_to_image
+from studio.cli.generate import make, present
 from studio.cli.main import guarded
 from studio.cli.picture import picture_console
 from studio.examples import PROMPT, curl_example, python_example
@@ -72,7 +73,7 @@ def run(shared: Shared, console: Console) -> None:
             log_in(client, account, console)
             provide_credits(client, Operator(shared), account, console)
             console.print(f'Asking for "{PROMPT}"')
-            result = make(client, text_to_image({"prompt": PROMPT}), layout.data_dir / "images", console)
+            result = make(client, TextToImage(prompt=PROMPT), layout.data_dir / "images", console)
             present(result, picture_console(always=True, file=console.file))
     console.print(f"Everything is stopped again. That took {time.monotonic() - started_at:.1f} s.\n")
     _suggest(console, running, account)

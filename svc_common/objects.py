@@ -5,8 +5,8 @@ A row in PostgreSQL points to each object; keys and their meaning belong to the 
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import obstore
@@ -14,6 +14,10 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from svc_common.errors import ServiceError, dependency_unavailable
+from svc_common.presigning import UploadSigner
+
+if TYPE_CHECKING:
+    from obstore import GetResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,14 @@ class StoredObject:
 
     key: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenObject:
+    """An object that is being read."""
+
+    size_bytes: int
+    chunks: AsyncIterator[bytes]
 
 
 class ObjectStore(Protocol):
@@ -33,8 +45,16 @@ class ObjectStore(Protocol):
     async def presign_put(self, key: str, lifetime: timedelta) -> str:
         """Returns a URL that lets its holder write the object until the lifetime is over."""
 
+    async def presign_upload(
+        self, key: str, content_type: str, size_bytes: int, lifetime: timedelta, now: datetime
+    ) -> str:
+        """Returns a URL that lets its holder write just so many bytes of a type, until the lifetime after `now` is over."""
+
     async def head(self, key: str) -> StoredObject | None:
         """Returns the object's size, or None when there is none."""
+
+    async def open(self, key: str, chunk_bytes: int) -> "OpenObject | None":
+        """Begins to read an object from its start, or returns None when there is none; who stops early reads no more."""
 
     async def read(self, key: str) -> bytes | None:
         """Returns the object's bytes, or None when there is none."""
@@ -82,6 +102,7 @@ class S3ObjectStore:
 
         self._store = store(endpoint_url)
         self._signing_store = store(signing_endpoint_url)
+        self._upload_signer = UploadSigner(signing_endpoint_url, region, bucket, access_key, secret_key)
 
     async def presign_get(self, key: str, lifetime: timedelta) -> str:
         """Returns a URL that reads the object; nothing is sent for it."""
@@ -92,6 +113,12 @@ class S3ObjectStore:
         """Returns a URL that writes the object; nothing is sent for it."""
         return obstore.sign(self._signing_store, "PUT", key, lifetime)
 
+    async def presign_upload(
+        self, key: str, content_type: str, size_bytes: int, lifetime: timedelta, now: datetime
+    ) -> str:
+        """Returns a URL that writes just so many bytes of a type; nothing is sent for it."""
+        return self._upload_signer.presign(key, content_type, size_bytes, lifetime, now)
+
     async def head(self, key: str) -> StoredObject | None:
         """Returns the object's size, or None when there is none."""
         try:
@@ -101,6 +128,20 @@ class S3ObjectStore:
         except BaseError as error:
             raise _unavailable() from error
         return StoredObject(key, meta["size"])
+
+    async def open(self, key: str, chunk_bytes: int) -> OpenObject | None:
+        """Begins to read an object from its start; None when there is none.
+
+        It isn't a read of a range, which S3 servers are at variance about: some answer it with 200 instead of 206. The
+        connection of who stops early is closed, and with it ends what is on its way.
+        """
+        try:
+            result = await self._store.get_async(key)
+        except FileNotFoundError:
+            return None
+        except BaseError as error:
+            raise _unavailable() from error
+        return OpenObject(result.meta["size"], _chunks(result, chunk_bytes))
 
     async def read(self, key: str) -> bytes | None:
         """Returns the object's bytes, or None when there is none."""
@@ -136,6 +177,14 @@ class S3ObjectStore:
                     yield StoredObject(meta["path"], meta["size"])
         except BaseError as error:
             raise _unavailable() from error
+
+
+async def _chunks(result: "GetResult", chunk_bytes: int) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in result.stream(min_chunk_size=chunk_bytes):
+            yield bytes(chunk)
+    except BaseError as error:
+        raise _unavailable() from error
 
 
 def _unavailable() -> ServiceError:

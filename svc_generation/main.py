@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from pingvas.gallery.v1.import_service_pb2_grpc import ImportServiceStub
+from pingvas.gallery.v1.source_service_pb2_grpc import SourceServiceStub
 from pingvas.generation.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
@@ -22,7 +23,7 @@ from svc_common.errors import ServiceError
 from svc_common.events import ENTITLEMENT_CHANGED, EventListener, EventPublisher, hear_hints
 from svc_common.objects import S3ObjectStore
 from svc_common.paging import PageTokens
-from svc_common.queue import JobQueue
+from svc_common.queue import JobQueue, QueuedJob
 from svc_common.redis_client import REDIS_ERRORS, connect
 from svc_common.server import Server, run
 from svc_common.settings import ServiceSettings, load
@@ -34,13 +35,15 @@ from svc_generation.servicer.conversion import JobConverter
 from svc_generation.servicer.generation import GenerationServicer
 from svc_generation.servicer.hub import WatchHub
 from svc_generation.servicer.lookups import Lookups
+from svc_generation.servicer.operations import parsed
 from svc_generation.servicer.planning import Planner
+from svc_generation.servicer.sources import SourceResolver
 from svc_generation.servicer.watch import Watch
 from svc_generation.servicer.worker import WorkerServicer
 from svc_generation.store import queries
 from svc_generation.store.models import Job
 from svc_generation.tasks.finalize import Finalizer
-from svc_generation.tasks.sweeps import Sweeper, queued_job
+from svc_generation.tasks.sweeps import Sweeper
 from svc_generation.tasks.uncertain import UncertainHolds
 
 SERVICE_NAME: Final = "svc_generation"
@@ -93,6 +96,7 @@ class Composition:
         self.queue = JobQueue(self.redis)
         self.hub = WatchHub(self._listener, self._last_sequences)
         self.lookups = Lookups(CatalogueServiceStub(self.channels[settings.models_internal_address]), self.ledger)
+        self.sources = SourceResolver(SourceServiceStub(self.channels[settings.gallery_internal_address]))
         self.converter = JobConverter(self.objects)
         self.watch = Watch(
             database=self.requests,
@@ -109,6 +113,7 @@ class Composition:
             queue=self.queue,
             publisher=self.publisher,
             now=clock.now,
+            prompt_of=lambda job: parsed(job.operation_kind, job.operation).prompt,
         )
         self.uncertain = UncertainHolds(database=self.tasks, ledger=self.ledger)
         self.sweeper = Sweeper(
@@ -141,6 +146,7 @@ class Composition:
     def _generation(self) -> GenerationServicer:
         planner = Planner(
             lookups=self.lookups,
+            sources=self.sources,
             queue=self.queue,
             statistics=self.statistics,
             new_seed=lambda: secrets.randbelow(_LARGEST_SEED + 1),
@@ -190,7 +196,7 @@ class Composition:
     async def _requeue(self, job: Job) -> None:
         """Offers a job again. Its lease, if it has one, ends by itself; the sweep repeats what is lost here."""
         try:
-            await self.queue.enqueue(queued_job(job))
+            await self.queue.enqueue(QueuedJob.of(job))
         except REDIS_ERRORS:
             return
 

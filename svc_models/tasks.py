@@ -1,11 +1,14 @@
-"""Owns filling the catalogue from folders at start.
+"""Owns filling the catalogue: from folders at start, and from the models bucket at start and by a sweep.
 
-What a manifest must say is the domain's; building models and their manifests is left to whoever puts them there.
+What a manifest must say is the domain's; building models and their manifests is left to whoever puts them there. A bad
+manifest in a folder is a mistake of the deployment, and the process doesn't start; one in the bucket came while it ran,
+and is passed over with a warning.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -13,15 +16,22 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_common.db import Database
+from svc_common.errors import ServiceError
+from svc_common.objects import ObjectStore
+from svc_common.sweeps import Sweep
 from svc_models.domain.manifest import Manifest, ManifestError, parse_manifest
 from svc_models.domain.selection import choose_default, choose_served
+from svc_models.domain.storage import MANIFEST_NAME, is_manifest_key, object_key
 from svc_models.store import queries
 
 _log = structlog.get_logger(__name__)
 
-_MANIFEST_NAME: Final = "manifest.json"
 # A model's own folder, or one folder for each of its revisions.
-_MANIFEST_PATTERNS: Final = (f"*/{_MANIFEST_NAME}", f"*/*/{_MANIFEST_NAME}")
+_MANIFEST_PATTERNS: Final = (f"*/{MANIFEST_NAME}", f"*/*/{MANIFEST_NAME}")
+_READS_AT_ONCE: Final = 8
+_BUCKET_INTERVAL: Final = timedelta(seconds=10)
+_BUCKET_START_SECONDS: Final = 5.0
+"""How long a start waits for the bucket; what it has is published by the sweep then."""
 
 
 class CatalogueError(Exception):
@@ -38,7 +48,7 @@ class Publication:
     default_model_id: str | None
 
 
-def read_folders(folders: Sequence[Path], default_model_id: str | None) -> Publication:
+def read_folders(folders: Sequence[Path]) -> Sequence[Manifest]:
     """Reads every manifest of the folders; raises CatalogueError that names each bad one.
 
     Blocks on the disk: it is called once, before anything is served.
@@ -53,14 +63,91 @@ def read_folders(folders: Sequence[Path], default_model_id: str | None) -> Publi
         except OSError as error:
             problems.append(f"{path}: can't be read: {error.strerror}")
     problems.extend(_repetitions(found))
-    served = choose_served(found.values())
     if problems:
         raise CatalogueError("The catalogue can't be filled; correct these manifests:\n  " + "\n  ".join(problems))
+    return list(found.values())
+
+
+async def read_bucket(bucket: ObjectStore) -> Sequence[Manifest]:
+    """Reads every manifest of the models bucket; raises DEPENDENCY_UNAVAILABLE when the store is away."""
+    keys = [stored.key async for stored in bucket.list_prefix("") if is_manifest_key(stored.key)]
+    free = asyncio.Semaphore(_READS_AT_ONCE)
+
+    async def read(key: str) -> Manifest | None:
+        async with free:
+            content = await bucket.read(key)
+        return None if content is None else _manifest_at(key, content)
+
+    manifests = await asyncio.gather(*(read(key) for key in sorted(keys)))
+    return [manifest for manifest in manifests if manifest is not None]
+
+
+def publication_of(manifests: Iterable[Manifest], default_model_id: str | None) -> Publication:
+    """Returns what to publish of the manifests; of two that describe one revision the first counts.
+
+    Raises CatalogueError when the default that is asked for is none of them.
+    """
+    found: dict[tuple[str, str], Manifest] = {}
+    for manifest in manifests:
+        found.setdefault((manifest.model_id, manifest.revision), manifest)
+    served = choose_served(found.values())
     try:
-        default = choose_default([manifest.model_id for manifest in served], default_model_id)
+        default = choose_default(served, default_model_id)
     except ValueError as error:
         raise CatalogueError(f"DEFAULT_MODEL_ID can't be used: {error}") from error
     return Publication(list(found.values()), served, default)
+
+
+class CatalogueFiller:
+    """Publishes the manifests of the folders together with those that the bucket has at the time."""
+
+    def __init__(
+        self,
+        database: Database,
+        bucket: ObjectStore,
+        folder_manifests: Sequence[Manifest],
+        default_model_id: str | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        """Takes the database under the tasks role, the models bucket, and what the folders had at start."""
+        self._database = database
+        self._bucket = bucket
+        self._folder_manifests = folder_manifests
+        self._default_model_id = default_model_id
+        self._now = now
+        self._published: Publication | None = None
+
+    async def fill(self) -> None:
+        """Publishes before the process serves; without the bucket if that doesn't answer soon.
+
+        Raises CatalogueError when the default model that was asked for is nowhere.
+        """
+        try:
+            async with asyncio.timeout(_BUCKET_START_SECONDS):
+                stored = await read_bucket(self._bucket)
+        except (TimeoutError, ServiceError) as error:
+            _log.warning("catalogue.bucket_away", error=str(error))
+            if self._default_model_id in {None, *(manifest.model_id for manifest in self._folder_manifests)}:
+                await self._publish(publication_of(self._folder_manifests, self._default_model_id))
+            return
+        await self._publish(publication_of((*self._folder_manifests, *stored), self._default_model_id))
+
+    def sweep(self) -> Sweep:
+        """Returns the sweep that publishes what was put into the bucket since, or changed there."""
+        return Sweep("models.bucket", _BUCKET_INTERVAL, self._publish_changes)
+
+    async def _publish_changes(self) -> int:
+        publication = publication_of(
+            (*self._folder_manifests, *await read_bucket(self._bucket)), self._default_model_id
+        )
+        if publication == self._published:
+            return 0
+        await self._publish(publication)
+        return len(publication.manifests)
+
+    async def _publish(self, publication: Publication) -> None:
+        await publish(self._database, publication, self._now)
+        self._published = publication
 
 
 async def publish(database: Database, publication: Publication, now: Callable[[], datetime]) -> None:
@@ -95,6 +182,18 @@ def _manifest_paths(folders: Sequence[Path], problems: list[str]) -> Iterator[Pa
         paths = sorted(path for pattern in _MANIFEST_PATTERNS for path in folder.glob(pattern))
         # Hidden folders are models that are still being built.
         yield from (path for path in paths if not _is_hidden(path.relative_to(folder)))
+
+
+def _manifest_at(key: str, content: bytes) -> Manifest | None:
+    try:
+        manifest = parse_manifest(content)
+    except ManifestError as error:
+        _log.warning("catalogue.manifest_refused", key=key, problems=list(error.problems))
+        return None
+    if object_key(manifest.model_id, manifest.revision, MANIFEST_NAME) != key:
+        _log.warning("catalogue.manifest_misplaced", key=key, model_id=manifest.model_id, revision=manifest.revision)
+        return None
+    return manifest
 
 
 def _is_hidden(path: Path) -> bool:

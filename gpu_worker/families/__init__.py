@@ -2,17 +2,24 @@
 
 from typing import Final
 
-from gpu_worker.families.stable_diffusion import StableDiffusion
+from gpu_worker.families.family import Family
+from gpu_worker.families.flow import Flux, ZImage
+from gpu_worker.families.stable_diffusion import BuiltIn, StableDiffusion, StableDiffusionXL
+from gpu_worker.families.upscalers import UpscalerX2, UpscalerX4
 from gpu_worker.rendering import UnsupportedRequestError
 
-FAMILIES: Final = {
-    # The built-in model: Stable Diffusion's own classes, small.
-    "tiny": StableDiffusion(),
+FAMILIES: Final[dict[str, Family]] = {
+    "tiny": BuiltIn(),
     "sd15": StableDiffusion(),
+    "sdxl": StableDiffusionXL(),
+    "flux": Flux(),
+    "zimage": ZImage(),
+    "sd_x2": UpscalerX2(),
+    "sd_x4": UpscalerX4(),
 }
 
 
-def family_named(name: str) -> StableDiffusion:
+def family_named(name: str) -> Family:
     """Returns a family; raises UnsupportedRequestError for a name that this worker does not know."""
     try:
         return FAMILIES[name]

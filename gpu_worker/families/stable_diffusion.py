@@ -1,70 +1,110 @@
-"""Stable Diffusion 1.x and everything built of its classes: CLIP, a U-Net with cross-attention, a VAE of 4 channels.
+"""Stable Diffusion 1.x, XL, and the built-in model, which is made of the classes of 1.x.
 
-A family says how to load a model, which schedulers it has, and how a spec becomes the arguments of its diffusers
-pipeline. Leaves the loop over images, progress and cancellation to `pipeline`, which is the same for all families.
+CLIP, a U-Net with cross-attention, and a VAE of 4 channels. Prompts may be of any length and have weights.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import (
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
+)
 
-from gpu_worker.families.latent_rgb import LatentRgb
-from gpu_worker.families.schedulers import SCHEDULER_NAMES
-from gpu_worker.rendering import RenderSpec
+from gpu_worker.families.clip_text import ClipEncoder, encode_pair
+from gpu_worker.families.embedding_cache import Embeddings
+from gpu_worker.families.family import DrawingFamily
+from gpu_worker.families.prompts import parse_prompt
+from gpu_worker.families.schedulers import DIFFUSION_SCHEDULERS
+from gpu_worker.rendering import Operation, RenderSpec
 
 
-@dataclass(frozen=True, slots=True)
-class StableDiffusion:
-    """The family; it holds no weights, only knowledge."""
+class StableDiffusion(DrawingFamily):
+    """Stable Diffusion 1.x."""
 
-    schedulers: tuple[str, ...] = SCHEDULER_NAMES
+    pipelines: ClassVar[Mapping[Operation, Any]] = {
+        Operation.TEXT_TO_IMAGE: StableDiffusionPipeline,
+        Operation.IMAGE_TO_IMAGE: StableDiffusionImg2ImgPipeline,
+        Operation.INPAINT: StableDiffusionInpaintPipeline,
+    }
+    operations: ClassVar[frozenset[Operation]] = frozenset(pipelines)
+    schedulers: ClassVar[tuple[str, ...]] = DIFFUSION_SCHEDULERS
+    settings: ClassVar[Mapping[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
 
-    def load(self, folder: Path, device: torch.device) -> StableDiffusionPipeline:
-        """Loads a diffusers folder onto a device: never pickles, never code of the model's, never the network.
+    def encode(self, pipe: Any, spec: RenderSpec) -> Embeddings:
+        """Encodes the prompts of a spec into arguments of the pipeline."""
+        return encode_with_one_clip(pipe, spec, guided=self.guided(spec))
 
-        The class is named here and not taken from the folder's model_index.json, which is data of others.
-        """
-        # Half precision is twice as fast on a GPU; CPUs compute it by way of float32 and lose.
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
-        pipe = StableDiffusionPipeline.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            safety_checker=None,
-            requires_safety_checker=False,
-        )
-        pipe.set_progress_bar_config(disable=True)
-        return pipe.to(device)
 
-    def latent_rgb(self, pipe: StableDiffusionPipeline) -> LatentRgb:
-        """Fits the preview map to a loaded model's decoder."""
-        vae = pipe.vae
+class BuiltIn(StableDiffusion):
+    """The built-in model, which also upscales, with a small network of its own."""
 
-        def decode(latents: torch.Tensor) -> torch.Tensor:
-            picture: torch.Tensor = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
-            return picture
+    operations: ClassVar[frozenset[Operation]] = StableDiffusion.operations | {Operation.UPSCALE}
 
-        return LatentRgb.fit(decode, channels=vae.config.latent_channels, device=vae.device, dtype=vae.dtype)
 
-    def arguments(self, pipe: StableDiffusionPipeline, spec: RenderSpec) -> dict[str, Any]:
-        """Returns the arguments that all images of a spec share, the prompt encoded once for all of them."""
-        guided = spec.guidance_scale > 1
-        prompt, negative_prompt = pipe.encode_prompt(
-            spec.prompt,
-            device=pipe.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=guided,
-            negative_prompt=spec.negative_prompt,
-        )
+class StableDiffusionXL(DrawingFamily):
+    """Stable Diffusion XL: two text encoders, whose outputs lie side by side, and pooled embeddings of the second."""
+
+    pipelines: ClassVar[Mapping[Operation, Any]] = {
+        Operation.TEXT_TO_IMAGE: StableDiffusionXLPipeline,
+        Operation.IMAGE_TO_IMAGE: StableDiffusionXLImg2ImgPipeline,
+        Operation.INPAINT: StableDiffusionXLInpaintPipeline,
+    }
+    operations: ClassVar[frozenset[Operation]] = frozenset(pipelines)
+    schedulers: ClassVar[tuple[str, ...]] = DIFFUSION_SCHEDULERS
+    # Diffusers would mark pictures on its own if a certain package happened to be installed.
+    settings: ClassVar[Mapping[str, Any]] = {"add_watermarker": False}
+
+    def encode(self, pipe: Any, spec: RenderSpec) -> Embeddings:
+        """Encodes the prompts of a spec with both text encoders into arguments of the pipeline."""
+        guided = self.guided(spec)
+        # XL was trained with zeros for "no prompt", and models say whether they were.
+        zeros = not spec.negative_prompt and pipe.config.force_zeros_for_empty_prompt
+        prompt = parse_prompt(spec.prompt)
+        negative = parse_prompt(spec.negative_prompt) if guided and not zeros else None
+        encoders = [
+            ClipEncoder(pipe.tokenizer, pipe.text_encoder, _penultimate),
+            ClipEncoder(pipe.tokenizer_2, pipe.text_encoder_2, _penultimate),
+        ]
+        pairs = [encode_pair(encoder, prompt, negative) for encoder in encoders]
+        positives = [positive for positive, _ in pairs]
+        embeds = torch.cat([hidden for hidden, _ in positives], dim=-1)
+        pooled = positives[-1][1].text_embeds
+        negatives = [pair for _, pair in pairs if pair is not None]
+        if negatives:
+            negative_embeds = torch.cat([hidden for hidden, _ in negatives], dim=-1)
+            negative_pooled = negatives[-1][1].text_embeds
+        else:
+            negative_embeds, negative_pooled = torch.zeros_like(embeds), torch.zeros_like(pooled)
         return {
-            "prompt_embeds": prompt,
-            "negative_prompt_embeds": negative_prompt if guided else None,
-            "width": spec.width_px,
-            "height": spec.height_px,
-            "num_inference_steps": spec.step_count,
-            "guidance_scale": spec.guidance_scale,
+            "prompt_embeds": embeds,
+            "negative_prompt_embeds": negative_embeds if guided else None,
+            "pooled_prompt_embeds": pooled,
+            "negative_pooled_prompt_embeds": negative_pooled if guided else None,
         }
+
+
+def encode_with_one_clip(pipe: Any, spec: RenderSpec, *, guided: bool) -> Embeddings:
+    """Encodes the prompts of a spec for a pipeline whose denoiser attends to CLIP's last hidden states."""
+    encoder = ClipEncoder(pipe.tokenizer, pipe.text_encoder, _last)
+    negative = parse_prompt(spec.negative_prompt) if guided else None
+    positive_output, negative_output = encode_pair(encoder, parse_prompt(spec.prompt), negative)
+    return {
+        "prompt_embeds": positive_output[0],
+        "negative_prompt_embeds": None if negative_output is None else negative_output[0],
+    }
+
+
+def _last(output: Any) -> torch.Tensor:
+    states: torch.Tensor = output.last_hidden_state
+    return states
+
+
+def _penultimate(output: Any) -> torch.Tensor:
+    states: torch.Tensor = output.hidden_states[-2]
+    return states

@@ -21,6 +21,7 @@ from pingvas.user.v1.user_directory_service_pb2_grpc import UserDirectoryService
 from studio.cli.context import Shared, pass_shared, shared_options
 from studio.cli.endpoint import split_endpoint
 from studio.cli.failures import CommandError
+from studio.cli.model_push import admin_models
 from studio.cli.refusals import command_error
 from studio.stack.keys import OPERATOR_NAME, ensure_secrets
 from studio.stack.layout import HOST, Layout, Ports
@@ -50,6 +51,9 @@ class CreditsType(click.ParamType[int]):
 @click.group()
 def admin() -> None:
     """Administer the local stack."""
+
+
+admin.add_command(admin_models)
 
 
 @admin.command()

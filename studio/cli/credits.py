@@ -4,12 +4,12 @@ import json
 
 import click
 from google.protobuf.json_format import MessageToDict
-from pingvas.common.v1.tier_pb2 import Tier
 from pingvas.payment.v1.credit_service_pb2 import GetBalanceRequest, GrantKind
 from pingvas.payment.v1.credit_service_pb2_grpc import CreditServiceStub
 
 from studio.cli.account import connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
+from svc_common.tiers import tier_name
 
 
 @click.command()
@@ -24,8 +24,7 @@ def credits(shared: Shared, as_json: bool) -> None:  # noqa: A001 - the command 
         document = MessageToDict(balance, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
         click.echo(json.dumps(document, indent=2))
         return
-    tier = Tier.Name(balance.tier).removeprefix("TIER_").lower()
-    click.echo(f"{balance.available} credits available, {balance.held} held, tier {tier}")
+    click.echo(f"{balance.available} credits available, {balance.held} held, tier {tier_name(balance.tier)}")
     for grant in balance.grants:
         kind = GrantKind.Name(grant.kind).removeprefix("GRANT_KIND_").lower()
         expiry = f", until {grant.expire_time.ToDatetime():%Y-%m-%d}" if grant.HasField("expire_time") else ""

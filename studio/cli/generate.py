@@ -1,4 +1,4 @@
-"""`pingvas generate`: from a prompt to a file, with everything to see on the way."""
+"""`pingvas generate` and `pingvas upscale`: from a wish to a file, with everything to see on the way."""
 
 import json
 import re
@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 import httpx
 from google.protobuf.json_format import MessageToDict
-from pingvas.generation.v1.generation_service_pb2 import CreateJobRequest
 from pingvas.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
-from pingvas.generation.v1.job_pb2 import Job, JobImage, JobState, TextToImage
+from pingvas.generation.v1.job_pb2 import Job, JobImage, JobState, Upscale
 from rich.console import Console
 
 from studio.cli import watching
@@ -19,12 +18,21 @@ from studio.cli.account import connect
 from studio.cli.client import Client
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
 from studio.cli.failures import CommandError, ExitCode
+from studio.cli.operations import Operation, build, drawing, lora_weight, operation_of, request_for
 from studio.cli.picture import can_show, decode, half_blocks, picture_console
+from studio.cli.sources import image_source
 
 _DEFAULT_OUT = Path("pingvas-images")
 _PICTURE_COLUMNS = 56
 _DOWNLOAD_SECONDS = 60.0
 _SLUG_CHARACTERS = 40
+_out_option = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_DEFAULT_OUT,
+    show_default=True,
+    help="Folder for the pictures.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,40 +57,59 @@ class Result:
 @click.option("--seed", type=int, help="Makes the picture repeatable. Default: drawn by the server.")
 @click.option("--count", "image_count", type=int, help="How many pictures. Default: 1.")
 @click.option("--scheduler", default="", help="One of the model's schedulers. Default: its first.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=_DEFAULT_OUT, show_default=True)
+@click.option("--image", "source", help="Begin with this picture: a file, or an id of the gallery.")
+@click.option(
+    "--mask", help="Repaint only where this picture is white: a file, or an id of the gallery. Needs --image."
+)
+@click.option("--strength", type=float, help="How much of the picture may change, 0 to 1. Needs --image.")
+@click.option("--feather", "mask_feather_px", type=int, help="Softness of the mask's edge, in pixels. Needs --mask.")
+@click.option("--lora", "loras", multiple=True, help="MODEL_ID or MODEL_ID:WEIGHT. May be given several times.")
+@_out_option
 @json_option
 @pass_shared
-def generate(shared: Shared, /, out: Path, as_json: bool, **operation: object) -> None:
-    """Make a picture from PROMPT. Ctrl-C cancels the job."""
-    request = text_to_image(operation)
-    console = picture_console(quiet=as_json)
+def generate(
+    shared: Shared,
+    /,
+    out: Path,
+    as_json: bool,
+    source: str | None,
+    mask: str | None,
+    loras: tuple[str, ...],
+    **options: object,
+) -> None:
+    """Make a picture from PROMPT, alone or with a picture to begin with. Ctrl-C cancels the job."""
+    _require(options["strength"] is None or source is not None, "--strength", "--image")
+    _require(mask is None or source is not None, "--mask", "--image")
+    _require(options["mask_feather_px"] is None or mask is not None, "--feather", "--mask")
+    options["loras"] = [lora_weight(text) for text in loras]
     with connect(shared) as client:
-        result = make(client, request, out, console)
-    if as_json:
-        document = MessageToDict(result.job, preserving_proto_field_name=True)
-        click.echo(json.dumps({**document, "files": [str(file) for file in result.files]}, indent=2))
-    else:
-        present(result, console)
+        pictures = [None if name is None else image_source(client, name) for name in (source, mask)]
+        _make_and_tell(client, drawing(options, *pictures), out, as_json=as_json)
 
 
-def text_to_image(operation: dict[str, object]) -> TextToImage:
-    """Returns the request for what was given; the server checks it and fills in the rest.
+@click.command()
+@shared_options
+@click.argument("picture")
+@click.option("--scale", "scale_factor", type=click.Choice(["2", "4"]), default="2", show_default=True)
+@click.option("--model", "model_id", default="", help="Default: the default model of the deployment.")
+@click.option("--prompt", default="", help="Describes the picture, for models that upscale by a prompt.")
+@click.option("--seed", type=int, help="Makes the result repeatable. Default: drawn by the server.")
+@_out_option
+@json_option
+@pass_shared
+def upscale(shared: Shared, /, picture: str, out: Path, as_json: bool, scale_factor: str, **options: object) -> None:
+    """Make a larger version of PICTURE: a file, or an id of the gallery. Ctrl-C cancels the job."""
+    with connect(shared) as client:
+        options |= {"scale_factor": int(scale_factor), "source": image_source(client, picture)}
+        _make_and_tell(client, build(Upscale, options), out, as_json=as_json)
 
-    Raises CommandError for a number that the contract can't even carry.
-    """
-    given = {name: value for name, value in operation.items() if value is not None}
-    try:
-        return TextToImage(**given)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise CommandError(str(error), advice="Use a smaller number.", exit_code=ExitCode.USAGE) from error
 
-
-def make(client: Client, request: TextToImage, out: Path, console: Console) -> Result:
-    """Has a picture made, shows its progress, and saves it.
+def make(client: Client, operation: Operation, out: Path, console: Console) -> Result:
+    """Has an operation done, shows its progress, and saves it.
 
     The request id makes the acceptance repeatable: a lost answer costs a repeat, never a second job.
     """
-    create = CreateJobRequest(request_id=f"cli:{uuid.uuid4()}", text_to_image=request)
+    create = request_for(operation, f"cli:{uuid.uuid4()}")
     job = client.call(GenerationServiceStub(client.channel).CreateJob, create)
     console.print(f"Job {job.job_id} accepted; {job.credits_held} credits are held for it.", soft_wrap=True)
     with watching.live_bar(console) as show:
@@ -99,7 +126,7 @@ def save(job: Job, out: Path) -> tuple[Path, ...]:
     """Downloads the pictures of a completed job into a folder and returns their files."""
     out.mkdir(parents=True, exist_ok=True)
     with httpx.Client(timeout=_DOWNLOAD_SECONDS) as http:
-        return tuple(_save(http, image, out, job.text_to_image.prompt) for image in job.images)
+        return tuple(_save(http, image, out, operation_of(job).prompt) for image in job.images)
 
 
 def present(result: Result, console: Console) -> None:
@@ -108,8 +135,23 @@ def present(result: Result, console: Console) -> None:
         if can_show(console):
             console.print(half_blocks(decode(file.read_bytes()), columns=min(_PICTURE_COLUMNS, console.width)))
         console.print(f"Saved {file}", soft_wrap=True)
-    seed = result.job.text_to_image.seed
+    seed = operation_of(result.job).seed
     console.print(f"It cost {watching.credits_used(result.job)} credits; seed {seed} makes it again.")
+
+
+def _make_and_tell(client: Client, operation: Operation, out: Path, *, as_json: bool) -> None:
+    console = picture_console(quiet=as_json)
+    result = make(client, operation, out, console)
+    if as_json:
+        document = MessageToDict(result.job, preserving_proto_field_name=True)
+        click.echo(json.dumps({**document, "files": [str(file) for file in result.files]}, indent=2))
+    else:
+        present(result, console)
+
+
+def _require(holds: bool, option: str, needed: str) -> None:
+    if not holds:
+        raise click.UsageError(f"{option} needs {needed}.")
 
 
 def _save(http: httpx.Client, image: JobImage, out: Path, prompt: str) -> Path:

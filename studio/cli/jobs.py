@@ -12,6 +12,7 @@ from pingvas.generation.v1.job_pb2 import Job
 from studio.cli import watching
 from studio.cli.account import connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
+from studio.cli.operations import operation_of, recipe_line
 from studio.cli.picture import picture_console
 
 
@@ -37,7 +38,7 @@ def list_jobs(shared: Shared, limit: int, as_json: bool) -> None:
     for job in page.jobs:
         made, state = job.create_time.ToDatetime(), watching.state_name(job.state)
         cost = job.credits_used or job.credits_held
-        click.echo(f"{job.job_id}  {made:%Y-%m-%d %H:%M}  {state:<10} {cost:>10}  {job.text_to_image.prompt[:60]}")
+        click.echo(f"{job.job_id}  {made:%Y-%m-%d %H:%M}  {state:<10} {cost:>10}  {operation_of(job).prompt[:60]}")
 
 
 @jobs.command()
@@ -81,12 +82,11 @@ def _present(job: Job, *, as_json: bool) -> None:
     if as_json:
         _print_json(job)
         return
-    operation = job.text_to_image
+    operation = operation_of(job)
     click.echo(f"job      {job.job_id}")
     click.echo(f"state    {watching.state_name(job.state)}, attempt {job.attempt}")
     click.echo(f"prompt   {operation.prompt}")
-    size = f"{operation.width_px}x{operation.height_px}"
-    click.echo(f"recipe   {operation.model_id}, {size}, {operation.step_count} steps, seed {operation.seed}")
+    click.echo(f"recipe   {recipe_line(operation)}")
     click.echo(f"credits  {job.credits_used or '-'} used, {job.credits_held} held")
     if job.failure.message:
         click.echo(f"failure  {job.failure.message}")

@@ -25,8 +25,10 @@ _COMMANDS = {
     "login": "studio.cli.account",
     "logout": "studio.cli.account",
     "generate": "studio.cli.generate",
+    "upscale": "studio.cli.generate",
     "jobs": "studio.cli.jobs",
     "images": "studio.cli.images",
+    "models": "studio.cli.models",
     "credits": "studio.cli.credits",
     "admin": "studio.cli.admin",
 }

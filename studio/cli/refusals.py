@@ -36,6 +36,11 @@ _ADVICE: Mapping[Reason, str] = {
     Reason.JOB_NOT_FOUND: "`pingvas jobs list` shows your jobs.",
     Reason.JOB_ALREADY_ENDED: "There is nothing left to cancel.",
     Reason.IMAGE_NOT_FOUND: "`pingvas images list` shows your pictures.",
+    Reason.OPERATION_UNSUPPORTED: "`pingvas models` shows which models can do it.",
+    Reason.LORA_INCOMPATIBLE: "Leave the LoRA out, or choose a model of its family with --model.",
+    Reason.SOURCE_NOT_FOUND: "`pingvas images list` shows your pictures; a file is uploaded when you name it.",
+    Reason.SOURCE_INVALID: "Use a PNG, JPEG or WebP picture of one frame, at most 40 megapixels and 32 MiB.",
+    Reason.TOO_MANY_UPLOADS: "Wait until one of them expires, a day after it was made.",
 }
 _UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pingvas.common.v1.error_reason_pb2 import ErrorReason
 from pingvas.generation.v1.generation_service_pb2 import CancelJobRequest, GetJobRequest
 from pingvas.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
-from pingvas.generation.v1.job_event_pb2 import JobEvent
+from pingvas.generation.v1.job_event_pb2 import JobEvent, JobProgress, JobStage
 from pingvas.generation.v1.job_pb2 import Job, JobState
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -99,7 +99,8 @@ class _Lines:
         """Takes up an event."""
         detail = event.WhichOneof("detail")
         if detail == "progress":
-            self._progressed(event.progress.percent)
+            if event.progress.step_count:
+                self._progressed(event.progress.percent)
         elif detail not in {None, "heartbeat"}:
             self._console.print(f"  {detail}")
 
@@ -151,8 +152,18 @@ class _Bar:
 
     def _progressed(self, event: JobEvent) -> None:
         progress = event.progress
-        steps = f"step {progress.step} of {progress.step_count}"
-        left = f"{progress.seconds_left:.1f} s left"
-        self._progress.update(self._task, description=steps, completed=progress.percent, left=left)
+        left = f"{progress.seconds_left:.1f} s left" if progress.step_count else ""
+        self._progress.update(self._task, description=_doing(progress), completed=progress.percent, left=left)
         if progress.preview_jpeg and self._shows_pictures:
             self._preview = half_blocks(decode(progress.preview_jpeg), columns=_PREVIEW_COLUMNS)
+
+
+def _doing(progress: JobProgress) -> str:
+    match progress.stage:
+        case JobStage.JOB_STAGE_FETCHING_MODEL:
+            megabytes = (count / 1e6 for count in (progress.fetched_bytes, progress.fetch_size_bytes))
+            return "fetching the model, {:.0f} of {:.0f} MB".format(*megabytes)
+        case JobStage.JOB_STAGE_LOADING_MODEL:
+            return "loading the model"
+        case _:
+            return f"step {progress.step} of {progress.step_count}"

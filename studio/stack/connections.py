@@ -13,6 +13,7 @@ from studio.stack.failures import StackError
 from studio.stack.layout import AREAS
 
 DEFAULT_BUCKET = "pingvas"
+DEFAULT_MODELS_BUCKET = "pingvas-models"
 DEFAULT_REGION = "us-east-1"
 
 
@@ -61,12 +62,13 @@ class DatabaseConnection:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStoreConnection:
-    """An S3 server and the bucket on it."""
+    """An S3 server and the buckets on it: one of pictures, one of models."""
 
     endpoint_url: str
     access_key: str
     secret_key: str
     bucket: str = DEFAULT_BUCKET
+    models_bucket: str = DEFAULT_MODELS_BUCKET
     region: str = DEFAULT_REGION
     public_endpoint_url: str = ""
 
@@ -84,6 +86,7 @@ class ObjectStoreConnection:
             access_key=environment["S3_ACCESS_KEY"],
             secret_key=environment["S3_SECRET_KEY"],
             bucket=environment.get("S3_BUCKET", DEFAULT_BUCKET),
+            models_bucket=environment.get("MODELS_BUCKET", DEFAULT_MODELS_BUCKET),
             region=environment.get("S3_REGION", DEFAULT_REGION),
             public_endpoint_url=environment.get("S3_PUBLIC_ENDPOINT_URL", ""),
         )
@@ -97,6 +100,7 @@ class ObjectStoreConnection:
             "S3_ACCESS_KEY": self.access_key,
             "S3_SECRET_KEY": self.secret_key,
             "S3_BUCKET": self.bucket,
+            "MODELS_BUCKET": self.models_bucket,
             "S3_REGION": self.region,
         }
 

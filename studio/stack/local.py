@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from studio.stack import state
-from studio.stack.connections import DEFAULT_BUCKET, Connections, DatabaseConnection, ObjectStoreConnection
+from studio.stack.connections import Connections, DatabaseConnection, ObjectStoreConnection
 from studio.stack.events import Event, Listen, ignore
 from studio.stack.fleet import BUILT_IN_MODEL, MIGRATIONS, SERVICES, Fleet
 from studio.stack.keys import Secrets, ensure_role_passwords, ensure_secrets
@@ -158,5 +158,5 @@ def _object_store(
     if environment.get("S3_ENDPOINT_URL"):
         running = ObjectStoreConnection.parse(environment)
         return running_object_store(s3.NAME, running), running
-    own = s3.S3Server(layout, secrets, DEFAULT_BUCKET)
-    return own.node(), ObjectStoreConnection(own.url, secrets.s3_access_key, secrets.s3_secret_key)
+    own = ObjectStoreConnection(s3.url_of(layout), secrets.s3_access_key, secrets.s3_secret_key)
+    return s3.S3Server(layout, secrets, (own.bucket, own.models_bucket)).node(), own

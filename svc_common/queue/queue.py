@@ -162,6 +162,16 @@ class JobQueue:
             positions += await self._run(self._scripts.position, *arguments)
         return positions
 
+    async def peek_models(self, limit: int) -> list[str]:
+        """Returns the ids of the models of the next `limit` (1 to 64) jobs that start, in order, repeated as jobs repeat.
+
+        An estimate that changes nothing; what it leaves out stands in `lua/upcoming.lua`. Raises ValueError for another
+        limit.
+        """
+        if not 1 <= limit <= JOBS_PER_CALL:
+            raise ValueError(f"1 to {JOBS_PER_CALL} jobs can be looked at, not {limit}")
+        return [_text(model_id) for model_id in await self._run(self._scripts.upcoming, limit)]
+
     async def request_cancel(self, job_id: UUID) -> None:
         """Asks whoever runs the job, now or within an hour, to stop it. The worker learns of it within milliseconds.
 

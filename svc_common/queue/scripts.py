@@ -31,6 +31,7 @@ class QueueScripts:
     leased: AsyncScript
     depths: AsyncScript
     position: AsyncScript
+    upcoming: AsyncScript
 
     @classmethod
     def register(cls, redis: Redis, policy: QueuePolicy) -> "QueueScripts":

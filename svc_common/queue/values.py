@@ -2,7 +2,43 @@
 
 import enum
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, Self
 from uuid import UUID
+
+from svc_common.tiers import tier_name
+
+
+class AcceptedJob(Protocol):
+    """A job as its own service keeps it; the names are those of its columns."""
+
+    @property
+    def job_id(self) -> UUID:
+        """Identifies the job."""
+
+    @property
+    def account_id(self) -> UUID:
+        """Identifies the account that it belongs to."""
+
+    @property
+    def tier(self) -> int:
+        """The number of pingvas.common.v1.Tier."""
+
+    @property
+    def model_id(self) -> str:
+        """Identifies the model that it needs."""
+
+    @property
+    def quoted_millicredits(self) -> int:
+        """Expected cost."""
+
+    @property
+    def running_limit(self) -> int:
+        """How many jobs of the account may run at once."""
+
+    @property
+    def create_time(self) -> datetime:
+        """When it was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +60,19 @@ class QueuedJob:
         """Raises ValueError for a number with which the job could never run, or would run for nothing."""
         if min(self.cost_millicredits, self.running_limit, self.create_time_ms) < 1:
             raise ValueError(f"job {self.job_id}: cost, running limit and creation time must be positive")
+
+    @classmethod
+    def of(cls, job: AcceptedJob) -> Self:
+        """Returns what the queue keeps of a job."""
+        return cls(
+            job_id=job.job_id,
+            account_id=job.account_id,
+            tier=tier_name(job.tier),
+            model_id=job.model_id,
+            cost_millicredits=job.quoted_millicredits,
+            running_limit=job.running_limit,
+            create_time_ms=int(job.create_time.timestamp() * 1000),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from datetime import datetime
 from uuid import UUID
 
-from pingvas.gallery.v1 import image_pb2, import_service_pb2
+from pingvas.gallery.v1 import gallery_service_pb2, image_pb2, import_service_pb2
 
 from svc_common.objects import ObjectStore
-from svc_gallery.domain import URL_LIFETIME, object_keys
-from svc_gallery.store.models import Image
+from svc_gallery.domain.images import URL_LIFETIME, object_keys
+from svc_gallery.domain.uploads import PUT_LIFETIME, upload_key
+from svc_gallery.store.models import Image, Upload
 
 
 async def image_message(image: Image, objects: ObjectStore, now: datetime) -> image_pb2.Image:
@@ -29,6 +30,18 @@ async def image_message(image: Image, objects: ObjectStore, now: datetime) -> im
     )
     message.url_expire_time.FromDatetime(now + URL_LIFETIME)
     message.create_time.FromDatetime(image.create_time)
+    return message
+
+
+async def upload_message(upload: Upload, objects: ObjectStore, now: datetime) -> gallery_service_pb2.Upload:
+    """Returns the message of an upload, with an address that is signed at `now` for the announced type and size."""
+    key = upload_key(upload.account_id, upload.upload_id)
+    message = gallery_service_pb2.Upload(
+        upload_id=str(upload.upload_id),
+        put_url=await objects.presign_upload(key, upload.content_type, upload.size_bytes, PUT_LIFETIME, now),
+    )
+    message.put_expire_time.FromDatetime(now + PUT_LIFETIME)
+    message.expire_time.FromDatetime(upload.expire_time)
     return message
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from svc_gallery.domain import ImageCursor, image_id_taken
+from svc_gallery.domain.images import ImageCursor, image_id_taken
 from svc_gallery.store.models import Image
 
 _IMAGE_ID_KEY: Final = "images_pkey"

@@ -1,9 +1,11 @@
 """Fills in what a request leaves out, and checks it against the model and the tier."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from svc_common.errors import FieldViolation, Reason, ServiceError
+from svc_common.errors import FieldViolation, Reason, ServiceError, invalid_field
+from svc_generation.domain.operations import OperationKind
+from svc_generation.domain.sizes import LARGEST_UPSCALED_PIXELS, LARGEST_UPSCALED_SIDE_PX, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,14 @@ class ModelFacts:
     default_step_count: int
     default_guidance_scale: float
     schedulers: Sequence[str]
+    operations: frozenset[OperationKind] = frozenset({OperationKind.TEXT_TO_IMAGE})
+    """Is empty for a LoRA."""
+    is_lora: bool = False
+
+    @property
+    def native_size(self) -> Size:
+        """The size that the model was made for."""
+        return Size(self.native_width_px, self.native_height_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +57,11 @@ class Picture:
     scheduler: str
 
 
-def with_defaults(wish: Picture, model: ModelFacts) -> Picture:
-    """Fills in the model's defaults."""
+def with_defaults(wish: Picture, model: ModelFacts, size: Size) -> Picture:
+    """Fills in the model's defaults, and those sides that the request leaves to the platform."""
     return Picture(
-        width_px=wish.width_px or model.native_width_px,
-        height_px=wish.height_px or model.native_height_px,
+        width_px=wish.width_px or size.width_px,
+        height_px=wish.height_px or size.height_px,
         step_count=wish.step_count or model.default_step_count,
         image_count=wish.image_count or 1,
         guidance_scale=model.default_guidance_scale if wish.guidance_scale is None else wish.guidance_scale,
@@ -74,6 +84,54 @@ def check_model(model: ModelFacts, tier: TierFacts, minimum_tier_name: str) -> N
     )
 
 
+def check_operation(model: ModelFacts, kind: OperationKind) -> None:
+    """Refuses an operation that the model hasn't; a LoRA has none.
+
+    Raises:
+        ServiceError: OPERATION_UNSUPPORTED.
+    """
+    if kind in model.operations:
+        return
+    known = ", ".join(each for each in OperationKind if each in model.operations)
+    what = f"has {known}" if known else "is a LoRA, which is named among `loras`"
+    raise ServiceError(
+        Reason.OPERATION_UNSUPPORTED,
+        f"The model {model.model_id} {what}, not {kind}. Choose a model that has {kind}.",
+        metadata={"model_id": model.model_id, "operation": kind, "operations": known},
+    )
+
+
+def check_lora(lora: ModelFacts, model: ModelFacts, field: str) -> None:
+    """Refuses a LoRA that is none, or that is made for another family.
+
+    Raises:
+        ServiceError: LORA_INCOMPATIBLE with the field's path.
+    """
+    if lora.is_lora and lora.family == model.family:
+        return
+    description = f"must be a LoRA for the family {model.family}, but {lora.model_id} is " + (
+        f"one for {lora.family}" if lora.is_lora else "a whole model"
+    )
+    raise ServiceError(
+        Reason.LORA_INCOMPATIBLE,
+        f"{field} {description}.",
+        metadata={"model_id": lora.model_id, "family": lora.family, "wanted_family": model.family},
+        violations=(FieldViolation(field, description),),
+    )
+
+
+def check_loras_distinct(model_ids: Sequence[str], prefix: str) -> None:
+    """Refuses a LoRA that is named twice: its weight would be either of the two.
+
+    Raises:
+        ServiceError: INVALID_FIELD with the path of each repetition.
+    """
+    repeated = [index for index, model_id in enumerate(model_ids) if model_id in model_ids[:index]]
+    if repeated:
+        violations = [FieldViolation(f"{prefix}.loras[{i}].model_id", "is named before") for i in repeated]
+        raise ServiceError(Reason.INVALID_FIELD, "A LoRA is named twice; name each once.", violations=violations)
+
+
 def check_scheduler(picture: Picture, model: ModelFacts, prefix: str) -> None:
     """Refuses a scheduler that the model doesn't have.
 
@@ -93,27 +151,56 @@ def check_tier(picture: Picture, tier: TierFacts, prefix: str) -> None:
     Raises:
         ServiceError: TIER_LIMIT_EXCEEDED; metadata describes the first of them.
     """
-    broken = list(_above_tier(picture, tier))
+    _check_measures(
+        [
+            _Measure(f"{prefix}.width_px", picture.width_px, tier.largest_side_px),
+            _Measure(f"{prefix}.height_px", picture.height_px, tier.largest_side_px),
+            _Measure(f"{prefix}.step_count", picture.step_count, tier.step_count),
+            _Measure(f"{prefix}.image_count", picture.image_count, tier.images_per_job),
+        ],
+        tier,
+    )
+
+
+def check_upscale(source: Size, scale_factor: int, step_count: int, tier: TierFacts, prefix: str) -> None:
+    """Refuses to upscale a picture beyond what the tier allows, or into one that is too large for anybody.
+
+    Raises:
+        ServiceError: TIER_LIMIT_EXCEEDED, or INVALID_FIELD for the factor.
+    """
+    _check_measures(
+        [
+            _Measure(f"{prefix}.source", source.longest_px, tier.largest_side_px),
+            _Measure(f"{prefix}.step_count", step_count, tier.step_count),
+        ],
+        tier,
+    )
+    result = source.times(scale_factor)
+    if result.longest_px > LARGEST_UPSCALED_SIDE_PX or result.pixels > LARGEST_UPSCALED_PIXELS:
+        raise invalid_field(
+            f"{prefix}.scale_factor",
+            f"makes {result.width_px} x {result.height_px} pixels, but a side may have {LARGEST_UPSCALED_SIDE_PX} "
+            f"and the picture {LARGEST_UPSCALED_PIXELS // 1_000_000} megapixels",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    field: str
+    value: int
+    limit: int
+
+
+def _check_measures(measures: Sequence[_Measure], tier: TierFacts) -> None:
+    broken = [measure for measure in measures if measure.value > measure.limit]
     if not broken:
         return
     violations = tuple(
-        FieldViolation(f"{prefix}.{field}", f"is {value}, but the {tier.tier_name} tier allows at most {limit}")
-        for field, value, limit in broken
+        FieldViolation(m.field, f"is {m.value}, but the {tier.tier_name} tier allows at most {m.limit}") for m in broken
     )
-    field, _, limit = broken[0]
     raise ServiceError(
         Reason.TIER_LIMIT_EXCEEDED,
         "; ".join(f"{v.field} {v.description}" for v in violations) + ". Lower it, or upgrade.",
-        metadata={"tier": tier.tier_name, "limit": str(limit), "field": f"{prefix}.{field}"},
+        metadata={"tier": tier.tier_name, "limit": str(broken[0].limit), "field": broken[0].field},
         violations=violations,
     )
-
-
-def _above_tier(picture: Picture, tier: TierFacts) -> Iterator[tuple[str, int, int]]:
-    rows = (
-        ("width_px", picture.width_px, tier.largest_side_px),
-        ("height_px", picture.height_px, tier.largest_side_px),
-        ("step_count", picture.step_count, tier.step_count),
-        ("image_count", picture.image_count, tier.images_per_job),
-    )
-    return (row for row in rows if row[1] > row[2])

@@ -11,6 +11,8 @@ ADDRESS_LIFETIME: Final = timedelta(minutes=5)
 """How long a presigned address of a picture works: long enough to fetch it, too short to pass it on."""
 UPLOAD_LIFETIME: Final = timedelta(hours=1)
 """How long a worker may upload to an attempt's slots: longer than any attempt takes."""
+SOURCE_LIFETIME: Final = timedelta(hours=1)
+"""How long a worker may fetch what a job works on: it does so at once, but a model may have to be fetched before."""
 
 
 def object_key(account_id: UUID, image_id: UUID, name: str) -> str:

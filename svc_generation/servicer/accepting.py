@@ -5,9 +5,7 @@ committed, the job is noted for the sweep that looks, and gives back what is hel
 """
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,20 +13,23 @@ from uuid import UUID
 
 import structlog
 from google.protobuf.duration_pb2 import Duration
-from pingvas.generation.v1 import generation_service_pb2, job_pb2
+from pingvas.generation.v1 import job_pb2
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
 from svc_common.credits import format_credits
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_common.group_commit import GroupCommit
+from svc_common.idempotency import idempotency_key_reused
 from svc_common.queue import JobQueue, QueuedJob
 from svc_common.redis_client import REDIS_ERRORS
 from svc_common.status import from_status
 from svc_generation.domain.limits import TierFacts
 from svc_generation.domain.pricing import hold_millicredits
 from svc_generation.servicer.conversion import timestamp
+from svc_generation.servicer.operations import image_count, kind_of, put
 from svc_generation.servicer.planning import Plan, Planner
+from svc_generation.servicer.submissions import KeyedLocks, Submission
 from svc_generation.servicer.watch import Watch
 from svc_generation.store import queries
 from svc_generation.store.acceptance import Acceptance, NewJob, accept_jobs
@@ -49,59 +50,6 @@ class Clock:
 
     now: Callable[[], datetime]
     new_id: Callable[[], UUID]
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """Holds a request to make a job, and who makes it."""
-
-    account_id: UUID
-    user_id: UUID
-    request_id: str
-    """The caller's own id of the request; "" for none."""
-    wish: job_pb2.TextToImage
-    fingerprint: bytes
-    """SHA-256 of what is asked for: the same request id with another one is refused."""
-
-    @classmethod
-    def of(
-        cls, request: generation_service_pb2.CreateJobRequest, account_id: UUID, user_id: UUID, request_id: str
-    ) -> "Submission":
-        """Returns the submission of a request."""
-        wish = request.text_to_image
-        fingerprint = hashlib.sha256(wish.SerializeToString(deterministic=True)).digest()
-        return cls(account_id, user_id, request_id, wish, fingerprint)
-
-
-class KeyedLocks:
-    """Makes the calls of one process that carry the same key take turns.
-
-    It spares a race within the process, where retries of one client usually meet; between processes the unique index of
-    the table decides.
-    """
-
-    def __init__(self) -> None:
-        """Starts without keys."""
-        self._locks: dict[tuple[UUID, str], tuple[asyncio.Lock, int]] = {}
-
-    @asynccontextmanager
-    async def hold(self, account_id: UUID, request_id: str) -> AsyncIterator[None]:
-        """Waits for the key's turn; an empty request id never waits."""
-        if not request_id:
-            yield
-            return
-        key = (account_id, request_id)
-        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
-        self._locks[key] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[key]
-            if users == 1:
-                del self._locks[key]
-            else:
-                self._locks[key] = (lock, users - 1)
 
 
 class Acceptor:
@@ -154,14 +102,22 @@ class Acceptor:
     async def _accept(self, submission: Submission, plan: Plan) -> job_pb2.Job:
         job_id = self._clock.new_id()
         try:
-            hold = await self._reserve(job_id, submission, plan)
+            hold, (position, estimate) = await asyncio.gather(
+                self._reserve(job_id, submission, plan),
+                self._planner.wait(plan.tier, submission.account_id, plan.run_seconds),
+            )
         except ServiceError as error:
             # A twin of this request in another process holds the same credits for a moment: if it has made the job by
             # now, its answer is the answer.
             if error.reason is Reason.INSUFFICIENT_CREDITS and (answer := await self._replay(submission)):
                 return answer
             raise
-        job = self._new_job(job_id, submission, plan, hold.amount_millicredits)
+        now = self._clock.now()
+        answer = _first_answer(job_id, plan, hold.amount_millicredits, now)
+        answer.queue_position = position
+        answer.estimated_wait_seconds = estimate.p50_seconds
+        answer.estimated_wait_p90_seconds = estimate.p90_seconds
+        job = self._new_job(answer, submission, plan, hold.amount_millicredits, now)
         try:
             acceptance = await self._acceptances.submit(job)
         except BaseException:
@@ -169,8 +125,8 @@ class Acceptor:
             raise
         if acceptance is not Acceptance.ACCEPTED:
             return await self._refused(job, acceptance, submission, plan.tier)
-        await self._enqueues.submit(_queued(job, plan.tier))
-        return job_pb2.Job.FromString(job.first_answer)
+        await self._enqueues.submit(QueuedJob.of(job))
+        return answer
 
     async def _replay(self, submission: Submission) -> job_pb2.Job | None:
         if not submission.request_id:
@@ -180,12 +136,7 @@ class Acceptor:
         if found is None:
             return None
         if found.request_hash != submission.fingerprint:
-            raise ServiceError(
-                Reason.IDEMPOTENCY_KEY_REUSED,
-                f"The request id {submission.request_id!r} has made a job from another body. "
-                "Repeat that body, or choose a new id.",
-                metadata={"request_id": submission.request_id},
-            )
+            raise idempotency_key_reused(submission.request_id)
         return job_pb2.Job.FromString(found.first_answer)
 
     async def _reserve(self, job_id: UUID, submission: Submission, plan: Plan) -> ledger_service_pb2.Hold:
@@ -210,24 +161,26 @@ class Acceptor:
         batch = ledger_service_pb2.BatchReserveCreditsRequest(requests=requests)
         return (await self._ledger.BatchReserveCredits(batch)).reservations
 
-    def _new_job(self, job_id: UUID, submission: Submission, plan: Plan, held: int) -> NewJob:
-        now = self._clock.now()
+    def _new_job(self, answer: job_pb2.Job, submission: Submission, plan: Plan, held: int, now: datetime) -> NewJob:
         return NewJob(
-            job_id=job_id,
+            job_id=UUID(answer.job_id),
             account_id=submission.account_id,
             created_by=submission.user_id,
             request_id=submission.request_id or None,
             request_hash=submission.fingerprint,
-            first_answer=_first_answer(job_id, plan, held, now).SerializeToString(),
+            first_answer=answer.SerializeToString(),
+            operation_kind=kind_of(plan.operation),
             operation=plan.operation.SerializeToString(),
+            source_key=plan.sources.picture.object_key if plan.sources.picture else None,
+            mask_key=plan.sources.mask.object_key if plan.sources.mask else None,
             model_id=plan.operation.model_id,
             tier=plan.tier.tier,
             running_limit=plan.tier.running_jobs,
             waiting_limit=plan.tier.waiting_jobs,
-            image_count=plan.operation.image_count,
+            image_count=image_count(plan.operation),
             quoted_millicredits=plan.quote,
             held_millicredits=held,
-            queue_position=plan.position,
+            queue_position=answer.queue_position,
             create_time=now,
             deadline_time=now + self._job_lifetime,
         )
@@ -277,29 +230,15 @@ def _hold(reservation: ledger_service_pb2.Reservation) -> ledger_service_pb2.Hol
     raise from_status(reservation.refusal) or RuntimeError(f"the ledger refused in no known form: {reservation}")
 
 
-def _queued(job: NewJob, tier: TierFacts) -> QueuedJob:
-    return QueuedJob(
-        job_id=job.job_id,
-        account_id=job.account_id,
-        tier=tier.tier_name,
-        model_id=job.model_id,
-        cost_millicredits=job.quoted_millicredits,
-        running_limit=job.running_limit,
-        create_time_ms=int(job.create_time.timestamp() * 1000),
-    )
-
-
 def _first_answer(job_id: UUID, plan: Plan, held: int, now: datetime) -> job_pb2.Job:
     """Writes the answer of CreateJob before the row exists; its first event brings the first event id."""
-    return job_pb2.Job(
+    answer = job_pb2.Job(
         job_id=str(job_id),
         state=job_pb2.JOB_STATE_QUEUED,
-        text_to_image=plan.operation,
         credits_quoted=format_credits(plan.quote),
         credits_held=format_credits(held),
-        queue_position=plan.position,
-        estimated_wait_seconds=plan.estimate.p50_seconds,
-        estimated_wait_p90_seconds=plan.estimate.p90_seconds,
         tier=plan.tier.tier,  # type: ignore[arg-type]
         create_time=timestamp(now),
     )
+    put(answer, plan.operation)
+    return answer

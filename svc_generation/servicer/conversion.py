@@ -11,11 +11,10 @@ from pingvas.generation.v1 import job_event_pb2, job_pb2
 from svc_common.credits import format_credits
 from svc_common.objects import ObjectStore
 from svc_generation.domain.event_ids import EventId
-from svc_generation.domain.limits import Picture
 from svc_generation.domain.objects import ADDRESS_LIFETIME, ORIGINAL, object_key
-from svc_generation.domain.pricing import Work
 from svc_generation.domain.states import JobState
 from svc_generation.domain.waiting import WaitEstimate
+from svc_generation.servicer.operations import parsed, put
 from svc_generation.store.models import Job
 
 
@@ -23,36 +22,6 @@ def timestamp(moment: datetime) -> Timestamp:
     """Converts a moment."""
     result = Timestamp()
     result.FromDatetime(moment)
-    return result
-
-
-def picture(operation: job_pb2.TextToImage) -> Picture:
-    """Extracts what the checks look at."""
-    return Picture(
-        width_px=operation.width_px,
-        height_px=operation.height_px,
-        step_count=operation.step_count,
-        image_count=operation.image_count,
-        guidance_scale=operation.guidance_scale if operation.HasField("guidance_scale") else None,
-        scheduler=operation.scheduler,
-    )
-
-
-def work(operation: job_pb2.TextToImage) -> Work:
-    """Extracts what the price depends on; every default must be filled in."""
-    return Work(operation.width_px, operation.height_px, operation.step_count, operation.image_count)
-
-
-def filled(operation: job_pb2.TextToImage, chosen: Picture, model_id: str, seed: int) -> job_pb2.TextToImage:
-    """Returns the operation with every default filled in."""
-    result = job_pb2.TextToImage()
-    result.CopyFrom(operation)
-    result.model_id = model_id
-    result.seed = seed
-    result.width_px, result.height_px = chosen.width_px, chosen.height_px
-    result.step_count, result.image_count = chosen.step_count, chosen.image_count
-    result.scheduler = chosen.scheduler
-    result.guidance_scale = chosen.guidance_scale or 0.0
     return result
 
 
@@ -68,7 +37,6 @@ class JobConverter:
         message = job_pb2.Job(
             job_id=str(row.job_id),
             state=row.state,  # type: ignore[arg-type]
-            text_to_image=job_pb2.TextToImage.FromString(row.operation),
             credits_quoted=format_credits(row.quoted_millicredits),
             credits_held=format_credits(row.held_millicredits),
             credits_used="" if row.used_millicredits is None else format_credits(row.used_millicredits),
@@ -77,6 +45,7 @@ class JobConverter:
             create_time=timestamp(row.create_time),
             event_id=str(EventId(row.last_sequence)),
         )
+        put(message, parsed(row.operation_kind, row.operation))
         if row.state == JobState.QUEUED:
             message.queue_position = position
             message.estimated_wait_seconds = estimate.p50_seconds

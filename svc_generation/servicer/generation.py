@@ -7,23 +7,24 @@ from uuid import UUID
 
 from pingvas.generation.v1 import generation_service_pb2, generation_service_pb2_grpc, job_event_pb2, job_pb2
 
-from svc_common.caller import current_account, current_user, request_header
+from svc_common.caller import current_account, current_user
 from svc_common.credits import format_credits
 from svc_common.db import Database
-from svc_common.errors import Reason, ServiceError, invalid_field
+from svc_common.errors import Reason, ServiceError
+from svc_common.idempotency import idempotency_key
 from svc_common.paging import PageTokens, page_size
 from svc_common.queue import JobQueue
 from svc_generation.domain.pricing import hold_millicredits
 from svc_generation.domain.states import JobState
-from svc_generation.servicer.accepting import Acceptor, Submission
+from svc_generation.servicer.accepting import Acceptor
 from svc_generation.servicer.conversion import JobConverter
+from svc_generation.servicer.operations import asked
 from svc_generation.servicer.planning import Planner
+from svc_generation.servicer.submissions import Submission
 from svc_generation.servicer.watch import Watch, no_such_job
 from svc_generation.store import queries
 from svc_generation.store.models import Job
 
-_IDEMPOTENCY_HEADER: Final = "idempotency-key"
-_LONGEST_REQUEST_ID: Final = 100
 _USUAL_RUN_SECONDS: Final = 1.0
 """What a job is taken to run for where no request says more and nothing was measured."""
 
@@ -57,18 +58,20 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         self, request: generation_service_pb2.QuoteJobRequest, _context: object
     ) -> generation_service_pb2.JobQuote:
         """Prices a request and holds nothing."""
-        plan = await self._planner.plan(request.text_to_image, current_account())
+        account_id = current_account()
+        plan = await self._planner.plan(asked(request), account_id)
+        position, estimate = await self._planner.wait(plan.tier, account_id, plan.run_seconds)
         return generation_service_pb2.JobQuote(
             credits=format_credits(plan.quote),
             credits_held=format_credits(hold_millicredits(plan.quote)),
-            queue_position=plan.position,
-            estimated_wait_seconds=plan.estimate.p50_seconds,
-            estimated_wait_p90_seconds=plan.estimate.p90_seconds,
+            queue_position=position,
+            estimated_wait_seconds=estimate.p50_seconds,
+            estimated_wait_p90_seconds=estimate.p90_seconds,
         )
 
     async def CreateJob(self, request: generation_service_pb2.CreateJobRequest, _context: object) -> job_pb2.Job:
         """Accepts a job."""
-        submission = Submission.of(request, current_account(), current_user(), _request_id(request))
+        submission = Submission.of(request, current_account(), current_user(), idempotency_key(request.request_id))
         return await self._acceptor.accept(submission)
 
     async def GetJob(self, request: generation_service_pb2.GetJobRequest, _context: object) -> job_pb2.Job:
@@ -153,13 +156,6 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
     async def _converted(self, row: Job) -> job_pb2.Job:
         position, estimate = await self._watch.place(row)
         return await self._converter.job(row, position, estimate)
-
-
-def _request_id(request: generation_service_pb2.CreateJobRequest) -> str:
-    request_id = request.request_id or request_header(_IDEMPOTENCY_HEADER) or ""
-    if len(request_id) > _LONGEST_REQUEST_ID:
-        raise invalid_field(_IDEMPOTENCY_HEADER, f"may have {_LONGEST_REQUEST_ID} characters at most")
-    return request_id
 
 
 def _place(parts: tuple[str, ...]) -> tuple[datetime, UUID]:

@@ -6,21 +6,26 @@ CreateJob, so they are kept: models for five seconds, entitlements for five seco
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
-from pingvas.common.v1 import tier_pb2
 from pingvas.models.v1 import catalogue_service_pb2, catalogue_service_pb2_grpc, model_pb2
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
+from svc_common.tiers import tier_name
 from svc_generation.domain.limits import ModelFacts, TierFacts
+from svc_generation.domain.operations import OperationKind
 from svc_generation.domain.pricing import ModelCost
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _MAX_ENTRIES = 10_000
+_OPERATIONS: Final[Mapping[int, OperationKind]] = MappingProxyType(
+    {model_pb2.Operation.Value(f"OPERATION_{kind.name}"): kind for kind in OperationKind}
+)
 
 
 class RecentValues(Generic[K, V]):
@@ -57,11 +62,6 @@ class RecentValues(Generic[K, V]):
             del self._entries[key]
 
 
-def tier_name(tier: int) -> str:
-    """Returns the name of a tier as people and queues know it, such as "free"."""
-    return tier_pb2.Tier.Name(tier).removeprefix("TIER_").lower()  # type: ignore[arg-type]
-
-
 def model_facts(model: model_pb2.Model) -> ModelFacts:
     """Converts what the checks need to know of a model."""
     return ModelFacts(
@@ -73,12 +73,24 @@ def model_facts(model: model_pb2.Model) -> ModelFacts:
         default_step_count=model.default_step_count,
         default_guidance_scale=model.default_guidance_scale,
         schedulers=tuple(model.schedulers),
+        operations=_operations(model),
+        is_lora=model.kind == model_pb2.MODEL_KIND_LORA,
     )
+
+
+def _operations(model: model_pb2.Model) -> frozenset[OperationKind]:
+    if model.kind == model_pb2.MODEL_KIND_UNSPECIFIED:
+        # Told by a svc_models from before there were kinds: all models did this one thing.
+        return frozenset({OperationKind.TEXT_TO_IMAGE})
+    return frozenset(_OPERATIONS[each] for each in model.operations if each in _OPERATIONS)
 
 
 def model_cost(spec: model_pb2.ModelSpec) -> ModelCost:
     """Converts a model's cost."""
-    return ModelCost(spec.cost.per_megapixel_step_millicredits, spec.cost.fixed_millicredits)
+    cost = spec.cost
+    return ModelCost(
+        cost.per_megapixel_step_millicredits, cost.fixed_millicredits, cost.upscale_per_megapixel_millicredits
+    )
 
 
 class Lookups:

@@ -3,27 +3,50 @@
 What it decides by are the pure functions of the domain; here they get what other services and Redis know.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 import structlog
-from pingvas.generation.v1 import job_pb2
+from pingvas.generation.v1.job_pb2 import Upscale
 from pingvas.models.v1 import model_pb2
 
 from svc_common.group_commit import GroupCommit
 from svc_common.queue import JobQueue
 from svc_common.redis_client import REDIS_ERRORS
-from svc_generation.domain.limits import TierFacts, check_model, check_scheduler, check_tier, with_defaults
-from svc_generation.domain.pricing import quote_millicredits
+from svc_common.tiers import tier_name
+from svc_generation.domain.limits import (
+    ModelFacts,
+    TierFacts,
+    check_lora,
+    check_loras_distinct,
+    check_model,
+    check_operation,
+    check_scheduler,
+    check_tier,
+    check_upscale,
+    with_defaults,
+)
+from svc_generation.domain.pricing import quote_millicredits, quote_upscale_millicredits
+from svc_generation.domain.sizes import fitted
 from svc_generation.domain.waiting import WaitEstimate, WaitStatistics
-from svc_generation.servicer.conversion import filled, picture, work
-from svc_generation.servicer.lookups import Lookups, model_cost, model_facts, tier_name
+from svc_generation.servicer.lookups import Lookups, model_cost, model_facts
+from svc_generation.servicer.operations import (
+    Denoising,
+    Operation,
+    filled,
+    filled_upscale,
+    kind_of,
+    picture,
+    size_of,
+    work,
+)
+from svc_generation.servicer.sources import SourceResolver, Sources
 
 _log = structlog.get_logger(__name__)
 
-_BRANCH: Final = "text_to_image"
 _BATCH_LIMIT: Final = 64
 _LINGER_SECONDS: Final = 0.004
 
@@ -32,41 +55,91 @@ _LINGER_SECONDS: Final = 0.004
 class Plan:
     """Holds a checked and priced request."""
 
-    operation: job_pb2.TextToImage
+    operation: Operation
+    """With every default filled in."""
+    sources: Sources
     tier: TierFacts
     quote: int
     """Expected cost in millicredits."""
-    position: int
-    estimate: WaitEstimate
+
+    @property
+    def run_seconds(self) -> float:
+        """How long it is expected to run: a millicredit is a GPU millisecond."""
+        return self.quote / 1000
 
 
 class Planner:
     """Makes plans; holds nothing and writes nothing."""
 
     def __init__(
-        self, *, lookups: Lookups, queue: JobQueue, statistics: WaitStatistics, new_seed: Callable[[], int]
+        self,
+        *,
+        lookups: Lookups,
+        sources: SourceResolver,
+        queue: JobQueue,
+        statistics: WaitStatistics,
+        new_seed: Callable[[], int],
     ) -> None:
         """Takes the parts; `new_seed` draws a seed for requests that name none."""
         self._lookups = lookups
+        self._sources = sources
         self._queue = queue
         self._statistics = statistics
         self._new_seed = new_seed
         # Requests that come at the same time ask Redis in one round trip.
         self._positions = GroupCommit(self._queue_positions, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
 
-    async def plan(self, wish: job_pb2.TextToImage, account_id: UUID) -> Plan:
-        """Plans a request of an account.
+    async def plan(self, wish: Operation, account_id: UUID) -> Plan:
+        """Plans a request of an account. What costs a look at the object store comes last.
 
         Raises:
-            ServiceError: MODEL_NOT_FOUND, MODEL_NOT_IN_TIER, INVALID_FIELD, TIER_LIMIT_EXCEEDED.
+            ServiceError: MODEL_NOT_FOUND, MODEL_NOT_IN_TIER, OPERATION_UNSUPPORTED, LORA_INCOMPATIBLE, SOURCE_NOT_FOUND,
+                SOURCE_INVALID, INVALID_FIELD, TIER_LIMIT_EXCEEDED.
         """
         # One after the other: nearly always both are remembered, and then neither waits.
         tier = await self._lookups.tier(account_id)
         spec = await self._lookups.model(wish.model_id)
-        operation = self._checked(wish, spec, tier)
-        quote = quote_millicredits(model_cost(spec), work(operation))
-        position, estimate = await self.wait(tier, account_id, quote / 1000)
-        return Plan(operation, tier, quote, position, estimate)
+        model = model_facts(spec.model)
+        check_model(model, tier, tier_name(model.minimum_tier))
+        check_operation(model, kind_of(wish))
+        if isinstance(wish, Upscale):
+            return await self._upscaling(wish, spec, tier, account_id)
+        await self._check_loras(wish, model, tier)
+        return await self._denoising(wish, spec, tier, account_id)
+
+    async def _denoising(self, wish: Denoising, spec: model_pb2.ModelSpec, tier: TierFacts, account_id: UUID) -> Plan:
+        model, prefix = model_facts(spec.model), kind_of(wish)
+        sources = await self._sources.resolve(wish, account_id)
+        size = fitted(size_of(sources.picture), tier.largest_side_px) if sources.picture else model.native_size
+        chosen = with_defaults(picture(wish), model, size)
+        check_scheduler(chosen, model, prefix)
+        check_tier(chosen, tier, prefix)
+        operation = filled(wish, chosen, model.model_id, self._seed(wish))
+        return Plan(operation, sources, tier, quote_millicredits(model_cost(spec), work(operation)))
+
+    async def _upscaling(self, wish: Upscale, spec: model_pb2.ModelSpec, tier: TierFacts, account_id: UUID) -> Plan:
+        model, prefix = spec.model, kind_of(wish)
+        source = await self._sources.resolve_one(wish.source, account_id, f"{prefix}.source")
+        size = size_of(source)
+        operation = filled_upscale(wish, model.model_id, model.default_step_count, self._seed(wish))
+        check_upscale(size, operation.scale_factor, operation.step_count, tier, prefix)
+        quote = quote_upscale_millicredits(model_cost(spec), size.times(operation.scale_factor))
+        return Plan(operation, Sources(source), tier, quote)
+
+    async def _check_loras(self, wish: Denoising, model: ModelFacts, tier: TierFacts) -> None:
+        if not wish.loras:
+            return
+        prefix = kind_of(wish)
+        model_ids = [lora.model_id for lora in wish.loras]
+        check_loras_distinct(model_ids, prefix)
+        specs = await asyncio.gather(*map(self._lookups.model, model_ids))
+        for index, spec in enumerate(specs):
+            lora = model_facts(spec.model)
+            check_lora(lora, model, f"{prefix}.loras[{index}].model_id")
+            check_model(lora, tier, tier_name(lora.minimum_tier))
+
+    def _seed(self, wish: Operation) -> int:
+        return wish.seed if wish.HasField("seed") else self._new_seed()
 
     async def tier(self, account_id: UUID) -> TierFacts:
         """Returns the tier of an account."""
@@ -76,15 +149,6 @@ class Planner:
         """Returns position and estimated wait of a job that the account would submit now."""
         position = await self._positions.submit((tier.tier_name, account_id))
         return position, self._statistics.estimate(position, run_seconds)
-
-    def _checked(self, wish: job_pb2.TextToImage, spec: model_pb2.ModelSpec, tier: TierFacts) -> job_pb2.TextToImage:
-        model = model_facts(spec.model)
-        check_model(model, tier, tier_name(model.minimum_tier))
-        chosen = with_defaults(picture(wish), model)
-        check_scheduler(chosen, model, _BRANCH)
-        check_tier(chosen, tier, _BRANCH)
-        seed = wish.seed if wish.HasField("seed") else self._new_seed()
-        return filled(wish, chosen, model.model_id, seed)
 
     async def _queue_positions(self, lines: Sequence[tuple[str, UUID]]) -> Sequence[int]:
         """Returns expected positions, or 0 while Redis is away: an estimate isn't worth refusing a job for."""

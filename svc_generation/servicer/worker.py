@@ -1,7 +1,6 @@
 """The workers' service: begins attempts and takes their reports. What a report means is decided by `domain.states`."""
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import UUID
@@ -17,7 +16,7 @@ from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError, invalid_field
 from svc_common.events import EventPublisher
 from svc_common.objects import ObjectStore
-from svc_generation.domain.objects import METADATA, OBJECT_NAMES, ORIGINAL, THUMBNAIL, UPLOAD_LIFETIME, object_key
+from svc_generation.domain.objects import UPLOAD_LIFETIME
 from svc_generation.domain.states import (
     AttemptOutcome,
     JobState,
@@ -30,8 +29,10 @@ from svc_generation.domain.states import (
 )
 from svc_generation.domain.waiting import WaitStatistics
 from svc_generation.servicer.accepting import Clock
+from svc_generation.servicer.artifacts import Artifacts
 from svc_generation.servicer.conversion import timestamp
 from svc_generation.servicer.lookups import Lookups
+from svc_generation.servicer.operations import parsed, put
 from svc_generation.store import queries, transitions
 from svc_generation.store.models import Attempt, Job
 
@@ -56,7 +57,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         """Takes the parts; `finalize` closes a FINALIZING job, `requeue` offers a queued one to the workers again."""
         self._database = database
         self._lookups = lookups
-        self._objects = objects
+        self._artifacts = Artifacts(objects)
         self._publisher = publisher
         self._statistics = statistics
         self._clock = clock
@@ -88,12 +89,14 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         """Checks the objects, then moves the job to FINALIZING, then closes it."""
         job_id = UUID(request.job_id)
         async with self._database.transaction() as session:
-            job = await _known(session, job_id)
-            attempt = await queries.get_attempt(session, job_id, request.attempt)
+            found = await queries.get_job_with_attempt(session, job_id, request.attempt)
+        if found is None:
+            raise _no_such_job(job_id)
+        job, attempt = found
         if not is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
             _require_heard(queries.standing(job), request.job_id, request.attempt)
             _require_slots(attempt, request.images)
-            await self._check_objects(job.account_id, request.images)
+            await self._artifacts.check(job.account_id, request.images)
             job = await self._accept_completion(job_id, request)
         return worker.CompleteAttemptResponse(state=_message_state(await self._close(job)))
 
@@ -169,47 +172,25 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         )
 
     async def _attempt_message(self, job: Job, attempt: Attempt) -> worker.Attempt:
-        spec = await self._lookups.model(job.model_id)
-        slots = await asyncio.gather(*(self._slot(job.account_id, image_id) for image_id in attempt.image_ids))
-        return worker.Attempt(
+        operation = parsed(job.operation_kind, job.operation)
+        loras = () if isinstance(operation, job_pb2.Upscale) else operation.loras
+        spec, *lora_specs = await asyncio.gather(
+            self._lookups.model(job.model_id), *(self._lookups.model(lora.model_id) for lora in loras)
+        )
+        message = worker.Attempt(
             job_id=str(job.job_id),
             account_id=str(job.account_id),
             attempt=attempt.attempt,
             event_sequence=job.started_sequence or 0,
             model=spec,
-            text_to_image=job_pb2.TextToImage.FromString(job.operation),
-            slots=slots,
+            loras=lora_specs,
+            source_url=await self._artifacts.source_address(job.source_key),
+            mask_url=await self._artifacts.source_address(job.mask_key),
+            slots=[await self._artifacts.slot(job.account_id, image_id) for image_id in attempt.image_ids],
             expire_time=timestamp(attempt.upload_expire_time),
         )
-
-    async def _slot(self, account_id: UUID, image_id: UUID) -> worker.UploadSlot:
-        urls = [
-            await self._objects.presign_put(object_key(account_id, image_id, name), UPLOAD_LIFETIME)
-            for name in OBJECT_NAMES
-        ]
-        original, thumbnail, metadata = urls
-        return worker.UploadSlot(
-            image_id=str(image_id), original_url=original, thumbnail_url=thumbnail, metadata_url=metadata
-        )
-
-    async def _check_objects(self, account_id: UUID, images: Iterable[worker.ReportedImage]) -> None:
-        """Reads each object back and compares size and SHA-256 with the report: what was acknowledged must be there."""
-        checks = [
-            self._check_object(object_key(account_id, UUID(image.image_id), name), reported)
-            for image in images
-            for name, reported in ((ORIGINAL, image.original), (THUMBNAIL, image.thumbnail), (METADATA, image.metadata))
-        ]
-        await asyncio.gather(*checks)
-
-    async def _check_object(self, key: str, reported: worker.ReportedObject) -> None:
-        data = await self._objects.read(key)
-        if data is None:
-            raise ServiceError(Reason.ARTIFACT_MISSING, "An object was not uploaded.", metadata={"key": key})
-        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
-        if len(data) != reported.size_bytes or sha256 != reported.sha256:
-            raise ServiceError(
-                Reason.ARTIFACT_MISMATCH, "A stored object differs from the report.", metadata={"key": key}
-            )
+        put(message, operation)
+        return message
 
     async def _accept_completion(self, job_id: UUID, request: worker.CompleteAttemptRequest) -> Job:
         async with self._database.transaction() as session:
@@ -238,18 +219,15 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             return JobState.FINALIZING
 
 
-async def _known(session: AsyncSession, job_id: UUID) -> Job:
-    job = await queries.get_job(session, job_id)
-    if job is None:
-        raise ServiceError(Reason.JOB_NOT_FOUND, "There is no such job.", metadata={"job_id": str(job_id)})
-    return job
-
-
 async def _locked(session: AsyncSession, job_id: UUID) -> Job:
     job = await queries.lock_job(session, job_id)
     if job is None:
-        raise ServiceError(Reason.JOB_NOT_FOUND, "There is no such job.", metadata={"job_id": str(job_id)})
+        raise _no_such_job(job_id)
     return job
+
+
+def _no_such_job(job_id: UUID) -> ServiceError:
+    return ServiceError(Reason.JOB_NOT_FOUND, "There is no such job.", metadata={"job_id": str(job_id)})
 
 
 def _message_state(state: int) -> job_pb2.JobState.ValueType:

@@ -33,7 +33,10 @@ class NewJob:
     request_id: str | None
     request_hash: bytes
     first_answer: bytes
+    operation_kind: str
     operation: bytes
+    source_key: str | None
+    mask_key: str | None
     model_id: str
     tier: int
     running_limit: int
@@ -54,7 +57,10 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "request_id": Text(),
     "request_hash": LargeBinary(),
     "first_answer": LargeBinary(),
+    "operation_kind": Text(),
     "operation": LargeBinary(),
+    "source_key": Text(),
+    "mask_key": Text(),
     "model_id": Text(),
     "tier": SmallInteger(),
     "running_limit": Integer(),

@@ -55,8 +55,13 @@ class Job(Base):
     """SHA-256 of the request without its id: the same key with another body is refused."""
     first_answer: Mapped[bytes]
     """The serialized answer of CreateJob, which a replay returns."""
+    operation_kind: Mapped[str]
+    """The branch of the contract that the operation is: text_to_image, image_to_image, inpaint or upscale."""
     operation: Mapped[bytes]
-    """The serialized TextToImage with every default filled in."""
+    """The serialized message of the operation, with every default filled in."""
+    source_key: Mapped[str | None]
+    """Where the picture that the job works on lies in the object store; null for one that begins from noise."""
+    mask_key: Mapped[str | None]
     model_id: Mapped[str]
     tier: Mapped[int] = mapped_column(SmallInteger)
     running_limit: Mapped[int]

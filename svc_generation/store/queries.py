@@ -104,12 +104,10 @@ async def last_sequences(session: AsyncSession, account_ids: Sequence[UUID]) -> 
 
 async def lock_job(session: AsyncSession, job_id: UUID) -> Job | None:
     """Locks the account's counter and then the job, and returns the job as it is under the locks."""
-    account_id = (await session.execute(select(Job.account_id).where(Job.job_id == job_id))).scalar_one_or_none()
-    if account_id is None:
+    account_id = select(Job.account_id).where(Job.job_id == job_id).scalar_subquery()
+    counter = select(AccountCounter.waiting).where(AccountCounter.account_id == account_id).with_for_update()
+    if (await session.execute(counter)).one_or_none() is None:
         return None
-    await session.execute(
-        select(AccountCounter.waiting).where(AccountCounter.account_id == account_id).with_for_update()
-    )
     statement = select(Job).where(Job.job_id == job_id).with_for_update().execution_options(populate_existing=True)
     return (await session.execute(statement)).scalar_one()
 
@@ -143,6 +141,14 @@ async def close_attempt(
         .where(Attempt.job_id == job.job_id, Attempt.attempt == job.attempt, Attempt.end_time.is_(None))
         .values(outcome=outcome, end_time=now, clean_time=clean_time)
     )
+
+
+async def get_job_with_attempt(session: AsyncSession, job_id: UUID, attempt: int) -> tuple[Job, Attempt | None] | None:
+    """Returns a job and one of its attempts, if it has that one."""
+    is_the_one = and_(Attempt.job_id == Job.job_id, Attempt.attempt == attempt)
+    statement = select(Job, Attempt).outerjoin(Attempt, is_the_one).where(Job.job_id == job_id)
+    row = (await session.execute(statement)).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 async def get_attempt(session: AsyncSession, job_id: UUID, attempt: int) -> Attempt | None:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from svc_common.errors import Reason
 from svc_generation.domain.states import AttemptOutcome, JobState, billed_millicredits
 from svc_generation.store import queries
-from svc_generation.store.models import Attempt, Job
+from svc_generation.store.models import AccountCounter, Attempt, Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,10 @@ class Ending:
     reason: Reason | None = None
     message: str = ""
     images: list[dict[str, Any]] = field(default_factory=list)
+
+
+class AlreadyEndedError(Exception):
+    """Means that a job which was to be ended isn't FINALIZING any more."""
 
 
 _ATTEMPT_OUTCOMES = {
@@ -97,13 +101,36 @@ async def close(session: AsyncSession, job: Job, ending: Ending, now: datetime) 
 
 
 async def end(session: AsyncSession, job: Job, used_millicredits: int, now: datetime) -> None:
-    """Ends a FINALIZING job whose hold is closed. The terminal event gets its number here."""
-    sequence = await queries.next_sequence(session, job.account_id)
-    job.state = job.outcome or JobState.FAILED
-    job.used_millicredits = used_millicredits
-    job.end_time = now
-    job.ended_sequence = job.last_sequence = sequence
-    await session.flush()
+    """Ends a FINALIZING job whose hold is closed. The terminal event gets its number here.
+
+    One statement, since every job passes here: the number is taken first, and with it the lock of the account's changes.
+    The row that is given may be as old as one likes.
+
+    Raises:
+        AlreadyEndedError: another call has ended it; the transaction must not be committed, or a number would be lost.
+    """
+    counter = (
+        update(AccountCounter)
+        .where(AccountCounter.account_id == job.account_id)
+        .values(last_sequence=AccountCounter.last_sequence + 1)
+        .returning(AccountCounter.account_id, AccountCounter.last_sequence)
+        .cte("counter")
+    )
+    statement = (
+        update(Job)
+        .where(Job.job_id == job.job_id, Job.account_id == counter.c.account_id, Job.state == JobState.FINALIZING)
+        .values(
+            state=Job.outcome,
+            used_millicredits=used_millicredits,
+            end_time=now,
+            ended_sequence=counter.c.last_sequence,
+            last_sequence=counter.c.last_sequence,
+        )
+        .returning(Job.job_id)
+        .execution_options(synchronize_session=False)
+    )
+    if (await session.execute(statement)).one_or_none() is None:
+        raise AlreadyEndedError
 
 
 async def touch_finalizing(session: AsyncSession, job_id: UUID, now: datetime) -> None:

@@ -5,13 +5,13 @@ repaired by doing it again.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
 import structlog
 from pingvas.gallery.v1 import import_service_pb2, import_service_pb2_grpc
-from pingvas.generation.v1 import job_pb2
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
 from svc_common.db import Database
@@ -40,14 +40,16 @@ class Finalizer:
         queue: JobQueue,
         publisher: EventPublisher,
         now: Callable[[], datetime],
+        prompt_of: Callable[[Job], str],
     ) -> None:
-        """Takes the tasks' database and the stubs of those who keep credits and pictures."""
+        """Takes the tasks' database, the stubs of those who keep credits and pictures, and what reads a job's prompt."""
         self._database = database
         self._ledger = ledger
         self._gallery = gallery
         self._queue = queue
         self._publisher = publisher
         self._now = now
+        self._prompt_of = prompt_of
 
     async def finalize(self, job_id: UUID) -> JobState:
         """Closes one job and returns its state; one that isn't FINALIZING is left as it is.
@@ -70,10 +72,9 @@ class Finalizer:
         if job.state != JobState.FINALIZING:
             return JobState(job.state)
         _, used = await asyncio.gather(self._import_images(job), self._close_hold(job))
-        async with self._database.transaction() as session:
-            locked = await queries.lock_job(session, job.job_id)
-            if locked is not None and locked.state == JobState.FINALIZING:
-                await transitions.end(session, locked, used, self._now())
+        with contextlib.suppress(transitions.AlreadyEndedError):
+            async with self._database.transaction() as session:
+                await transitions.end(session, job, used, self._now())
         await self._publisher.announce(job.account_id)
         _log.info("job.ended", job_id=str(job.job_id), outcome=JobState(job.outcome or 0).name, used_millicredits=used)
         return JobState(job.outcome or JobState.FAILED)
@@ -96,8 +97,17 @@ class Finalizer:
         await self.finalize(job_id)
 
     async def _import_images(self, job: Job) -> None:
-        if job.outcome == JobState.COMPLETED:
-            await self._gallery.ImportImages(_import_request(job))
+        if job.outcome != JobState.COMPLETED:
+            return
+        request = import_service_pb2.ImportImagesRequest(
+            account_id=str(job.account_id),
+            created_by=str(job.created_by),
+            job_id=str(job.job_id),
+            prompt=self._prompt_of(job),
+            model_id=job.model_id,
+            images=[import_service_pb2.ImportedImage(content_type=_PNG, **image) for image in job.images],
+        )
+        await self._gallery.ImportImages(request)
 
     async def _close_hold(self, job: Job) -> int:
         try:
@@ -131,15 +141,3 @@ class Finalizer:
             await self._queue.request_cancel(job_id)
         except REDIS_ERRORS as error:
             _log.warning("queue.cancel_lost", job_id=str(job_id), error=repr(error))
-
-
-def _import_request(job: Job) -> import_service_pb2.ImportImagesRequest:
-    operation = job_pb2.TextToImage.FromString(job.operation)
-    return import_service_pb2.ImportImagesRequest(
-        account_id=str(job.account_id),
-        created_by=str(job.created_by),
-        job_id=str(job.job_id),
-        prompt=operation.prompt,
-        model_id=job.model_id,
-        images=[import_service_pb2.ImportedImage(content_type=_PNG, **image) for image in job.images],
-    )

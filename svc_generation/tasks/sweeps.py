@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from pingvas.common.v1 import tier_pb2
 
 from svc_common.clients import CallError
 from svc_common.db import Database
@@ -20,7 +19,7 @@ from svc_common.sweeps import Sweep
 from svc_generation.domain.objects import OBJECT_NAMES, object_key
 from svc_generation.domain.states import JobState
 from svc_generation.store import queries, transitions
-from svc_generation.store.models import Attempt, Job
+from svc_generation.store.models import Attempt
 
 _log = structlog.get_logger(__name__)
 
@@ -31,19 +30,6 @@ _ENQUEUE_GRACE = timedelta(seconds=1)
 _FINALIZE_GRACE = timedelta(seconds=3)
 """A job that has been FINALIZING for less is being closed by the call that made it so."""
 _FIRST_ID = UUID(int=0)
-
-
-def queued_job(job: Job) -> QueuedJob:
-    """Converts a row to what the queue keeps of it."""
-    return QueuedJob(
-        job_id=job.job_id,
-        account_id=job.account_id,
-        tier=tier_pb2.Tier.Name(job.tier).removeprefix("TIER_").lower(),  # type: ignore[arg-type]
-        model_id=job.model_id,
-        cost_millicredits=job.quoted_millicredits,
-        running_limit=job.running_limit,
-        create_time_ms=int(job.create_time.timestamp() * 1000),
-    )
 
 
 class Sweeper:
@@ -97,7 +83,7 @@ class Sweeper:
             if missing:
                 async with self._database.transaction() as session:
                     jobs = await queries.get_waiting(session, missing)
-                count += sum(await self._queue.enqueue_all([queued_job(job) for job in jobs]))
+                count += sum(await self._queue.enqueue_all([QueuedJob.of(job) for job in jobs]))
             if len(page) < _PAGE:
                 break
         return count
@@ -125,7 +111,7 @@ class Sweeper:
                 await self._queue.request_cancel(job.job_id)
             unleased = since.get((job.job_id, job.attempt))
             if unleased is not None and moment - unleased >= self._lease.total_seconds():
-                count += await self._queue.enqueue(queued_job(job))
+                count += await self._queue.enqueue(QueuedJob.of(job))
                 _log.warning("job.offered_again", job_id=str(job.job_id), attempt=job.attempt)
         return count
 

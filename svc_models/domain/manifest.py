@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from svc_models.domain.access import Tier
+from svc_models.domain.kinds import ModelKind, Operation
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ _INT64_MAX: Final = 2**63 - 1
 # Wider than any real model, and narrow enough that a price stays a number.
 _NUMBER_MAX: Final = 1e9
 _SMALLEST_RATE: Final = 1e-6
+_WEIGHTS_SUFFIX: Final = ".safetensors"
 
 
 class ManifestError(Exception):
@@ -46,7 +48,7 @@ class ManifestFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Describes one revision of a model."""
+    """Describes one revision of a model. A LoRA has no size, steps, schedulers and cost of its own: they are 0 or empty."""
 
     model_id: str
     revision: str
@@ -62,13 +64,17 @@ class Manifest:
     files: tuple[ManifestFile, ...]
     millicredits_per_megapixel_step: float
     fixed_millicredits: int
+    kind: ModelKind = ModelKind.CHECKPOINT
+    operations: tuple[Operation, ...] = (Operation.TEXT_TO_IMAGE,)
+    upscale_millicredits_per_megapixel: float = 0.0
 
 
 def parse_manifest(content: bytes) -> Manifest:
     """Parses a manifest; raises ManifestError with all of its problems at once.
 
     Keys that it doesn't know are left to the newer programs that wrote them. Every key it does know is required, so
-    that a misspelt one is told.
+    that a misspelt one is told, but "kind" (a checkpoint without it) and "operations" (text_to_image), which manifests
+    from before they were thought of don't have.
     """
     try:
         document = json.loads(content)
@@ -84,7 +90,13 @@ def parse_manifest(content: bytes) -> Manifest:
 
 
 def _read_manifest(fields: "_Fields") -> Manifest:
+    kind = fields.parsed("kind", ModelKind.of, ModelKind.CHECKPOINT) if fields.has("kind") else ModelKind.CHECKPOINT
+    return _read_lora(fields) if kind is ModelKind.LORA else _read_checkpoint(fields)
+
+
+def _read_checkpoint(fields: "_Fields") -> Manifest:
     cost = fields.nested("cost")
+    operations = _read_operations(fields)
     return Manifest(
         model_id=fields.name("model_id"),
         revision=fields.text("revision"),
@@ -101,7 +113,56 @@ def _read_manifest(fields: "_Fields") -> Manifest:
         # A price of nothing would make a hold of nothing, which payment refuses.
         millicredits_per_megapixel_step=cost.number("millicredits_per_megapixel_step", minimum=_SMALLEST_RATE),
         fixed_millicredits=cost.integer("fixed_millicredits", minimum=0, maximum=_INT64_MAX),
+        operations=operations,
+        upscale_millicredits_per_megapixel=_read_upscale_rate(cost, operations),
     )
+
+
+def _read_lora(fields: "_Fields") -> Manifest:
+    if fields.has("operations"):
+        fields.reject("operations", "are those of the models that a LoRA is applied to; leave the key out")
+    files = _read_files(fields)
+    if files and sum(file.path.endswith(_WEIGHTS_SUFFIX) for file in files) != 1:
+        fields.reject("files", f"must hold exactly one {_WEIGHTS_SUFFIX} file, as this is a LoRA")
+    return Manifest(
+        model_id=fields.name("model_id"),
+        revision=fields.text("revision"),
+        display_name=fields.text("display_name"),
+        family=fields.name("family"),
+        licence=fields.text("licence"),
+        minimum_tier=fields.parsed("minimum_tier", Tier.of, Tier.FREE),
+        native_width_px=0,
+        native_height_px=0,
+        default_step_count=0,
+        default_guidance_scale=0.0,
+        schedulers=(),
+        files=files,
+        millicredits_per_megapixel_step=0.0,
+        fixed_millicredits=0,
+        kind=ModelKind.LORA,
+        operations=(),
+    )
+
+
+def _read_operations(fields: "_Fields") -> tuple[Operation, ...]:
+    if not fields.has("operations"):
+        return (Operation.TEXT_TO_IMAGE,)
+    names = fields.names("operations")
+    if len(set(names)) != len(names):
+        fields.reject("operations", "names one twice")
+    operations = []
+    for name in names:
+        try:
+            operations.append(Operation.of(name))
+        except ValueError as error:
+            fields.reject("operations", f"can't be used: {error}")
+    return tuple(operations)
+
+
+def _read_upscale_rate(cost: "_Fields", operations: tuple[Operation, ...]) -> float:
+    if Operation.UPSCALE not in operations:
+        return 0.0
+    return cost.number("upscale_millicredits_per_megapixel", minimum=_SMALLEST_RATE)
 
 
 def _read_schedulers(fields: "_Fields") -> tuple[str, ...]:
@@ -143,6 +204,9 @@ class _Fields:
         self._document = document
         self._prefix = prefix
         self.problems: list[str] = [] if problems is None else problems
+
+    def has(self, field: str) -> bool:
+        return field in self._document
 
     def reject(self, field: str, problem: str) -> None:
         self.problems.append(f"{self._prefix}{field} {problem}")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from svc_models.domain.kinds import ModelKind
 from svc_models.domain.manifest import Manifest
 
 BUILT_IN_MODEL_ID: Final = "pingvas-tiny"
@@ -24,11 +25,13 @@ def choose_served(manifests: Iterable[Manifest]) -> list[Manifest]:
     return list(latest.values())
 
 
-def choose_default(model_ids: Sequence[str], wanted: str | None) -> str | None:
+def choose_default(served: Sequence[Manifest], wanted: str | None) -> str | None:
     """Returns the model that a request without one gets: the wanted one, else the built-in one, else the first.
 
-    Raises ValueError when a model was asked for by name that isn't there. Returns None when there are no models.
+    Only a checkpoint can be it. Raises ValueError when a model was asked for by name that isn't there. Returns None when
+    there are no models.
     """
+    model_ids = [manifest.model_id for manifest in served if manifest.kind is ModelKind.CHECKPOINT]
     if wanted is None:
         return BUILT_IN_MODEL_ID if BUILT_IN_MODEL_ID in model_ids else next(iter(model_ids), None)
     if wanted in model_ids:

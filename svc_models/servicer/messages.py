@@ -1,10 +1,13 @@
 """Turns rows into the messages of `pingvas.models.v1`, and the entitlement of `pingvas.payment.v1` into a reach."""
 
 from pingvas.common.v1 import tier_pb2
-from pingvas.models.v1 import model_pb2
+from pingvas.models.v1 import catalogue_service_pb2, model_pb2
 from pingvas.payment.v1 import entitlement_pb2
 
 from svc_models.domain.access import Reach, Tier
+from svc_models.domain.kinds import ModelKind, Operation
+from svc_models.domain.manifest import ManifestFile
+from svc_models.servicer.stored_files import Located
 from svc_models.store.models import ModelRevision
 
 
@@ -14,9 +17,23 @@ def model_spec_message(row: ModelRevision) -> model_pb2.ModelSpec:
     cost = model_pb2.ModelCost(
         per_megapixel_step_millicredits=row.millicredits_per_megapixel_step,
         fixed_millicredits=row.fixed_millicredits,
+        upscale_per_megapixel_millicredits=row.upscale_millicredits_per_megapixel,
     )
     model = _model_message(row, size_bytes=sum(file.size_bytes for file in files))
     return model_pb2.ModelSpec(model=model, files=files, cost=cost)
+
+
+def manifest_files(row: ModelRevision) -> list[ManifestFile]:
+    """Returns the files of a revision."""
+    return [ManifestFile(**file) for file in row.files]
+
+
+def located_message(located: Located) -> catalogue_service_pb2.LocateModelFilesResponse:
+    """Returns addresses as the contract has them."""
+    files = [catalogue_service_pb2.LocatedFile(path=path, url=url) for path, url in located.addresses.items()]
+    message = catalogue_service_pb2.LocateModelFilesResponse(files=files)
+    message.expire_time.FromDatetime(located.expire_time)
+    return message
 
 
 def reach_of(entitlement: entitlement_pb2.Entitlement) -> Reach:
@@ -38,6 +55,8 @@ def _model_message(row: ModelRevision, *, size_bytes: int) -> model_pb2.Model:
         schedulers=row.schedulers,
         minimum_tier=tier_pb2.Tier.ValueType(Tier.of(row.minimum_tier)),
         size_bytes=size_bytes,
+        kind=model_pb2.ModelKind.ValueType(ModelKind.of(row.kind)),
+        operations=[model_pb2.Operation.ValueType(Operation.of(name)) for name in row.operations],
     )
     message.create_time.FromDatetime(row.create_time)
     return message

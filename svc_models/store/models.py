@@ -51,4 +51,7 @@ class ModelRevision(Base):
     """The files as objects with `path`, `size_bytes` and `sha256`: they are only ever read and written as a whole."""
     millicredits_per_megapixel_step: Mapped[float]
     fixed_millicredits: Mapped[int]
+    upscale_millicredits_per_megapixel: Mapped[float]
+    kind: Mapped[str]
+    operations: Mapped[list[str]]
     create_time: Mapped[datetime]

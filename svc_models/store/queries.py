@@ -28,6 +28,11 @@ async def list_served(session: AsyncSession) -> Sequence[ModelRevision]:
     return (await session.scalars(select(ModelRevision).where(ModelRevision.is_served).order_by(order))).all()
 
 
+async def find_revision(session: AsyncSession, model_id: str, revision: str) -> ModelRevision | None:
+    """Returns a revision, served or not; None when the catalogue never had it."""
+    return await session.get(ModelRevision, (model_id, revision))
+
+
 async def find_revisions(session: AsyncSession, manifests: Collection[Manifest]) -> Sequence[ModelRevision]:
     """Returns the rows that have model and revision of one of the manifests."""
     keys = [(manifest.model_id, manifest.revision) for manifest in manifests]
@@ -62,6 +67,8 @@ def has_files_of(row: ModelRevision, manifest: Manifest) -> bool:
 def _columns_of(manifest: Manifest) -> dict[str, Any]:
     return dataclasses.asdict(manifest) | {
         "minimum_tier": manifest.minimum_tier.label,
+        "kind": manifest.kind.label,
+        "operations": [operation.label for operation in manifest.operations],
         "schedulers": list(manifest.schedulers),
         "files": _files_of(manifest),
     }

@@ -17,7 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from pingvas.common.v1 import authorization_pb2
-from pingvas.gallery.v1 import gallery_service_pb2, import_service_pb2
+from pingvas.gallery.v1 import gallery_service_pb2, import_service_pb2, source_service_pb2
 from pingvas.generation.v1 import generation_service_pb2
 from pingvas.models.v1 import catalogue_service_pb2, model_service_pb2
 from pingvas.payment.v1 import credit_service_pb2, ledger_service_pb2
@@ -36,6 +36,7 @@ MODULES = (
     import_service_pb2,
     ledger_service_pb2,
     model_service_pb2,
+    source_service_pb2,
     user_directory_service_pb2,
     user_service_pb2,
     worker_service_pb2,

@@ -51,7 +51,7 @@ async def test_method_for_users_refuses_by_every_form(
     assert (await edge.refusal_by_grpc(rpc, request, headers)).reason == reason
     assert (await edge.refusal_by_web(rpc.path, request, headers)).reason == reason
     for form in rpc.http_forms:
-        status, refusal = await edge.refusal_by_http(form.request(request), headers)
+        status, refusal = await edge.refusal_by_http(form.request(request_for(str(rpc), form.body)), headers)
         assert (status, refusal.reason) == (401, reason)
     assert platform.calls == []
 
@@ -65,7 +65,7 @@ async def test_method_for_anybody_passes_by_every_form(
     await edge.call(rpc, request, headers)
     assert (await edge.call_web(rpc.path, request.SerializeToString(), headers)).code == 0
     for form in rpc.http_forms:
-        assert (await edge.call_http(form.request(request), headers)).status_code == 200
+        assert (await edge.call_http(form.request(request_for(str(rpc), form.body)), headers)).status_code == 200
     assert len(platform.calls_of(rpc)) == 2 + len(rpc.http_forms)
 
 

@@ -45,6 +45,8 @@ async def answers_of(edge: Edge, rpc: Rpc, request: Message, person: Person) -> 
     assert (web.http_status, web.code, len(web.messages)) == (200, 0, 1)
     answers = [by_grpc, rpc.response_class.FromString(web.messages[0])]
     for form in rpc.http_forms:
+        if form.body not in {"", "*"} and not request.HasField(form.body):
+            continue  # the path of another operation
         answer = await edge.call_http(form.request(request), person.metadata)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
         answers.append(json_format.Parse(answer.text, rpc.response_class()))
@@ -106,7 +108,8 @@ async def test_events_read_the_same_in_each_form(edge: Edge, person: Person) -> 
     web = await edge.call_web(WATCH_JOB.path, request.SerializeToString(), person.metadata)
     by_web = [job_event_pb2.JobEvent.FromString(message) for message in web.messages]
     by_sse = await _events_by_sse(edge, person, job.job_id, "")
-    assert [event.WhichOneof("detail") for event in by_grpc] == ["queued", "started", *["progress"] * 5, "completed"]
+    drawn = [event for event in by_grpc if event.progress.stage != job_event_pb2.JOB_STAGE_LOADING_MODEL]
+    assert [event.WhichOneof("detail") for event in drawn] == ["queued", "started", *["progress"] * 5, "completed"]
     for events in (by_web, by_sse):
         assert [_without_signature(event) for event in events] == [_without_signature(event) for event in by_grpc]
 

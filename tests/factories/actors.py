@@ -1,12 +1,14 @@
 """Who calls svc_generation in its tests: a person with an account, a worker, and the operator. All through the real stubs."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from uuid import UUID
 
 import httpx
+from google.protobuf.message import Message
 from pingvas.common.v1 import error_reason_pb2
 from pingvas.gallery.v1 import gallery_service_pb2, image_pb2
 from pingvas.gallery.v1.gallery_service_pb2_grpc import GalleryServiceStub
@@ -71,6 +73,25 @@ class Person:
         extra = (("idempotency-key", header),) if header else ()
         return self._jobs.CreateJob(request, metadata=(*self.metadata, *extra))
 
+    def quote_of(self, operation: Message) -> Any:
+        request = generation_service_pb2.QuoteJobRequest(**{_branch(operation): operation})
+        return self._jobs.QuoteJob(request, metadata=self.metadata)
+
+    def submit(self, operation: Message, *, request_id: str = "") -> Any:
+        """Creates a job of any operation."""
+        request = generation_service_pb2.CreateJobRequest(request_id=request_id, **{_branch(operation): operation})
+        return self._jobs.CreateJob(request, metadata=self.metadata)
+
+    async def upload(self, content: bytes, content_type: str = "image/png") -> job_pb2.ImageSource:
+        """Uploads a picture as a client does, and names it as the source of jobs."""
+        stub = GalleryServiceStub(self.platform.gallery_channel)
+        request = gallery_service_pb2.CreateUploadRequest(content_type=content_type, size_bytes=len(content))
+        upload = await stub.CreateUpload(request, metadata=self.metadata)
+        async with httpx.AsyncClient() as client:
+            answer = await client.put(upload.put_url, content=content, headers={"content-type": content_type})
+        answer.raise_for_status()
+        return job_pb2.ImageSource(upload_id=upload.upload_id)
+
     def get(self, job_id: str) -> Any:
         return self._jobs.GetJob(generation_service_pb2.GetJobRequest(job_id=job_id), metadata=self.metadata)
 
@@ -112,6 +133,11 @@ class Person:
 
         await until(has_ended, within_seconds=within_seconds)
         return found
+
+
+def _branch(operation: Message) -> str:
+    """Returns the name of an operation's branch: that of its class in lower case with underscores."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(operation).__name__).lower()
 
 
 @dataclass(frozen=True, slots=True)

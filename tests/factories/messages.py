@@ -23,6 +23,17 @@ _TEXT_TO_IMAGE = job_pb2.TextToImage(
     image_count=2,
 )
 
+_SOURCE = job_pb2.ImageSource(upload_id=IMAGE_ID)
+_MASK = job_pb2.ImageSource(image_id=IMAGE_ID)
+_LORA = job_pb2.LoraWeight(model_id="ink-lines", weight=-0.5)
+
+_OPERATIONS: dict[str, Message] = {
+    "text_to_image": _TEXT_TO_IMAGE,
+    "image_to_image": job_pb2.ImageToImage(prompt="a heron", source=_SOURCE, strength=0.25, loras=[_LORA], seed=0),
+    "inpaint": job_pb2.Inpaint(prompt="a heron", source=_SOURCE, mask=_MASK, mask_feather_px=0),
+    "upscale": job_pb2.Upscale(source=_MASK, scale_factor=4),
+}
+
 _REQUESTS: dict[str, Message] = {
     "AuthService.Register": auth_service_pb2.RegisterRequest(email="ada@example.com", password="correct horse"),
     "AuthService.Login": auth_service_pb2.LoginRequest(email="ada@example.com", password="correct horse"),
@@ -48,6 +59,9 @@ _REQUESTS: dict[str, Message] = {
     "ModelService.ListModels": model_service_pb2.ListModelsRequest(page_size=200),
     "ModelService.GetModel": model_service_pb2.GetModelRequest(model_id="pingvas-tiny"),
     "GalleryService.ListImages": gallery_service_pb2.ListImagesRequest(job_id=JOB_ID),
+    "GalleryService.CreateUpload": gallery_service_pb2.CreateUploadRequest(
+        request_id="request 1", content_type="image/webp", size_bytes=33554432
+    ),
     "GalleryService.GetImage": gallery_service_pb2.GetImageRequest(image_id=IMAGE_ID),
 }
 
@@ -62,9 +76,17 @@ _SCALARS = {
 }
 
 
-def request_for(name: str) -> Message:
-    """Returns a valid request for the public method `Service.Method`; raises KeyError for one that nobody added here."""
-    return _REQUESTS[name]
+def request_for(name: str, body: str = "") -> Message:
+    """Returns a valid request for the public method `Service.Method`; raises KeyError for one that nobody added here.
+
+    With `body` it is one whose body by HTTP is that field: for a job, one of that operation.
+    """
+    if body not in _OPERATIONS:
+        return _REQUESTS[name]
+    request = type(_REQUESTS[name])()
+    request.CopyFrom(_REQUESTS[name])
+    getattr(request, body).CopyFrom(_OPERATIONS[body])
+    return request
 
 
 def filled(message_class: type[Message]) -> Message:

@@ -28,6 +28,21 @@ def manifest_document(model_id: str = "a-model", **changes: Any) -> dict[str, An
     return document | changes
 
 
+def lora_document(model_id: str = "a-lora", **changes: Any) -> dict[str, Any]:
+    """Returns the content of a good manifest.json of a LoRA, with changes."""
+    document = {
+        "kind": "lora",
+        "model_id": model_id,
+        "display_name": f"The LoRA {model_id}",
+        "family": "tiny",
+        "revision": "1",
+        "licence": "Apache-2.0",
+        "minimum_tier": "free",
+        "files": [{"path": "a.safetensors", "size_bytes": 1, "sha256": "00" * 32}],
+    }
+    return document | changes
+
+
 def put_manifest(folder: Path, model_id: str = "a-model", *, within: str | None = None, **changes: Any) -> Path:
     """Writes a model's manifest below `folder` (in `within`, by default a folder of the model's name)."""
     path = folder / (within or model_id) / "manifest.json"

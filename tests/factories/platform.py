@@ -37,12 +37,24 @@ from tests.harness_service import Identities, RunningService, running, settings_
 _FREE_ADDRESS: Final = "127.0.0.1:0"
 
 # Small, so that a fake picture is drawn and stored in milliseconds. What each asks for: the free tier reaches tiny and
-# sd15; sdxl comes with pro; one tiny model is held back for studio.
+# sd15; sdxl comes with pro; one tiny model, and one LoRA, are held back for studio.
 _SMALL: Final = {"native_width_px": 64, "native_height_px": 64, "default_step_count": 10}
+_EVERY_OPERATION: Final = {
+    "operations": ["text_to_image", "image_to_image", "inpaint", "upscale"],
+    "cost": {
+        "millicredits_per_megapixel_step": 380.5,
+        "fixed_millicredits": 60,
+        "upscale_millicredits_per_megapixel": 1500.0,
+    },
+}
 MODELS: Final = {
-    "pingvas-tiny": {"family": "tiny", **_SMALL},
+    "pingvas-tiny": {"family": "tiny", **_SMALL, **_EVERY_OPERATION},
     "tiny-special": {"family": "tiny", "minimum_tier": "studio", **_SMALL},
     "xl": {"family": "sdxl", **_SMALL},
+    "ink": {"kind": "lora", "family": "tiny"},
+    "chalk": {"kind": "lora", "family": "tiny"},
+    "gold": {"kind": "lora", "family": "tiny", "minimum_tier": "studio"},
+    "ink-xl": {"kind": "lora", "family": "sdxl"},
 }
 
 
@@ -190,7 +202,7 @@ async def running_platform(
         def models_at(*places: str) -> Server:
             own = {"payment_internal_address": payment.internal_address, "catalogue_dirs": str(folder)}
             model_settings = ModelsSettings(**values("models", *places, **own))
-            return compose_models(model_settings, read_folders(model_settings.catalogue_dirs, None))
+            return compose_models(model_settings, read_folders(model_settings.catalogue_dirs))
 
         models = await stack.enter_async_context(Neighbour(models_at))
         gallery = await stack.enter_async_context(

@@ -4,19 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
+from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 from gpu_worker.consumer import TierConsumer
-from gpu_worker.handler import JobHandler
+from gpu_worker.main import Parts
+from gpu_worker.model_fetch import ModelStore
 from gpu_worker.rendering import Pipeline
+from gpu_worker.safety import SafetyHook, SafetyPolicy
 from gpu_worker.upload import Uploader
 from svc_common.clients import channel
 from svc_common.events import EventPublisher
 from svc_common.queue import JobQueue
 from svc_common.redis_client import connect
-from tests.factories.platform import Platform
+from tests.factories.platform import MODELS, Platform
 from tests.fakes.pipeline import FakePipeline
 
 _FAST_STEP_SECONDS = 0.005
@@ -31,27 +36,45 @@ async def working(
     uploader_class: type[Uploader] = Uploader,
     lease_seconds: float = 10.0,
     grace_seconds: float = 5.0,
+    models_dir: Path | None = None,
+    safety: SafetyHook | None = None,
 ) -> AsyncIterator[TierConsumer]:
-    """Works until the block ends, then lets its jobs finish within the grace, or hands them back."""
+    """Works until the block ends, then lets its jobs finish within the grace, or hands them back.
+
+    Without `models_dir` the models' folders are there, and empty: the pipeline that only draws doesn't look.
+    """
     pipeline = pipeline or FakePipeline(_FAST_STEP_SECONDS)
     async with AsyncExitStack() as stack:
         redis = connect(platform.redis_url, socket_timeout_seconds=10.0)
         stack.push_async_callback(redis.aclose)
         credential = platform.identities.credential("gpu_worker")
         generation = await stack.enter_async_context(channel(platform.generation.service.internal_address, credential))
+        models = await stack.enter_async_context(channel(platform.neighbours["models"].internal_address, credential))
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(10.0, connect=1.0)))
-        handler = JobHandler(
+        encode_pool = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="encode"))
+        catalogue = CatalogueServiceStub(models)
+        queue = JobQueue(redis)
+        folder = models_dir or _empty_models(Path(stack.enter_context(TemporaryDirectory(prefix="pingvas-models-"))))
+        parts = Parts(
             worker_id=worker_id,
             pipeline=pipeline,
-            service=WorkerServiceStub(generation),
+            store=ModelStore(folder, catalogue, client),
+            queue=queue,
             publisher=EventPublisher(redis),
             uploader=uploader_class(client),
+            client=client,
+            service=WorkerServiceStub(generation),
+            catalogue=catalogue,
+            safety=safety or SafetyPolicy(None, None, encode_pool),
             render_thread=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="render")),
-            encode_pool=stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="encode")),
+            encode_pool=encode_pool,
+            prefetch_thread=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="prefetch")),
         )
+        renderer = parts.renderer()
+        stack.push_async_callback(renderer.close)
         consumer = TierConsumer(
-            JobQueue(redis),
-            handler,
+            queue,
+            parts.handler(renderer),
             worker_id=worker_id,
             slot=asyncio.Semaphore(1),
             loaded_models=lambda: pipeline.loaded_models,
@@ -65,3 +88,9 @@ async def working(
         finally:
             consumer.stop()
             await asyncio.wait_for(running, 20)
+
+
+def _empty_models(folder: Path) -> Path:
+    for model_id in MODELS:
+        (folder / model_id / "1").mkdir(parents=True)
+    return folder

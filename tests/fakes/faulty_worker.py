@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from gpu_worker.model_files import ModelSpec
 from gpu_worker.rendering import Pipeline, PipelineSettings, RenderResult, RenderSpec, StepReport
 from svc_common.clients import ServiceChannel
 from svc_common.errors import dependency_unavailable
@@ -97,6 +98,10 @@ class FaultyPipeline:
     def loaded_models(self) -> frozenset[str]:
         """The inner pipeline's."""
         return self._inner.loaded_models
+
+    def prefetch(self, model: ModelSpec) -> None:
+        """Prefetches as the inner pipeline does."""
+        self._inner.prefetch(model)
 
     def render(
         self, spec: RenderSpec, on_step: Callable[[StepReport], None], should_stop: Callable[[], bool]

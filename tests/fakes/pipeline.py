@@ -8,6 +8,9 @@ in the prompt, which no real pipeline knows:
     [[nan]]        reports broken output, after the last step
     [[kill]]       kills its own process with SIGKILL at the middle step; [[kill:3]] at step 3
     [[slow:0.5]]   takes 0.5 s for each step
+
+The operations that begin with a picture do the least that shows them: image-to-image takes the source's pixels for the
+share that strength leaves of it, inpainting draws where the mask is white, and upscaling repeats pixels.
 """
 
 import hashlib
@@ -17,13 +20,18 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
+from gpu_worker.model_files import ModelSpec, verify_files
 from gpu_worker.progress import RenderProgress
 from gpu_worker.rendering import (
     InvalidOutputError,
+    Operation,
     OutOfMemoryError,
     PipelineSettings,
     Pixels,
@@ -70,20 +78,30 @@ class _Accidents:
 class FakePipeline:
     """Takes its time for each step, then draws a disc on a ground, in colours that prompt and seed decide."""
 
-    def __init__(self, step_seconds: float) -> None:
-        """Makes a pipeline whose steps take step_seconds each."""
+    def __init__(self, step_seconds: float, models_dir: Path | None = None) -> None:
+        """Makes a pipeline whose steps take step_seconds each, and that checks a model's files if it is told where."""
         self._step_seconds = step_seconds
+        self._models_dir = models_dir
         self._loaded_models: frozenset[str] = frozenset()
+        self.prefetched: list[str] = []
+        """Ids of the models that were prefetched, in order."""
 
     @property
     def loaded_models(self) -> frozenset[str]:
         """The model of the last render, as on a device with room for one."""
         return self._loaded_models
 
+    def prefetch(self, model: ModelSpec) -> None:
+        """Remembers that it was asked."""
+        self._check_files(model)
+        self.prefetched.append(model.model_id)
+
     def render(
         self, spec: RenderSpec, on_step: Callable[[StepReport], None], should_stop: Callable[[], bool]
     ) -> RenderResult:
         """Renders as the protocol says."""
+        for model in (spec.model, *(use.model for use in spec.loras)):
+            self._check_files(model)
         accidents = _Accidents.of(spec.prompt)
         step_seconds = accidents.step_seconds(self._step_seconds)
         self._loaded_models = frozenset({spec.model.model_id})
@@ -93,7 +111,7 @@ class FakePipeline:
             raise RenderCancelledError(gpu_seconds=0.0, completed_steps=0)
         images = []
         for index in range(spec.image_count):
-            pixels = _drawing(spec, index)
+            pixels = drawing(spec, index)
             for _ in range(spec.step_count):
                 time.sleep(step_seconds)
                 progress.step_done()
@@ -107,6 +125,10 @@ class FakePipeline:
             images.append(RenderedImage(index, image_seed(spec.seed, index), pixels))
         return RenderResult(tuple(images), time.perf_counter() - started_s, "fake", (("numpy", np.__version__),))
 
+    def _check_files(self, model: ModelSpec) -> None:
+        if self._models_dir is not None:
+            verify_files(model.folder(self._models_dir), model.files)
+
 
 def create(_settings: PipelineSettings) -> FakePipeline:
     """Returns a fake whose step time is the environment's FAKE_PIPELINE_STEP_SECONDS."""
@@ -118,7 +140,28 @@ def _report(index: int, progress: RenderProgress, pixels: Pixels) -> StepReport:
     return StepReport(index, progress.completed_steps, progress.step_count, progress.seconds_left(), preview)
 
 
-def _drawing(spec: RenderSpec, index: int) -> Pixels:
+def drawing(spec: RenderSpec, index: int) -> Pixels:
+    """Returns what the fake draws for one image of a spec."""
+    match spec.operation:
+        case Operation.TEXT_TO_IMAGE:
+            return _disc(spec, index)
+        case Operation.IMAGE_TO_IMAGE:
+            kept = _fitted(spec.source, spec) * (1 - spec.strength)
+            return (kept + _disc(spec, index) * spec.strength).astype(np.uint8)
+        case Operation.INPAINT:
+            repainted = _fitted(spec.mask, spec)[..., None] > 127
+            return np.where(repainted, _disc(spec, index), _fitted(spec.source, spec))
+        case Operation.UPSCALE:
+            assert spec.source is not None
+            return spec.source.repeat(spec.scale_factor, axis=0).repeat(spec.scale_factor, axis=1)
+
+
+def _fitted(pixels: NDArray[np.uint8] | None, spec: RenderSpec) -> NDArray[np.uint8]:
+    assert pixels is not None
+    return np.asarray(ImageOps.fit(Image.fromarray(pixels), (spec.width_px, spec.height_px)))
+
+
+def _disc(spec: RenderSpec, index: int) -> Pixels:
     identity = f"{image_seed(spec.seed, index)}/{spec.prompt}/{spec.negative_prompt}/{spec.step_count}"
     random = np.random.default_rng(int.from_bytes(hashlib.sha256(identity.encode()).digest()))
     ground, disc = random.integers(32, 256, size=(2, 3), dtype=np.uint8)

@@ -20,7 +20,7 @@ from svc_common.clock import new_id
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_common.settings import ServiceSettings
-from svc_gallery.domain import object_keys
+from svc_gallery.domain.images import object_keys
 from svc_gallery.main import compose
 from svc_gallery.store.models import Image
 from tests.factories.gallery import content_of, import_request, imported_image

@@ -163,8 +163,8 @@ async def test_completed_job_is_in_the_gallery_and_paid(
 
 @pytest.mark.parametrize(
     ("reported_ms", "elapsed_seconds", "at_least", "at_most"),
-    # The clock runs on while the call is made, hence the bounds. What is held for two pictures is 138 millicredits.
-    [(50, 60, 50, 50), (86_400_000, 0.03, 30, 137), (86_400_000, 60, 138, 138), (0, 60, 1, 1)],
+    # The clock runs on while the call is made, hence the bounds. What is held for such a picture is 839 millicredits.
+    [(50, 60, 50, 50), (86_400_000, 0.03, 30, 838), (86_400_000, 60, 839, 839), (0, 60, 1, 1)],
 )
 async def test_price_is_the_lowest_of_the_workers_measure_the_servers_and_the_hold(
     platform: Platform,
@@ -175,8 +175,8 @@ async def test_price_is_the_lowest_of_the_workers_measure_the_servers_and_the_ho
     at_least: int,
     at_most: int,
 ) -> None:
-    job = await person.create(step_count=20)
-    assert job.credits_held == "0.138"
+    job = await person.create(width_px=256, height_px=256, step_count=20)
+    assert job.credits_held == "0.839"
     attempt = await worker.start(job.job_id)
     images = await worker.upload(attempt)
     start = "UPDATE generation.jobs SET start_time = $2 WHERE job_id = $1"
@@ -253,7 +253,16 @@ async def test_completion_with_other_pictures_than_the_slots_is_refused(person: 
     assert (await worker.complete(attempt, [first, second])).state == job_pb2.JOB_STATE_COMPLETED
 
 
-@pytest.mark.parametrize("reason", [Reason.PIPELINE_FAILED, Reason.OUT_OF_MEMORY, Reason.INVALID_OUTPUT])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Reason.PIPELINE_FAILED,
+        Reason.OUT_OF_MEMORY,
+        Reason.INVALID_OUTPUT,
+        Reason.SOURCE_INVALID,
+        Reason.CONTENT_REJECTED,
+    ],
+)
 async def test_failure_of_the_pipeline_ends_the_job_at_once_and_costs_nothing(
     platform: Platform, person: Person, worker: WorkerClient, reason: Reason
 ) -> None:

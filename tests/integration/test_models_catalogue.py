@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from svc_common.db import Database
 from svc_models.store import queries
 from svc_models.store.models import ModelRevision
-from svc_models.tasks import publish, read_folders
+from svc_models.tasks import publication_of, publish, read_folders
 from tests.factories.models import put_manifest
 from tests.harness_postgres import DatabaseFactory
 
@@ -30,7 +30,8 @@ class Catalogue:
     time: datetime = START
 
     async def publish(self, default_model_id: str | None = None) -> None:
-        await publish(self.tasks, read_folders([self.folder], default_model_id), lambda: self.time)
+        publication = publication_of(read_folders([self.folder]), default_model_id)
+        await publish(self.tasks, publication, lambda: self.time)
 
     async def served(self) -> Sequence[ModelRevision]:
         async with self.requests.transaction() as transaction:

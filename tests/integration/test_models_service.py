@@ -25,7 +25,7 @@ from svc_common.errors import Reason
 from svc_common.settings import ServiceSettings
 from svc_models.main import ModelsSettings
 from svc_models.main import compose as compose_models
-from svc_models.tasks import publish, read_folders
+from svc_models.tasks import publication_of, publish, read_folders
 from svc_payment.main import compose as compose_payment
 from tests.factories.models import put_manifest
 from tests.harness_postgres import DatabaseFactory, ServiceDatabase, until
@@ -112,8 +112,7 @@ async def models(
     for model_id, changes in MODELS.items():
         put_manifest(folder, model_id, **changes)
     settings = models_settings(identities, database, payment.internal_address, folder)
-    publication = read_folders(settings.catalogue_dirs, settings.default_model_id)
-    async with running(compose_models(settings, publication)) as service:
+    async with running(compose_models(settings, read_folders(settings.catalogue_dirs))) as service:
         yield client_of(service, payment, database, identities)
 
 
@@ -166,6 +165,8 @@ async def test_reached_model_is_described(models: Models) -> None:
         schedulers=["euler", "ddim"],
         minimum_tier=tier_pb2.TIER_PRO,
         size_bytes=1024,
+        kind=model_pb2.MODEL_KIND_CHECKPOINT,
+        operations=[model_pb2.OPERATION_TEXT_TO_IMAGE],
     )
 
 
@@ -251,7 +252,7 @@ async def test_without_payment_listing_is_unavailable_and_resolving_goes_on(
     put_manifest(tmp_path, "pingvas-tiny")
     database, nobody = await database_for("models"), "127.0.0.1:1"
     settings = models_settings(identities, database, nobody, tmp_path)
-    async with running(compose_models(settings, read_folders([tmp_path], None))) as service:
+    async with running(compose_models(settings, read_folders([tmp_path]))) as service:
         models = client_of(service, payment, database, identities)
         refusals = [await refusal_of(models.page(new_id())), await refusal_of(models.get(new_id(), "pingvas-tiny"))]
         resolved = await models.resolve()
@@ -266,7 +267,7 @@ async def test_catalogue_without_models_resolves_nothing(
 ) -> None:
     database = await database_for("models")
     settings = models_settings(identities, database, payment.internal_address)
-    async with running(compose_models(settings, read_folders([], None))) as service:
+    async with running(compose_models(settings, read_folders([]))) as service:
         models = client_of(service, payment, database, identities)
         refusal, listed = await refusal_of(models.resolve()), await models.ids(new_id())
 
@@ -279,12 +280,12 @@ async def test_change_by_another_replica_is_seen_within_seconds_and_outlasts_a_r
     put_manifest(tmp_path, "pingvas-tiny", within="pingvas-tiny/1")
     database = await database_for("models")
     settings = models_settings(identities, database, payment.internal_address, tmp_path)
-    async with running(compose_models(settings, read_folders([tmp_path], None))) as service:
+    async with running(compose_models(settings, read_folders([tmp_path]))) as service:
         models = client_of(service, payment, database, identities)
         put_manifest(tmp_path, "pingvas-tiny", within="pingvas-tiny/2", revision="2")
         put_manifest(tmp_path, "another")
         tasks_database = Database(database.tasks_url)
-        await publish(tasks_database, read_folders([tmp_path], "another"), now)
+        await publish(tasks_database, publication_of(read_folders([tmp_path]), "another"), now)
         await tasks_database.close()
 
         async def serves_another() -> bool:
@@ -293,7 +294,7 @@ async def test_change_by_another_replica_is_seen_within_seconds_and_outlasts_a_r
         await until(serves_another, within_seconds=8.0)
         assert (await models.resolve("pingvas-tiny")).model.revision == "2"
 
-    async with running(compose_models(settings, read_folders([], None))) as service:
+    async with running(compose_models(settings, read_folders([]))) as service:
         restarted = client_of(service, payment, database, identities)
         assert (await restarted.resolve()).model.model_id == "another"
         assert await restarted.ids(new_id()) == ["another", "pingvas-tiny"]

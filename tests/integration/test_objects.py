@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from svc_common.clock import new_id
+from svc_common.clock import new_id, now
 from svc_common.errors import Reason, ServiceError
 from svc_common.objects import S3ObjectStore, StoredObject
 from tests.harness_s3 import REGION, S3Server
@@ -28,6 +28,33 @@ async def test_written_object_is_read_back(store: S3ObjectStore, prefix: str) ->
 
     assert await store.read(f"{prefix}/a.png") == b"bytes"
     assert await store.head(f"{prefix}/a.png") == StoredObject(f"{prefix}/a.png", 5)
+
+
+async def test_open_object_is_read_from_its_start_as_far_as_one_likes(store: S3ObjectStore, prefix: str) -> None:
+    content = bytes(range(256)) * 8192
+    await store.write(f"{prefix}/large", content, "application/octet-stream")
+
+    whole = await store.open(f"{prefix}/large", 64 * 1024)
+    assert whole is not None
+    assert whole.size_bytes == len(content)
+    assert b"".join([chunk async for chunk in whole.chunks]) == content
+
+    begun = await store.open(f"{prefix}/large", 64 * 1024)
+    assert begun is not None
+    first = await anext(begun.chunks)
+    assert 64 * 1024 <= len(first) < len(content)
+    assert content.startswith(first)
+    assert await store.open(f"{prefix}/missing", 1) is None
+
+
+@pytest.mark.parametrize("key", ["plain.png", "with a space.png", "ümläut+plus&more=%.png"])
+async def test_signed_upload_takes_that_type_and_size_only(store: S3ObjectStore, prefix: str, key: str) -> None:
+    url = await store.presign_upload(f"{prefix}/{key}", "image/png", 5, MINUTE, now())
+    async with httpx.AsyncClient() as client:
+        for content, content_type in ((b"1234", "image/png"), (b"123456", "image/png"), (b"12345", "image/jpeg")):
+            assert (await client.put(url, content=content, headers={"content-type": content_type})).status_code == 403
+        assert (await client.put(url, content=b"12345", headers={"content-type": "image/png"})).is_success
+    assert await store.read(f"{prefix}/{key}") == b"12345"
 
 
 async def test_missing_object_is_none(store: S3ObjectStore, prefix: str) -> None:

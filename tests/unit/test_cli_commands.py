@@ -1,5 +1,6 @@
 """The command line itself: exit codes, messages, and that nothing else reaches standard output."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,15 +10,28 @@ from pathlib import Path
 import click
 import pytest
 from PIL import Image
+from pingvas.generation.v1.job_pb2 import (
+    ImageSource,
+    ImageToImage,
+    Inpaint,
+    Job,
+    LoraWeight,
+    TextToImage,
+    Upscale,
+)
+from pingvas.models.v1.model_pb2 import Model
 from rich.console import Console
 from rich.style import Style
 
 from studio.cli.admin import CreditsType
 from studio.cli.context import Shared
 from studio.cli.failures import CommandError, ExitCode
-from studio.cli.generate import _free_name, _slug, text_to_image
+from studio.cli.generate import _free_name, _slug
 from studio.cli.main import cli, guarded
+from studio.cli.models import line_of
+from studio.cli.operations import build, drawing, lora_weight, operation_of, request_for
 from studio.cli.picture import can_show, half_blocks
+from studio.cli.sources import content_type
 from studio.stack.failures import StackError
 from studio.stack.layout import Layout, Ports
 from studio.stack.state import Health, ProcessState, describe
@@ -43,6 +57,36 @@ def test_command_without_a_stack_says_what_to_do_and_exits_with_3(tmp_path: Path
         "pingvas: there is nothing to call: no endpoint was given, and no local stack runs",
         "  Start one with `pingvas up`, or name a deployment with --endpoint or PINGVAS_ENDPOINT.",
     ]
+
+
+def test_list_of_models_tells_family_kind_tier_size_and_operations() -> None:
+    model = Model(
+        model_id="pingvas-tiny",
+        family="tiny",
+        kind="MODEL_KIND_CHECKPOINT",
+        minimum_tier="TIER_FREE",
+        size_bytes=15 * 2**20,
+        operations=["OPERATION_TEXT_TO_IMAGE", "OPERATION_UPSCALE"],
+    )
+    lora = Model(model_id="ink", family="sd15", kind="MODEL_KIND_LORA", minimum_tier="TIER_PRO", size_bytes=2**20)
+
+    assert line_of(model).split() == [
+        "pingvas-tiny",
+        "tiny",
+        "checkpoint",
+        "free",
+        "15.0",
+        "MiB",
+        "text_to_image,",
+        "upscale",
+    ]
+    assert line_of(lora).split() == ["ink", "sd15", "lora", "pro", "1.0", "MiB", "-"]
+
+
+def test_push_of_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    done = pingvas("admin", "models", "push", str(tmp_path), data_dir=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == f"pingvas: {tmp_path} is no model that can be used"
 
 
 def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
@@ -145,9 +189,9 @@ def test_amount_that_is_none_is_a_usage_error(written: str) -> None:
 
 
 def test_request_holds_what_was_given_and_nothing_else() -> None:
-    request = text_to_image(
-        {"prompt": "a fox", "width_px": 512, "seed": 0, "guidance_scale": None, "image_count": None}
-    )
+    options = {"prompt": "a fox", "width_px": 512, "seed": 0, "guidance_scale": None, "image_count": None}
+    request = drawing(options)
+    assert isinstance(request, TextToImage)
     assert (request.prompt, request.width_px, request.seed) == ("a fox", 512, 0)
     assert request.HasField("seed")
     assert not request.HasField("guidance_scale")
@@ -155,8 +199,64 @@ def test_request_holds_what_was_given_and_nothing_else() -> None:
 
 def test_number_beyond_the_contract_is_a_usage_error() -> None:
     with pytest.raises(CommandError) as failure:
-        text_to_image({"prompt": "a fox", "width_px": 2**40})
+        build(TextToImage, {"prompt": "a fox", "width_px": 2**40})
     assert failure.value.exit_code == ExitCode.USAGE
+
+
+def test_operation_follows_from_the_pictures_that_were_given() -> None:
+    source, mask = ImageSource(upload_id="source"), ImageSource(image_id="mask")
+    assert isinstance(drawing({"prompt": "a fox"}), TextToImage)
+    changed = drawing({"prompt": "a fox", "strength": 0.5}, source)
+    assert isinstance(changed, ImageToImage)
+    assert (changed.source, changed.strength) == (source, 0.5)
+    repainted = drawing({"prompt": "a fox", "mask_feather_px": 0}, source, mask)
+    assert isinstance(repainted, Inpaint)
+    assert (repainted.source, repainted.mask, repainted.HasField("mask_feather_px")) == (source, mask, True)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [TextToImage(prompt="a"), ImageToImage(prompt="b"), Inpaint(prompt="c"), Upscale(scale_factor=4)],
+    ids=lambda operation: type(operation).__name__,
+)
+def test_request_and_job_hold_each_operation_in_its_own_branch(operation: TextToImage) -> None:
+    request = request_for(operation, "cli:1")
+    branch = request.WhichOneof("operation")
+    assert branch is not None
+    assert getattr(request, branch) == operation
+    assert operation_of(Job(**{branch: operation})) == operation
+
+
+def test_lora_without_a_weight_leaves_it_to_the_server() -> None:
+    assert not lora_weight("ink-lines").HasField("weight")
+    assert lora_weight("ink-lines:-0.5") == LoraWeight(model_id="ink-lines", weight=-0.5)
+    with pytest.raises(CommandError, match="is no number"):
+        lora_weight("ink-lines:strong")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mask", "m.png"), "--mask needs --image"),
+        (("--strength", "0.5"), "--strength needs --image"),
+        (("--image", "a.png", "--feather", "3"), "--feather needs --mask"),
+    ],
+)
+def test_option_without_the_one_that_it_needs_is_a_usage_error(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    done = pingvas("generate", "a fox", *arguments, data_dir=tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp"), ("GIF", None)]
+)
+def test_type_of_a_picture_is_read_from_its_content(form: str, kind: str | None) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(buffer, form)
+    assert content_type(buffer.getvalue()[:12]) == kind
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from svc_common.errors import Code, Reason, ServiceError
-from svc_gallery import domain
+from svc_gallery.domain import images as domain
 
 ACCOUNT = UUID("01937f3e-7c1b-7cc0-b2a5-000000000001")
 IMAGE = UUID("01937f3e-7c1b-7cc0-b2a5-000000000002")

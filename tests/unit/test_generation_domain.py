@@ -19,6 +19,7 @@ from svc_generation.domain.limits import (
     with_defaults,
 )
 from svc_generation.domain.pricing import ModelCost, Work, hold_millicredits, quote_millicredits
+from svc_generation.domain.sizes import Size
 from svc_generation.domain.waiting import WaitEstimate, WaitStatistics
 
 MODEL = ModelFacts("tiny", "tiny", 1, 512, 256, 20, 7.5, ("euler", "ddim"))
@@ -58,12 +59,14 @@ def test_hold_is_half_as_much_again_rounded_up(quote: int) -> None:
 
 
 def test_defaults_fill_what_a_request_leaves_out() -> None:
-    assert with_defaults(Picture(0, 0, 0, 0, None, ""), MODEL) == Picture(512, 256, 20, 1, 7.5, "euler")
+    nothing = Picture(0, 0, 0, 0, None, "")
+    assert with_defaults(nothing, MODEL, MODEL.native_size) == Picture(512, 256, 20, 1, 7.5, "euler")
+    assert with_defaults(replace(nothing, height_px=64), MODEL, Size(96, 80)) == Picture(96, 64, 20, 1, 7.5, "euler")
 
 
 def test_defaults_leave_what_a_request_says() -> None:
     asked = replace(ASKED, guidance_scale=0.0)
-    assert with_defaults(asked, MODEL) == asked
+    assert with_defaults(asked, MODEL, Size(8, 8)) == asked
 
 
 @pytest.mark.parametrize(

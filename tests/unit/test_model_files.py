@@ -1,6 +1,7 @@
 """A model is loaded only when its files are exactly what the catalogue says, and nothing that runs code."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 
 from gpu_worker.model_files import (
     MANIFEST_NAME,
+    FileVerifier,
     ModelFile,
     ModelFilesError,
     ModelSpec,
+    file_sha256,
     list_files,
     manifest_entries,
     read_specification,
@@ -20,11 +23,25 @@ from gpu_worker.model_files import (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "unet").mkdir()
-    (tmp_path / "unet" / "w.safetensors").write_bytes(b"weights")
-    (tmp_path / "model_index.json").write_bytes(b"{}")
-    (tmp_path / MANIFEST_NAME).write_bytes(b"{}")
-    return tmp_path
+    folder = tmp_path / "model"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "w.safetensors").write_bytes(b"weights")
+    (folder / "model_index.json").write_bytes(b"{}")
+    (folder / MANIFEST_NAME).write_bytes(b"{}")
+    return folder
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files whose bytes were read, as they are read."""
+    names: list[str] = []
+
+    def counted(path: Path) -> str:
+        names.append(path.name)
+        return file_sha256(path)
+
+    monkeypatch.setattr("gpu_worker.model_files.file_sha256", counted)
+    return names
 
 
 def test_listing_describes_every_file_but_the_manifest(folder: Path) -> None:
@@ -40,6 +57,39 @@ def test_file_with_one_changed_byte_is_refused(folder: Path) -> None:
     (folder / "unet" / "w.safetensors").write_bytes(b"weighty")
     with pytest.raises(ModelFilesError, match=r"unet/w\.safetensors does not have the SHA-256"):
         verify_files(folder, files)
+
+
+def test_file_is_hashed_once_and_again_after_any_change(folder: Path, hashed: list[str]) -> None:
+    files, verifier = list_files(folder), FileVerifier()
+    hashed.clear()
+    verifier.verify(folder, files)
+    verifier.verify(folder, files)
+    assert hashed == ["model_index.json", "w.safetensors"]
+
+    other = folder.parent / "other"
+    other.write_bytes(b"weighty")  # of the same size, put in place of the file with the same time of modification
+    stat = (folder / "unet" / "w.safetensors").stat()
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    other.replace(folder / "unet" / "w.safetensors")
+    with pytest.raises(ModelFilesError, match="SHA-256"):
+        verifier.verify(folder, files)
+    assert hashed == ["model_index.json", "w.safetensors", "w.safetensors"]
+
+
+def test_verifier_of_the_next_process_hashes_again(folder: Path, hashed: list[str]) -> None:
+    files = list_files(folder)
+    hashed.clear()
+    for _ in range(2):
+        FileVerifier().verify(folder, files)
+    assert len(hashed) == 4
+
+
+def test_file_that_is_known_to_be_wrong_stays_refused(folder: Path) -> None:
+    files, verifier = list_files(folder), FileVerifier()
+    (folder / "unet" / "w.safetensors").write_bytes(b"weighty")
+    for _ in range(2):
+        with pytest.raises(ModelFilesError, match="SHA-256"):
+            verifier.verify(folder, files)
 
 
 def test_file_cut_short_is_refused_by_its_size(folder: Path) -> None:

@@ -6,16 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pingvas.common.v1 import tier_pb2
+from pingvas.models.v1 import model_pb2
 
 from svc_common.errors import Code, Reason
 from svc_models.domain.access import Reach, Tier, model_not_found, model_not_in_tier
+from svc_models.domain.kinds import ModelKind, Operation
 from svc_models.domain.manifest import Manifest, ManifestError, ManifestFile, parse_manifest
 from svc_models.domain.selection import choose_default, choose_served
-from tests.factories.models import manifest_document
+from tests.factories.models import lora_document, manifest_document
 
 
 def parsed(model_id: str = "a-model", **changes: object) -> Manifest:
     return parse_manifest(json.dumps(manifest_document(model_id, **changes)).encode())
+
+
+def lora(model_id: str = "a-lora", **changes: object) -> Manifest:
+    return parse_manifest(json.dumps(lora_document(model_id, **changes)).encode())
 
 
 def problems_of(content: bytes) -> list[str]:
@@ -229,13 +235,89 @@ def test_each_model_is_served_in_the_order_found() -> None:
     assert [(each.model_id, each.revision) for each in choose_served(manifests)] == [("b", "2"), ("a", "1")]
 
 
-def test_default_is_the_wanted_then_the_built_in_then_the_first() -> None:
-    assert choose_default(["a", "b", "pingvas-tiny"], "b") == "b"
-    assert choose_default(["a", "b", "pingvas-tiny"], None) == "pingvas-tiny"
-    assert choose_default(["b", "a"], None) == "b"
-    assert choose_default([], None) is None
+@pytest.mark.parametrize(
+    ("model_ids", "wanted", "default"),
+    [
+        (["a", "b", "pingvas-tiny"], "b", "b"),
+        (["a", "b", "pingvas-tiny"], None, "pingvas-tiny"),
+        (["b", "a"], None, "b"),
+        ([], None, None),
+    ],
+)
+def test_default_is_the_wanted_then_the_built_in_then_the_first(
+    model_ids: list[str], wanted: str | None, default: str | None
+) -> None:
+    assert choose_default([parsed(model_id) for model_id in model_ids], wanted) == default
+
+
+def test_lora_is_never_the_default() -> None:
+    assert choose_default([lora("a"), parsed("b")], None) == "b"
+    assert choose_default([lora("a")], None) is None
+    with pytest.raises(ValueError, match="'a' is none of the models that were found: b"):
+        choose_default([lora("a"), parsed("b")], "a")
 
 
 def test_wanted_default_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="'c' is none of the models that were found: a, b"):
-        choose_default(["a", "b"], "c")
+        choose_default([parsed("a"), parsed("b")], "c")
+
+
+def test_kinds_and_operations_are_those_of_the_contract() -> None:
+    kinds = {f"MODEL_KIND_{kind.name}": int(kind) for kind in ModelKind}
+    operations = {f"OPERATION_{operation.name}": int(operation) for operation in Operation}
+
+    assert kinds | {"MODEL_KIND_UNSPECIFIED": 0} == dict(model_pb2.ModelKind.items())
+    assert operations | {"OPERATION_UNSPECIFIED": 0} == dict(model_pb2.Operation.items())
+
+
+def test_lora_needs_family_and_files_only() -> None:
+    manifest = lora("ink-lines", family="sd15")
+
+    assert (manifest.kind, manifest.family, manifest.operations) == (ModelKind.LORA, "sd15", ())
+    assert [file.path for file in manifest.files] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"files": [*file_entry(), *file_entry(path="b.safetensors")]},
+            "files must hold exactly one .safetensors file",
+        ),
+        ({"files": file_entry(path="a.json")}, "files must hold exactly one .safetensors file"),
+        ({"operations": ["text_to_image"]}, "operations are those of the models that a LoRA is applied to"),
+        ({"family": ""}, "family must be"),
+        ({"kind": "embedding"}, "kind can't be used: 'embedding' is none of checkpoint, lora"),
+    ],
+)
+def test_bad_lora_is_refused(changes: dict[str, object], problem: str) -> None:
+    assert any(found.startswith(problem) for found in problems_of(json.dumps(lora_document() | changes).encode()))
+
+
+def test_checkpoint_makes_pictures_from_prompts_when_its_manifest_names_no_operations() -> None:
+    manifest = parsed()
+
+    assert (manifest.kind, manifest.operations) == (ModelKind.CHECKPOINT, (Operation.TEXT_TO_IMAGE,))
+
+
+def test_operations_are_read_and_upscaling_has_its_rate() -> None:
+    cost = {"millicredits_per_megapixel_step": 1, "fixed_millicredits": 0, "upscale_millicredits_per_megapixel": 70.5}
+    manifest = parsed(operations=["inpaint", "upscale"], cost=cost)
+
+    assert manifest.operations == (Operation.INPAINT, Operation.UPSCALE)
+    assert manifest.upscale_millicredits_per_megapixel == 70.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"operations": []}, "operations must be a list with at least one element"),
+        ({"operations": ["inpaint", "inpaint"]}, "operations names one twice"),
+        ({"operations": ["outpaint"]}, "operations can't be used: 'outpaint' is none of text_to_image, image_to_image"),
+        ({"operations": ["upscale"]}, "cost.upscale_millicredits_per_megapixel must be a number from 1e-06"),
+    ],
+)
+def test_bad_operations_are_named(changes: dict[str, object], problem: str) -> None:
+    (found,) = problems_of(json.dumps(manifest_document(**changes)).encode())
+
+    assert found.startswith(problem)

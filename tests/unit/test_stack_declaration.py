@@ -65,6 +65,12 @@ def test_running_servers_take_the_place_of_our_own(layout: Layout) -> None:
     )
     assert environment["REDIS_URL"] == _RUNNING_SERVERS["REDIS_URL"]
     assert environment["S3_ENDPOINT_URL"] == environment["S3_PUBLIC_ENDPOINT_URL"] == "https://s3.example.com"
+    assert (environment["S3_BUCKET"], environment["MODELS_BUCKET"]) == ("pingvas", "pingvas-models")
+
+
+def test_own_object_store_has_a_bucket_of_pictures_and_one_of_models(layout: Layout) -> None:
+    models = _processes(layout, {})["svc_models"].environment
+    assert {path.name for path in layout.s3.iterdir()} == {models["S3_BUCKET"], models["MODELS_BUCKET"]}
 
 
 def test_worker_gets_no_way_into_the_database(layout: Layout) -> None:

@@ -20,27 +20,28 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
+def url_of(layout: Layout) -> str:
+    """Returns the address of a stack's own server."""
+    return f"http://{HOST}:{layout.ports.s3}"
+
+
 @dataclass(frozen=True, slots=True)
 class S3Server:
     """The S3 server of one stack."""
 
     layout: Layout
     secrets: Secrets
-    bucket: str
-
-    @property
-    def url(self) -> str:
-        """The address for clients."""
-        return f"http://{HOST}:{self.layout.ports.s3}"
+    buckets: tuple[str, ...]
 
     def node(self) -> Process:
-        """Makes the bucket and returns the server."""
-        (self.layout.s3 / self.bucket).mkdir(exist_ok=True)
+        """Makes the buckets and returns the server."""
+        for bucket in self.buckets:
+            (self.layout.s3 / bucket).mkdir(exist_ok=True)
         port = self.layout.ports.s3
         return Process(
             name=NAME,
             command=(_program(), "serve", "s3", "--addr", f"{HOST}:{port}", str(self.layout.s3)),
-            probe=self._lists_its_bucket,
+            probe=self._lists_a_bucket,
             address=f"{HOST}:{port}",
             log=self.layout.log(NAME),
             environment={
@@ -52,8 +53,8 @@ class S3Server:
             listeners=(Listener(port, "objects"),),
         )
 
-    async def _lists_its_bucket(self) -> None:
-        path = f"/{self.bucket}"
+    async def _lists_a_bucket(self) -> None:
+        path = f"/{self.buckets[0]}"
         headers = _signed_headers(self.secrets, f"{HOST}:{self.layout.ports.s3}", path, dt.datetime.now(dt.UTC))
         status = await http_status(self.layout.ports.s3, path, headers)
         if status != HTTP_OK:

@@ -178,6 +178,35 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: The request is larger than 4 MiB. Send less. 413 in HTTP.
     Sample: {"reason": "REQUEST_TOO_LARGE", "metadata": {"limit_bytes": "4194304"}}
     """
+    ERROR_REASON_OPERATION_UNSUPPORTED: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: The model doesn't have the operation. Choose one that has it.
+    Sample: {"reason": "OPERATION_UNSUPPORTED", "metadata": {"model_id": "flux-dev", "operation": "upscale", "operations": "text_to_image, image_to_image"}}
+    """
+    ERROR_REASON_LORA_INCOMPATIBLE: _ErrorReason.ValueType  # 45
+    """INVALID_ARGUMENT: A LoRA is none, or is made for another family of models. Leave it out, or choose a model of its
+    family.
+    Sample: {"reason": "LORA_INCOMPATIBLE", "metadata": {"model_id": "ink-lines", "family": "sdxl", "wanted_family": "sd15"}}
+    """
+    ERROR_REASON_SOURCE_NOT_FOUND: _ErrorReason.ValueType  # 46
+    """NOT_FOUND: The account has no such picture or upload, or nothing was put to the upload yet.
+    Sample: {"reason": "SOURCE_NOT_FOUND", "metadata": {"upload_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+    """
+    ERROR_REASON_SOURCE_INVALID: _ErrorReason.ValueType  # 47
+    """INVALID_ARGUMENT: (Also a state of a job.) A source or mask isn't a picture that can be used: not PNG, JPEG or WebP,
+    damaged, of several frames, or too large. Upload another. All credits were released.
+    Sample: {"reason": "SOURCE_INVALID", "metadata": {"cause": "megapixels", "limit": "40"}}
+    """
+    ERROR_REASON_CONTENT_REJECTED: _ErrorReason.ValueType  # 48
+    """FAILED_PRECONDITION: (State of a job.) The safety policy refuses the prompt or the picture. All credits were released."""
+    ERROR_REASON_MODEL_NOT_STORED: _ErrorReason.ValueType  # 49
+    """FAILED_PRECONDITION: The catalogue knows the model, but its files aren't in the models bucket. An operator puts them
+    there.
+    Sample: {"reason": "MODEL_NOT_STORED", "metadata": {"model_id": "sdxl-base", "path": "unet/diffusion_pytorch_model.safetensors"}}
+    """
+    ERROR_REASON_TOO_MANY_UPLOADS: _ErrorReason.ValueType  # 50
+    """RESOURCE_EXHAUSTED: The account has as many open uploads as are allowed. RetryInfo says when one expires.
+    Sample: {"reason": "TOO_MANY_UPLOADS", "metadata": {"limit": "200"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Lists every reason that a call can be refused with, or a job can fail with. It appears as `reason` in
@@ -340,5 +369,34 @@ ERROR_REASON_METHOD_NOT_FOUND: ErrorReason.ValueType  # 42
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 43
 """RESOURCE_EXHAUSTED: The request is larger than 4 MiB. Send less. 413 in HTTP.
 Sample: {"reason": "REQUEST_TOO_LARGE", "metadata": {"limit_bytes": "4194304"}}
+"""
+ERROR_REASON_OPERATION_UNSUPPORTED: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: The model doesn't have the operation. Choose one that has it.
+Sample: {"reason": "OPERATION_UNSUPPORTED", "metadata": {"model_id": "flux-dev", "operation": "upscale", "operations": "text_to_image, image_to_image"}}
+"""
+ERROR_REASON_LORA_INCOMPATIBLE: ErrorReason.ValueType  # 45
+"""INVALID_ARGUMENT: A LoRA is none, or is made for another family of models. Leave it out, or choose a model of its
+family.
+Sample: {"reason": "LORA_INCOMPATIBLE", "metadata": {"model_id": "ink-lines", "family": "sdxl", "wanted_family": "sd15"}}
+"""
+ERROR_REASON_SOURCE_NOT_FOUND: ErrorReason.ValueType  # 46
+"""NOT_FOUND: The account has no such picture or upload, or nothing was put to the upload yet.
+Sample: {"reason": "SOURCE_NOT_FOUND", "metadata": {"upload_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+"""
+ERROR_REASON_SOURCE_INVALID: ErrorReason.ValueType  # 47
+"""INVALID_ARGUMENT: (Also a state of a job.) A source or mask isn't a picture that can be used: not PNG, JPEG or WebP,
+damaged, of several frames, or too large. Upload another. All credits were released.
+Sample: {"reason": "SOURCE_INVALID", "metadata": {"cause": "megapixels", "limit": "40"}}
+"""
+ERROR_REASON_CONTENT_REJECTED: ErrorReason.ValueType  # 48
+"""FAILED_PRECONDITION: (State of a job.) The safety policy refuses the prompt or the picture. All credits were released."""
+ERROR_REASON_MODEL_NOT_STORED: ErrorReason.ValueType  # 49
+"""FAILED_PRECONDITION: The catalogue knows the model, but its files aren't in the models bucket. An operator puts them
+there.
+Sample: {"reason": "MODEL_NOT_STORED", "metadata": {"model_id": "sdxl-base", "path": "unet/diffusion_pytorch_model.safetensors"}}
+"""
+ERROR_REASON_TOO_MANY_UPLOADS: ErrorReason.ValueType  # 50
+"""RESOURCE_EXHAUSTED: The account has as many open uploads as are allowed. RetryInfo says when one expires.
+Sample: {"reason": "TOO_MANY_UPLOADS", "metadata": {"limit": "200"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

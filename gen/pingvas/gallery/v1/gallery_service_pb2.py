@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
 from pingvas.gallery.v1 import image_pb2 as pingvas_dot_gallery_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(pingvas/gallery/v1/gallery_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1epingvas/gallery/v1/image.proto\"m\n\x11ListImagesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1b\n\x06job_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"X\n\x12ListImagesResponse\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.pingvas.gallery.v1.Image\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x0fGetImageRequest\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x32\x9b\x02\n\x0eGalleryService\x12\x93\x01\n\nListImages\x12%.pingvas.gallery.v1.ListImagesRequest\x1a&.pingvas.gallery.v1.ListImagesResponse\"6\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02*\x12\x0e/api/v1/imagesZ\x18\x12\x16/api/v1/gallery/images\x12s\n\x08GetImage\x12#.pingvas.gallery.v1.GetImageRequest\x1a\x19.pingvas.gallery.v1.Image\"\'\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/images/{image_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(pingvas/gallery/v1/gallery_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1epingvas/gallery/v1/image.proto\"m\n\x11ListImagesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1b\n\x06job_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"X\n\x12ListImagesResponse\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.pingvas.gallery.v1.Image\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x0fGetImageRequest\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x94\x01\n\x13\x43reateUploadRequest\x12>\n\x0c\x63ontent_type\x18\x01 \x01(\tB(\xbaH%r#R\timage/pngR\nimage/jpegR\nimage/webp\x12 \n\nsize_bytes\x18\x02 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\x80\x80\x80\x10(\x01\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"\x92\x01\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0f\n\x07put_url\x18\x02 \x01(\t\x12\x33\n\x0fput_expire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x92\x03\n\x0eGalleryService\x12\x93\x01\n\nListImages\x12%.pingvas.gallery.v1.ListImagesRequest\x1a&.pingvas.gallery.v1.ListImagesResponse\"6\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02*\x12\x0e/api/v1/imagesZ\x18\x12\x16/api/v1/gallery/images\x12s\n\x08GetImage\x12#.pingvas.gallery.v1.GetImageRequest\x1a\x19.pingvas.gallery.v1.Image\"\'\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/images/{image_id}\x12u\n\x0c\x43reateUpload\x12\'.pingvas.gallery.v1.CreateUploadRequest\x1a\x1a.pingvas.gallery.v1.Upload\" \x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/uploads:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,16 +44,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTIMAGESREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_GETIMAGEREQUEST'].fields_by_name['image_id']._loaded_options = None
   _globals['_GETIMAGEREQUEST'].fields_by_name['image_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['content_type']._loaded_options = None
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['content_type']._serialized_options = b'\272H%r#R\timage/pngR\nimage/jpegR\nimage/webp'
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['size_bytes']._loaded_options = None
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['size_bytes']._serialized_options = b'\272H\t\"\007\030\200\200\200\020(\001'
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002\030d'
   _globals['_GALLERYSERVICE'].methods_by_name['ListImages']._loaded_options = None
   _globals['_GALLERYSERVICE'].methods_by_name['ListImages']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002*\022\016/api/v1/imagesZ\030\022\026/api/v1/gallery/images'
   _globals['_GALLERYSERVICE'].methods_by_name['GetImage']._loaded_options = None
   _globals['_GALLERYSERVICE'].methods_by_name['GetImage']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\033\022\031/api/v1/images/{image_id}'
-  _globals['_LISTIMAGESREQUEST']._serialized_start=194
-  _globals['_LISTIMAGESREQUEST']._serialized_end=303
-  _globals['_LISTIMAGESRESPONSE']._serialized_start=305
-  _globals['_LISTIMAGESRESPONSE']._serialized_end=393
-  _globals['_GETIMAGEREQUEST']._serialized_start=395
-  _globals['_GETIMAGEREQUEST']._serialized_end=440
-  _globals['_GALLERYSERVICE']._serialized_start=443
-  _globals['_GALLERYSERVICE']._serialized_end=726
+  _globals['_GALLERYSERVICE'].methods_by_name['CreateUpload']._loaded_options = None
+  _globals['_GALLERYSERVICE'].methods_by_name['CreateUpload']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\024\"\017/api/v1/uploads:\001*'
+  _globals['_LISTIMAGESREQUEST']._serialized_start=227
+  _globals['_LISTIMAGESREQUEST']._serialized_end=336
+  _globals['_LISTIMAGESRESPONSE']._serialized_start=338
+  _globals['_LISTIMAGESRESPONSE']._serialized_end=426
+  _globals['_GETIMAGEREQUEST']._serialized_start=428
+  _globals['_GETIMAGEREQUEST']._serialized_end=473
+  _globals['_CREATEUPLOADREQUEST']._serialized_start=476
+  _globals['_CREATEUPLOADREQUEST']._serialized_end=624
+  _globals['_UPLOAD']._serialized_start=627
+  _globals['_UPLOAD']._serialized_end=773
+  _globals['_GALLERYSERVICE']._serialized_start=776
+  _globals['_GALLERYSERVICE']._serialized_end=1178
 # @@protoc_insertion_point(module_scope)

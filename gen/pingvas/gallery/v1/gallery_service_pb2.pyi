@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from pingvas.gallery.v1 import image_pb2 as _image_pb2
 import builtins as _builtins
@@ -98,3 +99,75 @@ class GetImageRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetImageRequest: _TypeAlias = GetImageRequest  # noqa: Y015
+
+@_typing.final
+class CreateUploadRequest(_message.Message):
+    """Asks GalleryService.CreateUpload for an address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    content_type: _builtins.str
+    """Tells the type of what will be put, which is signed into the address: "image/png", "image/jpeg" or "image/webp"."""
+    size_bytes: _builtins.int
+    """Tells the size of what will be put, in bytes, 1 to 33,554,432 (32 MiB). A string in JSON."""
+    request_id: _builtins.str
+    """Identifies the request, chosen by the caller, at most 100 characters. Absent: the header `idempotency-key`, if there
+    is one.
+    """
+    def __init__(
+        self,
+        *,
+        content_type: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "request_id", b"request_id", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateUploadRequest: _TypeAlias = CreateUploadRequest  # noqa: Y015
+
+@_typing.final
+class Upload(_message.Message):
+    """Describes an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    PUT_URL_FIELD_NUMBER: _builtins.int
+    PUT_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """Identifies the upload."""
+    put_url: _builtins.str
+    """Holds a presigned address to PUT the bytes to, with the header `content-type` as asked for. Good for 15 minutes.
+    Whoever has it can use it without a token, so it doesn't belong into logs.
+    """
+    @_builtins.property
+    def put_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells until when the address works."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when the upload and its bytes are deleted, a day after its creation."""
+
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        put_url: _builtins.str = ...,
+        put_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "put_expire_time", b"put_expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "put_expire_time", b"put_expire_time", "put_url", b"put_url", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upload: _TypeAlias = Upload  # noqa: Y015

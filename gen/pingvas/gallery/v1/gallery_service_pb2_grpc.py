@@ -46,6 +46,11 @@ class GalleryServiceStub:
                 request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.GetImageRequest.SerializeToString,
                 response_deserializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
                 _registered_method=True)
+        self.CreateUpload = channel.unary_unary(
+                '/pingvas.gallery.v1.GalleryService/CreateUpload',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.CreateUploadRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.Upload.FromString,
+                _registered_method=True)
 
 
 class GalleryServiceServicer:
@@ -72,6 +77,25 @@ class GalleryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateUpload(self, request, context):
+        """Opens an upload: returns an address to PUT the bytes of one picture to. The upload's id then serves as the source or
+        mask of jobs, until the upload expires. What was put there is looked at when a job names it.
+
+        The PUT carries exactly `size_bytes` bytes and the header `content-type` as announced: both are signed, and the object
+        store refuses anything else with 403. Until the address expires it may be repeated; what was put last counts.
+        An account may have 200 uploads that haven't expired.
+
+        Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with the
+        same upload and a fresh address. Without either, each call opens a new one.
+
+        Errors:
+        - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
+        - RESOURCE_EXHAUSTED (TOO_MANY_UPLOADS): too many uploads are open; RetryInfo says when one expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GalleryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -84,6 +108,11 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     servicer.GetImage,
                     request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.GetImageRequest.FromString,
                     response_serializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.SerializeToString,
+            ),
+            'CreateUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUpload,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.CreateUploadRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.Upload.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -141,6 +170,33 @@ class GalleryService:
             '/pingvas.gallery.v1.GalleryService/GetImage',
             pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.GetImageRequest.SerializeToString,
             pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.GalleryService/CreateUpload',
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.CreateUploadRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.Upload.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,21 @@ class GalleryServiceStub:
     Errors:
     - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
     """
+    CreateUpload: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.CreateUploadRequest, _gallery_service_pb2.Upload]
+    """Opens an upload: returns an address to PUT the bytes of one picture to. The upload's id then serves as the source or
+    mask of jobs, until the upload expires. What was put there is looked at when a job names it.
+
+    The PUT carries exactly `size_bytes` bytes and the header `content-type` as announced: both are signed, and the object
+    store refuses anything else with 403. Until the address expires it may be repeated; what was put last counts.
+    An account may have 200 uploads that haven't expired.
+
+    Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with the
+    same upload and a fresh address. Without either, each call opens a new one.
+
+    Errors:
+    - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
+    - RESOURCE_EXHAUSTED (TOO_MANY_UPLOADS): too many uploads are open; RetryInfo says when one expires.
+    """
 
 @_typing.type_check_only
 class GalleryServiceAsyncStub(GalleryServiceStub):
@@ -63,6 +78,21 @@ class GalleryServiceAsyncStub(GalleryServiceStub):
 
     Errors:
     - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
+    """
+    CreateUpload: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.CreateUploadRequest, _gallery_service_pb2.Upload]  # type: ignore[assignment]
+    """Opens an upload: returns an address to PUT the bytes of one picture to. The upload's id then serves as the source or
+    mask of jobs, until the upload expires. What was put there is looked at when a job names it.
+
+    The PUT carries exactly `size_bytes` bytes and the header `content-type` as announced: both are signed, and the object
+    store refuses anything else with 403. Until the address expires it may be repeated; what was put last counts.
+    An account may have 200 uploads that haven't expired.
+
+    Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with the
+    same upload and a fresh address. Without either, each call opens a new one.
+
+    Errors:
+    - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
+    - RESOURCE_EXHAUSTED (TOO_MANY_UPLOADS): too many uploads are open; RetryInfo says when one expires.
     """
 
 class GalleryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -90,6 +120,27 @@ class GalleryServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateUpload(
+        self,
+        request: _gallery_service_pb2.CreateUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gallery_service_pb2.Upload, _abc.Awaitable[_gallery_service_pb2.Upload]]:
+        """Opens an upload: returns an address to PUT the bytes of one picture to. The upload's id then serves as the source or
+        mask of jobs, until the upload expires. What was put there is looked at when a job names it.
+
+        The PUT carries exactly `size_bytes` bytes and the header `content-type` as announced: both are signed, and the object
+        store refuses anything else with 403. Until the address expires it may be repeated; what was put last counts.
+        An account may have 200 uploads that haven't expired.
+
+        Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with the
+        same upload and a fresh address. Without either, each call opens a new one.
+
+        Errors:
+        - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
+        - RESOURCE_EXHAUSTED (TOO_MANY_UPLOADS): too many uploads are open; RetryInfo says when one expires.
         """
 
 def add_GalleryServiceServicer_to_server(servicer: GalleryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

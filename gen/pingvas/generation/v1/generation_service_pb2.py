@@ -30,7 +30,7 @@ from pingvas.generation.v1 import job_pb2 as pingvas_dot_generation_dot_v1_dot_j
 from pingvas.generation.v1 import job_event_pb2 as pingvas_dot_generation_dot_v1_dot_job__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.pingvas/generation/v1/generation_service.proto\x12\x15pingvas.generation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1cpingvas/common/v1/tier.proto\x1a\x1fpingvas/generation/v1/job.proto\x1a%pingvas/generation/v1/job_event.proto\"b\n\x0fQuoteJobRequest\x12;\n\rtext_to_image\x18\x01 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\"\x8d\x01\n\x08JobQuote\x12\x0f\n\x07\x63redits\x18\x01 \x01(\t\x12\x14\n\x0c\x63redits_held\x18\x02 \x01(\t\x12\x16\n\x0equeue_position\x18\x03 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x04 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x05 \x01(\x01\"\x80\x01\n\x10\x43reateJobRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12;\n\rtext_to_image\x18\x02 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\")\n\rGetJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x92\x01\n\x0fListJobsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x42\n\x06states\x18\x03 \x03(\x0e\x32\x1f.pingvas.generation.v1.JobStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x06\"\x07\x82\x01\x04\x10\x01 \x00\"U\n\x10ListJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x1a.pingvas.generation.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x10\x43\x61ncelJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"C\n\x0fWatchJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x16\n\x05\x61\x66ter\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x32\"*\n\x10WatchJobsRequest\x12\x16\n\x05\x61\x66ter\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x32\"\x17\n\x15GetQueueStatusRequest\"\xca\x01\n\x0bQueueStatus\x12%\n\x04tier\x18\x01 \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12\x13\n\x0bown_waiting\x18\x02 \x01(\x05\x12\x13\n\x0bown_running\x18\x03 \x01(\x05\x12\x15\n\rwaiting_ahead\x18\x04 \x01(\x05\x12\x0f\n\x07running\x18\x05 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x06 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x07 \x01(\x01\x32\xeb\x08\n\x11GenerationService\x12|\n\x08QuoteJob\x12&.pingvas.generation.v1.QuoteJobRequest\x1a\x1f.pingvas.generation.v1.JobQuote\"\'\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\"\x16/api/v1/generate/quote:\x01*\x12\xad\x01\n\tCreateJob\x12\'.pingvas.generation.v1.CreateJobRequest\x1a\x1a.pingvas.generation.v1.Job\"[\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02O\"\x1e/api/v1/generate/text-to-image:\rtext_to_imageZ\x1e\"\x19/api/v1/generation/create:\x01*\x12o\n\x06GetJob\x12$.pingvas.generation.v1.GetJobRequest\x1a\x1a.pingvas.generation.v1.Job\"#\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/jobs/{job_id}\x12\x8e\x01\n\x08ListJobs\x12&.pingvas.generation.v1.ListJobsRequest\x1a\'.pingvas.generation.v1.ListJobsResponse\"1\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02%\x12\x13/api/v1/queue/itemsZ\x0e\x12\x0c/api/v1/jobs\x12\x9c\x01\n\tCancelJob\x12\'.pingvas.generation.v1.CancelJobRequest\x1a\x1a.pingvas.generation.v1.Job\"J\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02>*\x1c/api/v1/queue/items/{job_id}Z\x1e\"\x1c/api/v1/jobs/{job_id}:cancel\x12\x81\x01\n\x08WatchJob\x12&.pingvas.generation.v1.WatchJobRequest\x1a\x1f.pingvas.generation.v1.JobEvent\"*\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/jobs/{job_id}/events0\x01\x12z\n\tWatchJobs\x12\'.pingvas.generation.v1.WatchJobsRequest\x1a\x1f.pingvas.generation.v1.JobEvent\"!\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/jobs/events0\x01\x12\x86\x01\n\x0eGetQueueStatus\x12,.pingvas.generation.v1.GetQueueStatusRequest\x1a\".pingvas.generation.v1.QueueStatus\"\"\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/queue/statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.pingvas/generation/v1/generation_service.proto\x12\x15pingvas.generation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1cpingvas/common/v1/tier.proto\x1a\x1fpingvas/generation/v1/job.proto\x1a%pingvas/generation/v1/job_event.proto\"\x87\x02\n\x0fQuoteJobRequest\x12;\n\rtext_to_image\x18\x01 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x12=\n\x0eimage_to_image\x18\x02 \x01(\x0b\x32#.pingvas.generation.v1.ImageToImageH\x00\x12\x31\n\x07inpaint\x18\x03 \x01(\x0b\x32\x1e.pingvas.generation.v1.InpaintH\x00\x12\x31\n\x07upscale\x18\x04 \x01(\x0b\x32\x1e.pingvas.generation.v1.UpscaleH\x00\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\"\x8d\x01\n\x08JobQuote\x12\x0f\n\x07\x63redits\x18\x01 \x01(\t\x12\x14\n\x0c\x63redits_held\x18\x02 \x01(\t\x12\x16\n\x0equeue_position\x18\x03 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x04 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x05 \x01(\x01\"\xa5\x02\n\x10\x43reateJobRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12;\n\rtext_to_image\x18\x02 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x12=\n\x0eimage_to_image\x18\x03 \x01(\x0b\x32#.pingvas.generation.v1.ImageToImageH\x00\x12\x31\n\x07inpaint\x18\x04 \x01(\x0b\x32\x1e.pingvas.generation.v1.InpaintH\x00\x12\x31\n\x07upscale\x18\x05 \x01(\x0b\x32\x1e.pingvas.generation.v1.UpscaleH\x00\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\")\n\rGetJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x92\x01\n\x0fListJobsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x42\n\x06states\x18\x03 \x03(\x0e\x32\x1f.pingvas.generation.v1.JobStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x06\"\x07\x82\x01\x04\x10\x01 \x00\"U\n\x10ListJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x1a.pingvas.generation.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x10\x43\x61ncelJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"C\n\x0fWatchJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x16\n\x05\x61\x66ter\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x32\"*\n\x10WatchJobsRequest\x12\x16\n\x05\x61\x66ter\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x32\"\x17\n\x15GetQueueStatusRequest\"\xca\x01\n\x0bQueueStatus\x12%\n\x04tier\x18\x01 \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12\x13\n\x0bown_waiting\x18\x02 \x01(\x05\x12\x13\n\x0bown_running\x18\x03 \x01(\x05\x12\x15\n\rwaiting_ahead\x18\x04 \x01(\x05\x12\x0f\n\x07running\x18\x05 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x06 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x07 \x01(\x01\x32\xea\t\n\x11GenerationService\x12|\n\x08QuoteJob\x12&.pingvas.generation.v1.QuoteJobRequest\x1a\x1f.pingvas.generation.v1.JobQuote\"\'\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\"\x16/api/v1/generate/quote:\x01*\x12\xac\x02\n\tCreateJob\x12\'.pingvas.generation.v1.CreateJobRequest\x1a\x1a.pingvas.generation.v1.Job\"\xd9\x01\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\xcc\x01\"\x1e/api/v1/generate/text-to-image:\rtext_to_imageZ1\"\x1f/api/v1/generate/image-to-image:\x0eimage_to_imageZ#\"\x18/api/v1/generate/inpaint:\x07inpaintZ#\"\x18/api/v1/generate/upscale:\x07upscaleZ\x1e\"\x19/api/v1/generation/create:\x01*\x12o\n\x06GetJob\x12$.pingvas.generation.v1.GetJobRequest\x1a\x1a.pingvas.generation.v1.Job\"#\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/jobs/{job_id}\x12\x8e\x01\n\x08ListJobs\x12&.pingvas.generation.v1.ListJobsRequest\x1a\'.pingvas.generation.v1.ListJobsResponse\"1\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02%\x12\x13/api/v1/queue/itemsZ\x0e\x12\x0c/api/v1/jobs\x12\x9c\x01\n\tCancelJob\x12\'.pingvas.generation.v1.CancelJobRequest\x1a\x1a.pingvas.generation.v1.Job\"J\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02>*\x1c/api/v1/queue/items/{job_id}Z\x1e\"\x1c/api/v1/jobs/{job_id}:cancel\x12\x81\x01\n\x08WatchJob\x12&.pingvas.generation.v1.WatchJobRequest\x1a\x1f.pingvas.generation.v1.JobEvent\"*\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/jobs/{job_id}/events0\x01\x12z\n\tWatchJobs\x12\'.pingvas.generation.v1.WatchJobsRequest\x1a\x1f.pingvas.generation.v1.JobEvent\"!\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/jobs/events0\x01\x12\x86\x01\n\x0eGetQueueStatus\x12,.pingvas.generation.v1.GetQueueStatusRequest\x1a\".pingvas.generation.v1.QueueStatus\"\"\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/queue/statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,7 +62,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSERVICE'].methods_by_name['QuoteJob']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['QuoteJob']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\033\"\026/api/v1/generate/quote:\001*'
   _globals['_GENERATIONSERVICE'].methods_by_name['CreateJob']._loaded_options = None
-  _globals['_GENERATIONSERVICE'].methods_by_name['CreateJob']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002O\"\036/api/v1/generate/text-to-image:\rtext_to_imageZ\036\"\031/api/v1/generation/create:\001*'
+  _globals['_GENERATIONSERVICE'].methods_by_name['CreateJob']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\314\001\"\036/api/v1/generate/text-to-image:\rtext_to_imageZ1\"\037/api/v1/generate/image-to-image:\016image_to_imageZ#\"\030/api/v1/generate/inpaint:\007inpaintZ#\"\030/api/v1/generate/upscale:\007upscaleZ\036\"\031/api/v1/generation/create:\001*'
   _globals['_GENERATIONSERVICE'].methods_by_name['GetJob']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['GetJob']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\027\022\025/api/v1/jobs/{job_id}'
   _globals['_GENERATIONSERVICE'].methods_by_name['ListJobs']._loaded_options = None
@@ -75,28 +75,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSERVICE'].methods_by_name['WatchJobs']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\025\022\023/api/v1/jobs/events'
   _globals['_GENERATIONSERVICE'].methods_by_name['GetQueueStatus']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['GetQueueStatus']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\026\022\024/api/v1/queue/status'
-  _globals['_QUOTEJOBREQUEST']._serialized_start=273
-  _globals['_QUOTEJOBREQUEST']._serialized_end=371
-  _globals['_JOBQUOTE']._serialized_start=374
-  _globals['_JOBQUOTE']._serialized_end=515
-  _globals['_CREATEJOBREQUEST']._serialized_start=518
-  _globals['_CREATEJOBREQUEST']._serialized_end=646
-  _globals['_GETJOBREQUEST']._serialized_start=648
-  _globals['_GETJOBREQUEST']._serialized_end=689
-  _globals['_LISTJOBSREQUEST']._serialized_start=692
-  _globals['_LISTJOBSREQUEST']._serialized_end=838
-  _globals['_LISTJOBSRESPONSE']._serialized_start=840
-  _globals['_LISTJOBSRESPONSE']._serialized_end=925
-  _globals['_CANCELJOBREQUEST']._serialized_start=927
-  _globals['_CANCELJOBREQUEST']._serialized_end=971
-  _globals['_WATCHJOBREQUEST']._serialized_start=973
-  _globals['_WATCHJOBREQUEST']._serialized_end=1040
-  _globals['_WATCHJOBSREQUEST']._serialized_start=1042
-  _globals['_WATCHJOBSREQUEST']._serialized_end=1084
-  _globals['_GETQUEUESTATUSREQUEST']._serialized_start=1086
-  _globals['_GETQUEUESTATUSREQUEST']._serialized_end=1109
-  _globals['_QUEUESTATUS']._serialized_start=1112
-  _globals['_QUEUESTATUS']._serialized_end=1314
-  _globals['_GENERATIONSERVICE']._serialized_start=1317
-  _globals['_GENERATIONSERVICE']._serialized_end=2448
+  _globals['_QUOTEJOBREQUEST']._serialized_start=274
+  _globals['_QUOTEJOBREQUEST']._serialized_end=537
+  _globals['_JOBQUOTE']._serialized_start=540
+  _globals['_JOBQUOTE']._serialized_end=681
+  _globals['_CREATEJOBREQUEST']._serialized_start=684
+  _globals['_CREATEJOBREQUEST']._serialized_end=977
+  _globals['_GETJOBREQUEST']._serialized_start=979
+  _globals['_GETJOBREQUEST']._serialized_end=1020
+  _globals['_LISTJOBSREQUEST']._serialized_start=1023
+  _globals['_LISTJOBSREQUEST']._serialized_end=1169
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1171
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1256
+  _globals['_CANCELJOBREQUEST']._serialized_start=1258
+  _globals['_CANCELJOBREQUEST']._serialized_end=1302
+  _globals['_WATCHJOBREQUEST']._serialized_start=1304
+  _globals['_WATCHJOBREQUEST']._serialized_end=1371
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1373
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1415
+  _globals['_GETQUEUESTATUSREQUEST']._serialized_start=1417
+  _globals['_GETQUEUESTATUSREQUEST']._serialized_end=1440
+  _globals['_QUEUESTATUS']._serialized_start=1443
+  _globals['_QUEUESTATUS']._serialized_end=1645
+  _globals['_GENERATIONSERVICE']._serialized_start=1648
+  _globals['_GENERATIONSERVICE']._serialized_end=2906
 # @@protoc_insertion_point(module_scope)

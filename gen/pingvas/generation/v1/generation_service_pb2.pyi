@@ -27,20 +27,38 @@ class QuoteJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_TO_IMAGE_FIELD_NUMBER: _builtins.int
+    IMAGE_TO_IMAGE_FIELD_NUMBER: _builtins.int
+    INPAINT_FIELD_NUMBER: _builtins.int
+    UPSCALE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def text_to_image(self) -> _job_pb2.TextToImage:
         """Asks for pictures from a prompt."""
+
+    @_builtins.property
+    def image_to_image(self) -> _job_pb2.ImageToImage:
+        """Asks for pictures from a prompt and a picture."""
+
+    @_builtins.property
+    def inpaint(self) -> _job_pb2.Inpaint:
+        """Asks to repaint a part of a picture."""
+
+    @_builtins.property
+    def upscale(self) -> _job_pb2.Upscale:
+        """Asks for a larger version of a picture."""
 
     def __init__(
         self,
         *,
         text_to_image: _job_pb2.TextToImage | None = ...,
+        image_to_image: _job_pb2.ImageToImage | None = ...,
+        inpaint: _job_pb2.Inpaint | None = ...,
+        upscale: _job_pb2.Upscale | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "text_to_image", b"text_to_image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "text_to_image", b"text_to_image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image", "image_to_image", "inpaint", "upscale"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -92,6 +110,9 @@ class CreateJobRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TEXT_TO_IMAGE_FIELD_NUMBER: _builtins.int
+    IMAGE_TO_IMAGE_FIELD_NUMBER: _builtins.int
+    INPAINT_FIELD_NUMBER: _builtins.int
+    UPSCALE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the request, chosen by the caller, at most 100 characters. Absent: the header `idempotency-key`, if there
     is one.
@@ -100,17 +121,32 @@ class CreateJobRequest(_message.Message):
     def text_to_image(self) -> _job_pb2.TextToImage:
         """Asks for pictures from a prompt."""
 
+    @_builtins.property
+    def image_to_image(self) -> _job_pb2.ImageToImage:
+        """Asks for pictures from a prompt and a picture."""
+
+    @_builtins.property
+    def inpaint(self) -> _job_pb2.Inpaint:
+        """Asks to repaint a part of a picture."""
+
+    @_builtins.property
+    def upscale(self) -> _job_pb2.Upscale:
+        """Asks for a larger version of a picture."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         text_to_image: _job_pb2.TextToImage | None = ...,
+        image_to_image: _job_pb2.ImageToImage | None = ...,
+        inpaint: _job_pb2.Inpaint | None = ...,
+        upscale: _job_pb2.Upscale | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "text_to_image", b"text_to_image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "request_id", b"request_id", "text_to_image", b"text_to_image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "request_id", b"request_id", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image", "image_to_image", "inpaint", "upscale"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

@@ -89,8 +89,9 @@ class GenerationServiceServicer:
         """Tells what a job would cost, whether the caller may run it, and when it would start. Holds nothing.
 
         Errors:
-        - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND),
-        PERMISSION_DENIED (MODEL_NOT_IN_TIER): as CreateJob.
+        - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
+        PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
+        INVALID_ARGUMENT (LORA_INCOMPATIBLE, SOURCE_INVALID): as CreateJob.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +108,10 @@ class GenerationServiceServicer:
         - INVALID_ARGUMENT (TIER_LIMIT_EXCEEDED): lower the field, or upgrade.
         - NOT_FOUND (MODEL_NOT_FOUND): ListModels shows what there is.
         - PERMISSION_DENIED (MODEL_NOT_IN_TIER): choose another model, or upgrade.
+        - FAILED_PRECONDITION (OPERATION_UNSUPPORTED): metadata tells what the model can do; choose another model.
+        - INVALID_ARGUMENT (LORA_INCOMPATIBLE): the LoRA belongs to another family, or the model is no LoRA.
+        - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
+        - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
         - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
         - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
         - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.

@@ -41,8 +41,9 @@ class GenerationServiceStub:
     """Tells what a job would cost, whether the caller may run it, and when it would start. Holds nothing.
 
     Errors:
-    - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND),
-      PERMISSION_DENIED (MODEL_NOT_IN_TIER): as CreateJob.
+    - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
+      PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
+      INVALID_ARGUMENT (LORA_INCOMPATIBLE, SOURCE_INVALID): as CreateJob.
     """
     CreateJob: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.CreateJobRequest, _job_pb2.Job]
     """Accepts a job and sets its price aside. The answer is the acceptance: an accepted job survives every crash.
@@ -55,6 +56,10 @@ class GenerationServiceStub:
     - INVALID_ARGUMENT (TIER_LIMIT_EXCEEDED): lower the field, or upgrade.
     - NOT_FOUND (MODEL_NOT_FOUND): ListModels shows what there is.
     - PERMISSION_DENIED (MODEL_NOT_IN_TIER): choose another model, or upgrade.
+    - FAILED_PRECONDITION (OPERATION_UNSUPPORTED): metadata tells what the model can do; choose another model.
+    - INVALID_ARGUMENT (LORA_INCOMPATIBLE): the LoRA belongs to another family, or the model is no LoRA.
+    - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
+    - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
     - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
     - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
     - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
@@ -109,8 +114,9 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     """Tells what a job would cost, whether the caller may run it, and when it would start. Holds nothing.
 
     Errors:
-    - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND),
-      PERMISSION_DENIED (MODEL_NOT_IN_TIER): as CreateJob.
+    - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
+      PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
+      INVALID_ARGUMENT (LORA_INCOMPATIBLE, SOURCE_INVALID): as CreateJob.
     """
     CreateJob: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.CreateJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Accepts a job and sets its price aside. The answer is the acceptance: an accepted job survives every crash.
@@ -123,6 +129,10 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     - INVALID_ARGUMENT (TIER_LIMIT_EXCEEDED): lower the field, or upgrade.
     - NOT_FOUND (MODEL_NOT_FOUND): ListModels shows what there is.
     - PERMISSION_DENIED (MODEL_NOT_IN_TIER): choose another model, or upgrade.
+    - FAILED_PRECONDITION (OPERATION_UNSUPPORTED): metadata tells what the model can do; choose another model.
+    - INVALID_ARGUMENT (LORA_INCOMPATIBLE): the LoRA belongs to another family, or the model is no LoRA.
+    - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
+    - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
     - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
     - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
     - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
@@ -180,8 +190,9 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells what a job would cost, whether the caller may run it, and when it would start. Holds nothing.
 
         Errors:
-        - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND),
-          PERMISSION_DENIED (MODEL_NOT_IN_TIER): as CreateJob.
+        - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
+          PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
+          INVALID_ARGUMENT (LORA_INCOMPATIBLE, SOURCE_INVALID): as CreateJob.
         """
 
     @_abc_1.abstractmethod
@@ -200,6 +211,10 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT (TIER_LIMIT_EXCEEDED): lower the field, or upgrade.
         - NOT_FOUND (MODEL_NOT_FOUND): ListModels shows what there is.
         - PERMISSION_DENIED (MODEL_NOT_IN_TIER): choose another model, or upgrade.
+        - FAILED_PRECONDITION (OPERATION_UNSUPPORTED): metadata tells what the model can do; choose another model.
+        - INVALID_ARGUMENT (LORA_INCOMPATIBLE): the LoRA belongs to another family, or the model is no LoRA.
+        - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
+        - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
         - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
         - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
         - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pingvas.common.v1 import error_reason_pb2 as _error_reason_pb2
 from pingvas.generation.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
@@ -20,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _JobStage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobStage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_STAGE_UNSPECIFIED: _JobStage.ValueType  # 0
+    """Means that no stage was given."""
+    JOB_STAGE_FETCHING_MODEL: _JobStage.ValueType  # 1
+    """Fetches the model's files, which no worker has used here before."""
+    JOB_STAGE_LOADING_MODEL: _JobStage.ValueType  # 2
+    """Loads the model into the GPU's memory."""
+    JOB_STAGE_RENDERING: _JobStage.ValueType  # 3
+    """Makes the pictures, step by step."""
+
+class JobStage(_JobStage, metaclass=_JobStageEnumTypeWrapper):
+    """Names what a worker is doing with a job."""
+
+JOB_STAGE_UNSPECIFIED: JobStage.ValueType  # 0
+"""Means that no stage was given."""
+JOB_STAGE_FETCHING_MODEL: JobStage.ValueType  # 1
+"""Fetches the model's files, which no worker has used here before."""
+JOB_STAGE_LOADING_MODEL: JobStage.ValueType  # 2
+"""Loads the model into the GPU's memory."""
+JOB_STAGE_RENDERING: JobStage.ValueType  # 3
+"""Makes the pictures, step by step."""
+Global___JobStage: _TypeAlias = JobStage  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):
@@ -167,6 +196,9 @@ class JobProgress(_message.Message):
     SECONDS_LEFT_FIELD_NUMBER: _builtins.int
     PREVIEW_JPEG_FIELD_NUMBER: _builtins.int
     IMAGE_INDEX_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    FETCHED_BYTES_FIELD_NUMBER: _builtins.int
+    FETCH_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Counts the steps done, over all pictures of the job."""
     step_count: _builtins.int
@@ -179,6 +211,12 @@ class JobProgress(_message.Message):
     """Holds a small JPEG of the picture so far. Is empty when none was made for this step."""
     image_index: _builtins.int
     """Tells which picture of the job the preview shows, from 0."""
+    stage: Global___JobStage.ValueType
+    """Tells what is being done."""
+    fetched_bytes: _builtins.int
+    """Counts the bytes of the model that are there, in JOB_STAGE_FETCHING_MODEL. A string in JSON."""
+    fetch_size_bytes: _builtins.int
+    """Tells how many bytes the model has, in JOB_STAGE_FETCHING_MODEL. A string in JSON."""
     def __init__(
         self,
         *,
@@ -188,10 +226,13 @@ class JobProgress(_message.Message):
         seconds_left: _builtins.float = ...,
         preview_jpeg: _builtins.bytes = ...,
         image_index: _builtins.int = ...,
+        stage: Global___JobStage.ValueType = ...,
+        fetched_bytes: _builtins.int = ...,
+        fetch_size_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_index", b"image_index", "percent", b"percent", "preview_jpeg", b"preview_jpeg", "seconds_left", b"seconds_left", "step", b"step", "step_count", b"step_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetch_size_bytes", b"fetch_size_bytes", "fetched_bytes", b"fetched_bytes", "image_index", b"image_index", "percent", b"percent", "preview_jpeg", b"preview_jpeg", "seconds_left", b"seconds_left", "stage", b"stage", "step", b"step", "step_count", b"step_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from pingvas.common.v1 import error_reason_pb2 as pingvas_dot_common_dot_v1_dot_
 from pingvas.common.v1 import tier_pb2 as pingvas_dot_common_dot_v1_dot_tier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpingvas/generation/v1/job.proto\x12\x15pingvas.generation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$pingvas/common/v1/error_reason.proto\x1a\x1cpingvas/common/v1/tier.proto\"\xed\x04\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.pingvas.generation.v1.JobState\x12;\n\rtext_to_image\x18\x03 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x12\x16\n\x0e\x63redits_quoted\x18\x04 \x01(\t\x12\x14\n\x0c\x63redits_held\x18\x05 \x01(\t\x12\x14\n\x0c\x63redits_used\x18\x06 \x01(\t\x12\x16\n\x0equeue_position\x18\x07 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x08 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\t \x01(\x01\x12%\n\x04tier\x18\n \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12/\n\x06images\x18\x0c \x03(\x0b\x32\x1f.pingvas.generation.v1.JobImage\x12\x32\n\x07\x66\x61ilure\x18\r \x01(\x0b\x32!.pingvas.generation.v1.JobFailure\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\x11 \x01(\tB\x0b\n\toperation\"\xbb\x05\n\x0bTextToImage\x12v\n\x06prompt\x18\x01 \x01(\tBf\xbaHcr\x05\x10\x01\x18\xd0\x0f\xba\x01Y\n\x10prompt.not_blank\x12-must contain something other than white space\x1a\x16this.matches(\'[^\\\\s]\')\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x19\n\x08model_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x8e\x01\n\x08width_px\x18\x04 \x01(\x05\x42|\xbaHy\xba\x01v\n\x04side\x12\x32must be a multiple of 8 from 64 to 4096, or absent\x1a:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)\x12\x8f\x01\n\theight_px\x18\x05 \x01(\x05\x42|\xbaHy\xba\x01v\n\x04side\x12\x32must be a multiple of 8 from 64 to 4096, or absent\x1a:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)\x12\x1e\n\nstep_count\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x96\x01(\x00\x12\x36\n\x0eguidance_scale\x18\x07 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00>@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12#\n\x04seed\x18\x08 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x01\x88\x01\x01\x12\x1e\n\x0bimage_count\x18\t \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x08(\x00\x12\x1a\n\tscheduler\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x32\x42\x11\n\x0f_guidance_scaleB\x07\n\x05_seed\"\\\n\x08JobImage\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\"M\n\nJobFailure\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.pingvas.common.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_FINALIZING\x10\x03\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpingvas/generation/v1/job.proto\x12\x15pingvas.generation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$pingvas/common/v1/error_reason.proto\x1a\x1cpingvas/common/v1/tier.proto\"\x92\x06\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.pingvas.generation.v1.JobState\x12;\n\rtext_to_image\x18\x03 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x12=\n\x0eimage_to_image\x18\x12 \x01(\x0b\x32#.pingvas.generation.v1.ImageToImageH\x00\x12\x31\n\x07inpaint\x18\x13 \x01(\x0b\x32\x1e.pingvas.generation.v1.InpaintH\x00\x12\x31\n\x07upscale\x18\x14 \x01(\x0b\x32\x1e.pingvas.generation.v1.UpscaleH\x00\x12\x16\n\x0e\x63redits_quoted\x18\x04 \x01(\t\x12\x14\n\x0c\x63redits_held\x18\x05 \x01(\t\x12\x14\n\x0c\x63redits_used\x18\x06 \x01(\t\x12\x16\n\x0equeue_position\x18\x07 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x08 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\t \x01(\x01\x12%\n\x04tier\x18\n \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12/\n\x06images\x18\x0c \x03(\x0b\x32\x1f.pingvas.generation.v1.JobImage\x12\x32\n\x07\x66\x61ilure\x18\r \x01(\x0b\x32!.pingvas.generation.v1.JobFailure\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\x11 \x01(\tB\x0b\n\toperation\"\xf7\x05\n\x0bTextToImage\x12v\n\x06prompt\x18\x01 \x01(\tBf\xbaHcr\x05\x10\x01\x18\xd0\x0f\xba\x01Y\n\x10prompt.not_blank\x12-must contain something other than white space\x1a\x16this.matches(\'[^\\\\s]\')\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x19\n\x08model_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x8e\x01\n\x08width_px\x18\x04 \x01(\x05\x42|\xbaHy\xba\x01v\n\x04side\x12\x32must be a multiple of 8 from 64 to 4096, or absent\x1a:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)\x12\x8f\x01\n\theight_px\x18\x05 \x01(\x05\x42|\xbaHy\xba\x01v\n\x04side\x12\x32must be a multiple of 8 from 64 to 4096, or absent\x1a:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)\x12\x1e\n\nstep_count\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x96\x01(\x00\x12\x36\n\x0eguidance_scale\x18\x07 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00>@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12#\n\x04seed\x18\x08 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x01\x88\x01\x01\x12\x1e\n\x0bimage_count\x18\t \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x08(\x00\x12\x1a\n\tscheduler\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x32\x12:\n\x05loras\x18\x0b \x03(\x0b\x32!.pingvas.generation.v1.LoraWeightB\x08\xbaH\x05\x92\x01\x02\x10\x08\x42\x11\n\x0f_guidance_scaleB\x07\n\x05_seed\"[\n\x0bImageSource\x12\x1c\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x1d\n\tupload_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x42\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"d\n\nLoraWeight\x12\x1b\n\x08model_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12.\n\x06weight\x18\x02 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\x10@)\x00\x00\x00\x00\x00\x00\x10\xc0@\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"\xf3\x06\n\x0cImageToImage\x12v\n\x06prompt\x18\x01 \x01(\tBf\xbaHcr\x05\x10\x01\x18\xd0\x0f\xba\x01Y\n\x10prompt.not_blank\x12-must contain something other than white space\x1a\x16this.matches(\'[^\\\\s]\')\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x19\n\x08model_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x8e\x01\n\x08width_px\x18\x04 \x01(\x05\x42|\xbaHy\xba\x01v\n\x04side\x12\x32must be a multiple of 8 from 64 to 4096, or absent\x1a:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)\x12\x8f\x01\n\theight_px\x18\x05 \x01(\x05\x42|\xbaHy\xba\x01v\n\x04side\x12\x32must be a multiple of 8 from 64 to 4096, or absent\x1a:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)\x12\x1e\n\nstep_count\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x96\x01(\x00\x12\x36\n\x0eguidance_scale\x18\x07 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00>@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12#\n\x04seed\x18\x08 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x01\x88\x01\x01\x12\x1e\n\x0bimage_count\x18\t \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x08(\x00\x12\x1a\n\tscheduler\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x32\x12:\n\x05loras\x18\x0b \x03(\x0b\x32!.pingvas.generation.v1.LoraWeightB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12:\n\x06source\x18\x0c \x01(\x0b\x32\".pingvas.generation.v1.ImageSourceB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\x08strength\x18\r \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x02\x88\x01\x01\x42\x11\n\x0f_guidance_scaleB\x07\n\x05_seedB\x0b\n\t_strength\"\xe6\x07\n\x07Inpaint\x12v\n\x06prompt\x18\x01 \x01(\tBf\xbaHcr\x05\x10\x01\x18\xd0\x0f\xba\x01Y\n\x10prompt.not_blank\x12-must contain something other than white space\x1a\x16this.matches(\'[^\\\\s]\')\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x19\n\x08model_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x8e\x01\n\x08width_px\x18\x04 \x01(\x05\x42|\xbaHy\xba\x01v\n\x04side\x12\x32must be a multiple of 8 from 64 to 4096, or absent\x1a:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)\x12\x8f\x01\n\theight_px\x18\x05 \x01(\x05\x42|\xbaHy\xba\x01v\n\x04side\x12\x32must be a multiple of 8 from 64 to 4096, or absent\x1a:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)\x12\x1e\n\nstep_count\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x96\x01(\x00\x12\x36\n\x0eguidance_scale\x18\x07 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00>@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12#\n\x04seed\x18\x08 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x01\x88\x01\x01\x12\x1e\n\x0bimage_count\x18\t \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x08(\x00\x12\x1a\n\tscheduler\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x32\x12:\n\x05loras\x18\x0b \x03(\x0b\x32!.pingvas.generation.v1.LoraWeightB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12:\n\x06source\x18\x0c \x01(\x0b\x32\".pingvas.generation.v1.ImageSourceB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\x08strength\x18\r \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x02\x88\x01\x01\x12\x38\n\x04mask\x18\x0e \x01(\x0b\x32\".pingvas.generation.v1.ImageSourceB\x06\xbaH\x03\xc8\x01\x01\x12(\n\x0fmask_feather_px\x18\x0f \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x02(\x00H\x03\x88\x01\x01\x42\x11\n\x0f_guidance_scaleB\x07\n\x05_seedB\x0b\n\t_strengthB\x12\n\x10_mask_feather_px\"\xeb\x01\n\x07Upscale\x12\x18\n\x06prompt\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x19\n\x08model_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1e\n\nstep_count\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x96\x01(\x00\x12#\n\x04seed\x18\x08 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x00\x88\x01\x01\x12:\n\x06source\x18\x0c \x01(\x0b\x32\".pingvas.generation.v1.ImageSourceB\x06\xbaH\x03\xc8\x01\x01\x12!\n\x0cscale_factor\x18\x10 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x30\x00\x30\x02\x30\x04\x42\x07\n\x05_seed\"\\\n\x08JobImage\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\"M\n\nJobFailure\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.pingvas.common.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_FINALIZING\x10\x03\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,14 +55,104 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TEXTTOIMAGE'].fields_by_name['image_count']._serialized_options = b'\272H\006\032\004\030\010(\000'
   _globals['_TEXTTOIMAGE'].fields_by_name['scheduler']._loaded_options = None
   _globals['_TEXTTOIMAGE'].fields_by_name['scheduler']._serialized_options = b'\272H\004r\002\0302'
-  _globals['_JOBSTATE']._serialized_start=1688
-  _globals['_JOBSTATE']._serialized_end=1868
+  _globals['_TEXTTOIMAGE'].fields_by_name['loras']._loaded_options = None
+  _globals['_TEXTTOIMAGE'].fields_by_name['loras']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_IMAGESOURCE'].oneofs_by_name['source']._loaded_options = None
+  _globals['_IMAGESOURCE'].oneofs_by_name['source']._serialized_options = b'\272H\002\010\001'
+  _globals['_IMAGESOURCE'].fields_by_name['image_id']._loaded_options = None
+  _globals['_IMAGESOURCE'].fields_by_name['image_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_IMAGESOURCE'].fields_by_name['upload_id']._loaded_options = None
+  _globals['_IMAGESOURCE'].fields_by_name['upload_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_LORAWEIGHT'].fields_by_name['model_id']._loaded_options = None
+  _globals['_LORAWEIGHT'].fields_by_name['model_id']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_LORAWEIGHT'].fields_by_name['weight']._loaded_options = None
+  _globals['_LORAWEIGHT'].fields_by_name['weight']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000\000\020@)\000\000\000\000\000\000\020\300@\001'
+  _globals['_IMAGETOIMAGE'].fields_by_name['prompt']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['prompt']._serialized_options = b'\272Hcr\005\020\001\030\320\017\272\001Y\n\020prompt.not_blank\022-must contain something other than white space\032\026this.matches(\'[^\\\\s]\')'
+  _globals['_IMAGETOIMAGE'].fields_by_name['negative_prompt']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['negative_prompt']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_IMAGETOIMAGE'].fields_by_name['model_id']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['model_id']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_IMAGETOIMAGE'].fields_by_name['width_px']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['width_px']._serialized_options = b'\272Hy\272\001v\n\004side\0222must be a multiple of 8 from 64 to 4096, or absent\032:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)'
+  _globals['_IMAGETOIMAGE'].fields_by_name['height_px']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['height_px']._serialized_options = b'\272Hy\272\001v\n\004side\0222must be a multiple of 8 from 64 to 4096, or absent\032:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)'
+  _globals['_IMAGETOIMAGE'].fields_by_name['step_count']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['step_count']._serialized_options = b'\272H\007\032\005\030\226\001(\000'
+  _globals['_IMAGETOIMAGE'].fields_by_name['guidance_scale']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['guidance_scale']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000\000>@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_IMAGETOIMAGE'].fields_by_name['seed']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['seed']._serialized_options = b'\272H\r\"\013\030\377\377\377\377\377\377\377\017(\000'
+  _globals['_IMAGETOIMAGE'].fields_by_name['image_count']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['image_count']._serialized_options = b'\272H\006\032\004\030\010(\000'
+  _globals['_IMAGETOIMAGE'].fields_by_name['scheduler']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['scheduler']._serialized_options = b'\272H\004r\002\0302'
+  _globals['_IMAGETOIMAGE'].fields_by_name['loras']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['loras']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_IMAGETOIMAGE'].fields_by_name['source']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['source']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_IMAGETOIMAGE'].fields_by_name['strength']._loaded_options = None
+  _globals['_IMAGETOIMAGE'].fields_by_name['strength']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000\000\360?!\000\000\000\000\000\000\000\000@\001'
+  _globals['_INPAINT'].fields_by_name['prompt']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['prompt']._serialized_options = b'\272Hcr\005\020\001\030\320\017\272\001Y\n\020prompt.not_blank\022-must contain something other than white space\032\026this.matches(\'[^\\\\s]\')'
+  _globals['_INPAINT'].fields_by_name['negative_prompt']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['negative_prompt']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_INPAINT'].fields_by_name['model_id']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['model_id']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_INPAINT'].fields_by_name['width_px']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['width_px']._serialized_options = b'\272Hy\272\001v\n\004side\0222must be a multiple of 8 from 64 to 4096, or absent\032:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)'
+  _globals['_INPAINT'].fields_by_name['height_px']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['height_px']._serialized_options = b'\272Hy\272\001v\n\004side\0222must be a multiple of 8 from 64 to 4096, or absent\032:this == 0 || (this >= 64 && this <= 4096 && this % 8 == 0)'
+  _globals['_INPAINT'].fields_by_name['step_count']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['step_count']._serialized_options = b'\272H\007\032\005\030\226\001(\000'
+  _globals['_INPAINT'].fields_by_name['guidance_scale']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['guidance_scale']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000\000>@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_INPAINT'].fields_by_name['seed']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['seed']._serialized_options = b'\272H\r\"\013\030\377\377\377\377\377\377\377\017(\000'
+  _globals['_INPAINT'].fields_by_name['image_count']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['image_count']._serialized_options = b'\272H\006\032\004\030\010(\000'
+  _globals['_INPAINT'].fields_by_name['scheduler']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['scheduler']._serialized_options = b'\272H\004r\002\0302'
+  _globals['_INPAINT'].fields_by_name['loras']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['loras']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_INPAINT'].fields_by_name['source']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['source']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_INPAINT'].fields_by_name['strength']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['strength']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000\000\360?!\000\000\000\000\000\000\000\000@\001'
+  _globals['_INPAINT'].fields_by_name['mask']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['mask']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_INPAINT'].fields_by_name['mask_feather_px']._loaded_options = None
+  _globals['_INPAINT'].fields_by_name['mask_feather_px']._serialized_options = b'\272H\007\032\005\030\200\002(\000'
+  _globals['_UPSCALE'].fields_by_name['prompt']._loaded_options = None
+  _globals['_UPSCALE'].fields_by_name['prompt']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_UPSCALE'].fields_by_name['model_id']._loaded_options = None
+  _globals['_UPSCALE'].fields_by_name['model_id']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_UPSCALE'].fields_by_name['step_count']._loaded_options = None
+  _globals['_UPSCALE'].fields_by_name['step_count']._serialized_options = b'\272H\007\032\005\030\226\001(\000'
+  _globals['_UPSCALE'].fields_by_name['seed']._loaded_options = None
+  _globals['_UPSCALE'].fields_by_name['seed']._serialized_options = b'\272H\r\"\013\030\377\377\377\377\377\377\377\017(\000'
+  _globals['_UPSCALE'].fields_by_name['source']._loaded_options = None
+  _globals['_UPSCALE'].fields_by_name['source']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPSCALE'].fields_by_name['scale_factor']._loaded_options = None
+  _globals['_UPSCALE'].fields_by_name['scale_factor']._serialized_options = b'\272H\010\032\0060\0000\0020\004'
+  _globals['_JOBSTATE']._serialized_start=4233
+  _globals['_JOBSTATE']._serialized_end=4413
   _globals['_JOB']._serialized_start=189
-  _globals['_JOB']._serialized_end=810
-  _globals['_TEXTTOIMAGE']._serialized_start=813
-  _globals['_TEXTTOIMAGE']._serialized_end=1512
-  _globals['_JOBIMAGE']._serialized_start=1514
-  _globals['_JOBIMAGE']._serialized_end=1606
-  _globals['_JOBFAILURE']._serialized_start=1608
-  _globals['_JOBFAILURE']._serialized_end=1685
+  _globals['_JOB']._serialized_end=975
+  _globals['_TEXTTOIMAGE']._serialized_start=978
+  _globals['_TEXTTOIMAGE']._serialized_end=1737
+  _globals['_IMAGESOURCE']._serialized_start=1739
+  _globals['_IMAGESOURCE']._serialized_end=1830
+  _globals['_LORAWEIGHT']._serialized_start=1832
+  _globals['_LORAWEIGHT']._serialized_end=1932
+  _globals['_IMAGETOIMAGE']._serialized_start=1935
+  _globals['_IMAGETOIMAGE']._serialized_end=2818
+  _globals['_INPAINT']._serialized_start=2821
+  _globals['_INPAINT']._serialized_end=3819
+  _globals['_UPSCALE']._serialized_start=3822
+  _globals['_UPSCALE']._serialized_end=4057
+  _globals['_JOBIMAGE']._serialized_start=4059
+  _globals['_JOBIMAGE']._serialized_end=4151
+  _globals['_JOBFAILURE']._serialized_start=4153
+  _globals['_JOBFAILURE']._serialized_end=4230
 # @@protoc_insertion_point(module_scope)

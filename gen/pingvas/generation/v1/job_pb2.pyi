@@ -71,6 +71,9 @@ class Job(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     TEXT_TO_IMAGE_FIELD_NUMBER: _builtins.int
+    IMAGE_TO_IMAGE_FIELD_NUMBER: _builtins.int
+    INPAINT_FIELD_NUMBER: _builtins.int
+    UPSCALE_FIELD_NUMBER: _builtins.int
     CREDITS_QUOTED_FIELD_NUMBER: _builtins.int
     CREDITS_HELD_FIELD_NUMBER: _builtins.int
     CREDITS_USED_FIELD_NUMBER: _builtins.int
@@ -114,6 +117,18 @@ class Job(_message.Message):
         """Asks for pictures from a prompt."""
 
     @_builtins.property
+    def image_to_image(self) -> Global___ImageToImage:
+        """Asks for pictures from a prompt and a picture."""
+
+    @_builtins.property
+    def inpaint(self) -> Global___Inpaint:
+        """Asks to repaint a part of a picture."""
+
+    @_builtins.property
+    def upscale(self) -> Global___Upscale:
+        """Asks for a larger version of a picture."""
+
+    @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobImage]:
         """Lists the pictures. Is empty until the job is completed."""
 
@@ -139,6 +154,9 @@ class Job(_message.Message):
         job_id: _builtins.str = ...,
         state: Global___JobState.ValueType = ...,
         text_to_image: Global___TextToImage | None = ...,
+        image_to_image: Global___ImageToImage | None = ...,
+        inpaint: Global___Inpaint | None = ...,
+        upscale: Global___Upscale | None = ...,
         credits_quoted: _builtins.str = ...,
         credits_held: _builtins.str = ...,
         credits_used: _builtins.str = ...,
@@ -154,11 +172,11 @@ class Job(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         event_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "operation", b"operation", "start_time", b"start_time", "text_to_image", b"text_to_image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "start_time", b"start_time", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "credits_held", b"credits_held", "credits_quoted", b"credits_quoted", "credits_used", b"credits_used", "end_time", b"end_time", "estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "event_id", b"event_id", "failure", b"failure", "images", b"images", "job_id", b"job_id", "operation", b"operation", "queue_position", b"queue_position", "start_time", b"start_time", "state", b"state", "text_to_image", b"text_to_image", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "credits_held", b"credits_held", "credits_quoted", b"credits_quoted", "credits_used", b"credits_used", "end_time", b"end_time", "estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "event_id", b"event_id", "failure", b"failure", "image_to_image", b"image_to_image", "images", b"images", "inpaint", b"inpaint", "job_id", b"job_id", "operation", b"operation", "queue_position", b"queue_position", "start_time", b"start_time", "state", b"state", "text_to_image", b"text_to_image", "tier", b"tier", "upscale", b"upscale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image", "image_to_image", "inpaint", "upscale"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -180,8 +198,11 @@ class TextToImage(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     IMAGE_COUNT_FIELD_NUMBER: _builtins.int
     SCHEDULER_FIELD_NUMBER: _builtins.int
+    LORAS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
-    """Tells what to draw, 1 to 2,000 characters."""
+    """Tells what to draw, 1 to 2,000 characters. `(word:1.3)` gives words more weight, `(word:0.7)` less, and `\\(` and
+    `\\)` are plain brackets.
+    """
     negative_prompt: _builtins.str
     """Tells what to avoid, at most 2,000 characters."""
     model_id: _builtins.str
@@ -204,6 +225,10 @@ class TextToImage(_message.Message):
     """Gives the number of pictures, 1 to 8, at most what the tier allows. Absent or 0: 1."""
     scheduler: _builtins.str
     """Names one of the model's schedulers. Absent: the model's first."""
+    @_builtins.property
+    def loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoraWeight]:
+        """Lists LoRAs of the model's family, each once, applied together."""
+
     def __init__(
         self,
         *,
@@ -217,10 +242,11 @@ class TextToImage(_message.Message):
         seed: _builtins.int | None = ...,
         image_count: _builtins.int = ...,
         scheduler: _builtins.str = ...,
+        loras: _abc.Iterable[Global___LoraWeight] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "guidance_scale", b"guidance_scale", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "step_count", b"step_count", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "loras", b"loras", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "step_count", b"step_count", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
@@ -232,6 +258,322 @@ class TextToImage(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___TextToImage: _TypeAlias = TextToImage  # noqa: Y015
+
+@_typing.final
+class ImageSource(_message.Message):
+    """Names a picture that a job works on: one of the caller's gallery, or one that the caller uploaded. It is PNG, JPEG or
+    WebP, of one frame, at most 40 megapixels and 32 MiB.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """Identifies a picture of the caller's gallery."""
+    upload_id: _builtins.str
+    """Identifies an upload: see GalleryService.CreateUpload."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+        upload_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "source", b"source", "upload_id", b"upload_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "source", b"source", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["image_id", "upload_id"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___ImageSource: _TypeAlias = ImageSource  # noqa: Y015
+
+@_typing.final
+class LoraWeight(_message.Message):
+    """Names a LoRA and how strongly to apply it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """Identifies the LoRA among the models."""
+    weight: _builtins.float
+    """Tells how strongly, -4 to 4. Absent: 1."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "model_id", b"model_id", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___LoraWeight: _TypeAlias = LoraWeight  # noqa: Y015
+
+@_typing.final
+class ImageToImage(_message.Message):
+    """Asks for pictures from a prompt and a picture to begin with. Fields that TextToImage has as well mean the same here. It
+    costs the steps that run: the share `strength` of `step_count`, at least one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    WIDTH_PX_FIELD_NUMBER: _builtins.int
+    HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    STEP_COUNT_FIELD_NUMBER: _builtins.int
+    GUIDANCE_SCALE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    SCHEDULER_FIELD_NUMBER: _builtins.int
+    LORAS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """Tells what to draw, 1 to 2,000 characters. `(word:1.3)` gives words more weight, `(word:0.7)` less, and `\\(` and
+    `\\)` are plain brackets.
+    """
+    negative_prompt: _builtins.str
+    """Tells what to avoid, at most 2,000 characters."""
+    model_id: _builtins.str
+    """Identifies the model. Absent: the default model of the platform."""
+    width_px: _builtins.int
+    """Gives the width in pixels, a multiple of 8 in [64, 4096], at most what the tier allows. Absent or 0: the
+    source's own, made smaller when the tier asks for it. The source is scaled to cover the picture and cut around its middle.
+    """
+    height_px: _builtins.int
+    """Gives the height in pixels, with the same rules as `width_px`."""
+    step_count: _builtins.int
+    """Gives the number of denoising steps of the whole way from noise, 1 to 150, at most what the tier allows; the share
+    `strength` of them is run. Absent or 0: the model's own.
+    """
+    guidance_scale: _builtins.float
+    """Tells how closely to follow the prompt, 0 to 30; up to 1 turns guidance (and the negative prompt) off. Absent: the
+    model's own.
+    """
+    seed: _builtins.int
+    """Makes the result repeatable: the same request with the same seed gives the same picture. 0 to 2^53 - 1, so that every
+    JSON client can hold it. Absent: drawn by the server and returned. Picture i of a job has seed + i. A string in JSON.
+    """
+    image_count: _builtins.int
+    """Gives the number of pictures, 1 to 8, at most what the tier allows. Absent or 0: 1."""
+    scheduler: _builtins.str
+    """Names one of the model's schedulers. Absent: the model's first."""
+    strength: _builtins.float
+    """Tells how much of the source may change, above 0 and up to 1: 1 keeps nothing of it but its size. Absent: 0.6."""
+    @_builtins.property
+    def loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoraWeight]:
+        """Lists LoRAs of the model's family, each once, applied together."""
+
+    @_builtins.property
+    def source(self) -> Global___ImageSource:
+        """Names the picture to begin with."""
+
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+        negative_prompt: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        width_px: _builtins.int = ...,
+        height_px: _builtins.int = ...,
+        step_count: _builtins.int = ...,
+        guidance_scale: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+        image_count: _builtins.int = ...,
+        scheduler: _builtins.str = ...,
+        loras: _abc.Iterable[Global___LoraWeight] | None = ...,
+        source: Global___ImageSource | None = ...,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "_strength", b"_strength", "guidance_scale", b"guidance_scale", "seed", b"seed", "source", b"source", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "_strength", b"_strength", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "loras", b"loras", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "source", b"source", "step_count", b"step_count", "strength", b"strength", "width_px", b"width_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
+    _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance_scale) -> _WhichOneofReturnType__guidance_scale | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___ImageToImage: _TypeAlias = ImageToImage  # noqa: Y015
+
+@_typing.final
+class Inpaint(_message.Message):
+    """Asks to repaint a part of a picture; the rest of it stays as it is. It is ImageToImage with a mask, and costs the same:
+    the whole picture is drawn, however small the part.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    WIDTH_PX_FIELD_NUMBER: _builtins.int
+    HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    STEP_COUNT_FIELD_NUMBER: _builtins.int
+    GUIDANCE_SCALE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    SCHEDULER_FIELD_NUMBER: _builtins.int
+    LORAS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    MASK_FEATHER_PX_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """Tells what to draw, 1 to 2,000 characters. `(word:1.3)` gives words more weight, `(word:0.7)` less, and `\\(` and
+    `\\)` are plain brackets.
+    """
+    negative_prompt: _builtins.str
+    """Tells what to avoid, at most 2,000 characters."""
+    model_id: _builtins.str
+    """Identifies the model. Absent: the default model of the platform."""
+    width_px: _builtins.int
+    """Gives the width in pixels, a multiple of 8 in [64, 4096], at most what the tier allows. Absent or 0: the
+    source's own, made smaller when the tier asks for it. The source is scaled to cover the picture and cut around its middle.
+    """
+    height_px: _builtins.int
+    """Gives the height in pixels, with the same rules as `width_px`."""
+    step_count: _builtins.int
+    """Gives the number of denoising steps of the whole way from noise, 1 to 150, at most what the tier allows; the share
+    `strength` of them is run. Absent or 0: the model's own.
+    """
+    guidance_scale: _builtins.float
+    """Tells how closely to follow the prompt, 0 to 30; up to 1 turns guidance (and the negative prompt) off. Absent: the
+    model's own.
+    """
+    seed: _builtins.int
+    """Makes the result repeatable: the same request with the same seed gives the same picture. 0 to 2^53 - 1, so that every
+    JSON client can hold it. Absent: drawn by the server and returned. Picture i of a job has seed + i. A string in JSON.
+    """
+    image_count: _builtins.int
+    """Gives the number of pictures, 1 to 8, at most what the tier allows. Absent or 0: 1."""
+    scheduler: _builtins.str
+    """Names one of the model's schedulers. Absent: the model's first."""
+    strength: _builtins.float
+    """Tells how much of the source may change, above 0 and up to 1: 1 keeps nothing of it but its size. Absent: 0.9."""
+    mask_feather_px: _builtins.int
+    """Tells how many pixels wide the edge of the mask is softened to, 0 to 256. Absent: 8."""
+    @_builtins.property
+    def loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoraWeight]:
+        """Lists LoRAs of the model's family, each once, applied together."""
+
+    @_builtins.property
+    def source(self) -> Global___ImageSource:
+        """Names the picture to begin with."""
+
+    @_builtins.property
+    def mask(self) -> Global___ImageSource:
+        """Names the mask: white is repainted, black is kept, and what is between is blended. It is scaled to the source's size."""
+
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+        negative_prompt: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        width_px: _builtins.int = ...,
+        height_px: _builtins.int = ...,
+        step_count: _builtins.int = ...,
+        guidance_scale: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+        image_count: _builtins.int = ...,
+        scheduler: _builtins.str = ...,
+        loras: _abc.Iterable[Global___LoraWeight] | None = ...,
+        source: Global___ImageSource | None = ...,
+        strength: _builtins.float | None = ...,
+        mask: Global___ImageSource | None = ...,
+        mask_feather_px: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_mask_feather_px", b"_mask_feather_px", "_seed", b"_seed", "_strength", b"_strength", "guidance_scale", b"guidance_scale", "mask", b"mask", "mask_feather_px", b"mask_feather_px", "seed", b"seed", "source", b"source", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_mask_feather_px", b"_mask_feather_px", "_seed", b"_seed", "_strength", b"_strength", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "loras", b"loras", "mask", b"mask", "mask_feather_px", b"mask_feather_px", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "source", b"source", "step_count", b"step_count", "strength", b"strength", "width_px", b"width_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
+    _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
+    _WhichOneofReturnType__mask_feather_px: _TypeAlias = _typing.Literal["mask_feather_px"]  # noqa: Y015
+    _WhichOneofArgType__mask_feather_px: _TypeAlias = _typing.Literal["_mask_feather_px", b"_mask_feather_px"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance_scale) -> _WhichOneofReturnType__guidance_scale | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mask_feather_px) -> _WhichOneofReturnType__mask_feather_px | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___Inpaint: _TypeAlias = Inpaint  # noqa: Y015
+
+@_typing.final
+class Upscale(_message.Message):
+    """Asks for a larger version of a picture. It costs by the megapixels of the result, whatever the picture shows, and makes
+    one picture, which goes into the gallery like every other.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    STEP_COUNT_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SCALE_FACTOR_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """Describes the picture, at most 2,000 characters, for models that upscale by a prompt; others ignore it."""
+    model_id: _builtins.str
+    """Identifies the model. Absent: the default model of the platform."""
+    step_count: _builtins.int
+    """Gives the number of denoising steps, 1 to 150, for models that upscale by denoising; others ignore it. Absent or 0:
+    the model's own.
+    """
+    seed: _builtins.int
+    """Makes the result repeatable, as in TextToImage."""
+    scale_factor: _builtins.int
+    """Tells how many times as wide and as high the result is: 2 or 4. Absent or 0: 2."""
+    @_builtins.property
+    def source(self) -> Global___ImageSource:
+        """Names the picture. Its sides are at most what the tier allows; the result's are at most 8,192 pixels and 40 megapixels."""
+
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        step_count: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
+        source: Global___ImageSource | None = ...,
+        scale_factor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "model_id", b"model_id", "prompt", b"prompt", "scale_factor", b"scale_factor", "seed", b"seed", "source", b"source", "step_count", b"step_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___Upscale: _TypeAlias = Upscale  # noqa: Y015
 
 @_typing.final
 class JobImage(_message.Message):

@@ -41,6 +41,11 @@ class CatalogueServiceStub:
                 request_serializer=pingvas_dot_models_dot_v1_dot_catalogue__service__pb2.ResolveModelRequest.SerializeToString,
                 response_deserializer=pingvas_dot_models_dot_v1_dot_model__pb2.ModelSpec.FromString,
                 _registered_method=True)
+        self.LocateModelFiles = channel.unary_unary(
+                '/pingvas.models.v1.CatalogueService/LocateModelFiles',
+                request_serializer=pingvas_dot_models_dot_v1_dot_catalogue__service__pb2.LocateModelFilesRequest.SerializeToString,
+                response_deserializer=pingvas_dot_models_dot_v1_dot_catalogue__service__pb2.LocateModelFilesResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogueServiceServicer:
@@ -57,6 +62,17 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LocateModelFiles(self, request, context):
+        """Returns addresses of a revision's files in the models bucket, for a worker that hasn't got them.
+
+        Errors:
+        - NOT_FOUND (MODEL_NOT_FOUND): no such revision.
+        - FAILED_PRECONDITION (MODEL_NOT_STORED): the catalogue knows it, but the bucket lacks a file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -64,6 +80,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.ResolveModel,
                     request_deserializer=pingvas_dot_models_dot_v1_dot_catalogue__service__pb2.ResolveModelRequest.FromString,
                     response_serializer=pingvas_dot_models_dot_v1_dot_model__pb2.ModelSpec.SerializeToString,
+            ),
+            'LocateModelFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.LocateModelFiles,
+                    request_deserializer=pingvas_dot_models_dot_v1_dot_catalogue__service__pb2.LocateModelFilesRequest.FromString,
+                    response_serializer=pingvas_dot_models_dot_v1_dot_catalogue__service__pb2.LocateModelFilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -94,6 +115,33 @@ class CatalogueService:
             '/pingvas.models.v1.CatalogueService/ResolveModel',
             pingvas_dot_models_dot_v1_dot_catalogue__service__pb2.ResolveModelRequest.SerializeToString,
             pingvas_dot_models_dot_v1_dot_model__pb2.ModelSpec.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LocateModelFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.models.v1.CatalogueService/LocateModelFiles',
+            pingvas_dot_models_dot_v1_dot_catalogue__service__pb2.LocateModelFilesRequest.SerializeToString,
+            pingvas_dot_models_dot_v1_dot_catalogue__service__pb2.LocateModelFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

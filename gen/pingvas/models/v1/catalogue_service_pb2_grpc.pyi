@@ -40,6 +40,13 @@ class CatalogueServiceStub:
     Errors:
     - NOT_FOUND (MODEL_NOT_FOUND): no such model.
     """
+    LocateModelFiles: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.LocateModelFilesRequest, _catalogue_service_pb2.LocateModelFilesResponse]
+    """Returns addresses of a revision's files in the models bucket, for a worker that hasn't got them.
+
+    Errors:
+    - NOT_FOUND (MODEL_NOT_FOUND): no such revision.
+    - FAILED_PRECONDITION (MODEL_NOT_STORED): the catalogue knows it, but the bucket lacks a file.
+    """
 
 @_typing.type_check_only
 class CatalogueServiceAsyncStub(CatalogueServiceStub):
@@ -51,6 +58,13 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
 
     Errors:
     - NOT_FOUND (MODEL_NOT_FOUND): no such model.
+    """
+    LocateModelFiles: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.LocateModelFilesRequest, _catalogue_service_pb2.LocateModelFilesResponse]  # type: ignore[assignment]
+    """Returns addresses of a revision's files in the models bucket, for a worker that hasn't got them.
+
+    Errors:
+    - NOT_FOUND (MODEL_NOT_FOUND): no such revision.
+    - FAILED_PRECONDITION (MODEL_NOT_STORED): the catalogue knows it, but the bucket lacks a file.
     """
 
 class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -66,6 +80,19 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND (MODEL_NOT_FOUND): no such model.
+        """
+
+    @_abc_1.abstractmethod
+    def LocateModelFiles(
+        self,
+        request: _catalogue_service_pb2.LocateModelFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_service_pb2.LocateModelFilesResponse, _abc.Awaitable[_catalogue_service_pb2.LocateModelFilesResponse]]:
+        """Returns addresses of a revision's files in the models bucket, for a worker that hasn't got them.
+
+        Errors:
+        - NOT_FOUND (MODEL_NOT_FOUND): no such revision.
+        - FAILED_PRECONDITION (MODEL_NOT_STORED): the catalogue knows it, but the bucket lacks a file.
         """
 
 def add_CatalogueServiceServicer_to_server(servicer: CatalogueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pingvas.common.v1 import tier_pb2 as _tier_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,62 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ModelKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_KIND_UNSPECIFIED: _ModelKind.ValueType  # 0
+    """Means that no kind was given."""
+    MODEL_KIND_CHECKPOINT: _ModelKind.ValueType  # 1
+    """Is a whole model."""
+    MODEL_KIND_LORA: _ModelKind.ValueType  # 2
+    """Is a low-rank change to the models of its family."""
+
+class ModelKind(_ModelKind, metaclass=_ModelKindEnumTypeWrapper):
+    """Names what a model of the catalogue is."""
+
+MODEL_KIND_UNSPECIFIED: ModelKind.ValueType  # 0
+"""Means that no kind was given."""
+MODEL_KIND_CHECKPOINT: ModelKind.ValueType  # 1
+"""Is a whole model."""
+MODEL_KIND_LORA: ModelKind.ValueType  # 2
+"""Is a low-rank change to the models of its family."""
+Global___ModelKind: _TypeAlias = ModelKind  # noqa: Y015
+
+class _Operation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPERATION_UNSPECIFIED: _Operation.ValueType  # 0
+    """Means that no operation was given."""
+    OPERATION_TEXT_TO_IMAGE: _Operation.ValueType  # 1
+    """Makes pictures from a prompt."""
+    OPERATION_IMAGE_TO_IMAGE: _Operation.ValueType  # 2
+    """Makes pictures from a prompt and a picture."""
+    OPERATION_INPAINT: _Operation.ValueType  # 3
+    """Repaints a part of a picture."""
+    OPERATION_UPSCALE: _Operation.ValueType  # 4
+    """Makes a picture larger."""
+
+class Operation(_Operation, metaclass=_OperationEnumTypeWrapper):
+    """Names an operation that a model may have."""
+
+OPERATION_UNSPECIFIED: Operation.ValueType  # 0
+"""Means that no operation was given."""
+OPERATION_TEXT_TO_IMAGE: Operation.ValueType  # 1
+"""Makes pictures from a prompt."""
+OPERATION_IMAGE_TO_IMAGE: Operation.ValueType  # 2
+"""Makes pictures from a prompt and a picture."""
+OPERATION_INPAINT: Operation.ValueType  # 3
+"""Repaints a part of a picture."""
+OPERATION_UPSCALE: Operation.ValueType  # 4
+"""Makes a picture larger."""
+Global___Operation: _TypeAlias = Operation  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
@@ -39,6 +96,8 @@ class Model(_message.Message):
     MINIMUM_TIER_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """Identifies the model, for example "pingvas-tiny"."""
     display_name: _builtins.str
@@ -61,6 +120,8 @@ class Model(_message.Message):
     """Names the lowest tier that reaches the model."""
     size_bytes: _builtins.int
     """Tells how many bytes its files have. A string in JSON."""
+    kind: Global___ModelKind.ValueType
+    """Tells whether it is a whole model or a LoRA for the models of its family. A LoRA has no size, steps and schedulers."""
     @_builtins.property
     def schedulers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Lists the schedulers that the model has, the default one first."""
@@ -68,6 +129,10 @@ class Model(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when the revision was put into the catalogue."""
+
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedScalarFieldContainer[Global___Operation.ValueType]:
+        """Lists the operations that it has. Is empty for a LoRA."""
 
     def __init__(
         self,
@@ -85,10 +150,12 @@ class Model(_message.Message):
         minimum_tier: _tier_pb2.Tier.ValueType = ...,
         size_bytes: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___ModelKind.ValueType = ...,
+        operations: _abc.Iterable[Global___Operation.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_guidance_scale", b"default_guidance_scale", "default_step_count", b"default_step_count", "display_name", b"display_name", "family", b"family", "licence", b"licence", "minimum_tier", b"minimum_tier", "model_id", b"model_id", "native_height_px", b"native_height_px", "native_width_px", b"native_width_px", "revision", b"revision", "schedulers", b"schedulers", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_guidance_scale", b"default_guidance_scale", "default_step_count", b"default_step_count", "display_name", b"display_name", "family", b"family", "kind", b"kind", "licence", b"licence", "minimum_tier", b"minimum_tier", "model_id", b"model_id", "native_height_px", b"native_height_px", "native_width_px", b"native_width_px", "operations", b"operations", "revision", b"revision", "schedulers", b"schedulers", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -163,26 +230,31 @@ Global___ModelFile: _TypeAlias = ModelFile  # noqa: Y015
 @_typing.final
 class ModelCost(_message.Message):
     """Holds the measured cost of a model. The price of a job is
-    `per_megapixel_step_millicredits` x megapixels x steps x images + `fixed_millicredits`.
+    `per_megapixel_step_millicredits` x megapixels x steps x images + `fixed_millicredits`, where the steps are those that
+    run; that of an upscaling is `upscale_per_megapixel_millicredits` x megapixels of the result + `fixed_millicredits`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PER_MEGAPIXEL_STEP_MILLICREDITS_FIELD_NUMBER: _builtins.int
     FIXED_MILLICREDITS_FIELD_NUMBER: _builtins.int
+    UPSCALE_PER_MEGAPIXEL_MILLICREDITS_FIELD_NUMBER: _builtins.int
     per_megapixel_step_millicredits: _builtins.float
     """Tells the millicredits (GPU milliseconds) that one step on one megapixel takes."""
     fixed_millicredits: _builtins.int
     """Tells the millicredits that a job takes whatever its size. A string in JSON."""
+    upscale_per_megapixel_millicredits: _builtins.float
+    """Tells the millicredits that one megapixel of an upscaled picture takes. Is 0 for a model that doesn't upscale."""
     def __init__(
         self,
         *,
         per_megapixel_step_millicredits: _builtins.float = ...,
         fixed_millicredits: _builtins.int = ...,
+        upscale_per_megapixel_millicredits: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_millicredits", b"fixed_millicredits", "per_megapixel_step_millicredits", b"per_megapixel_step_millicredits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_millicredits", b"fixed_millicredits", "per_megapixel_step_millicredits", b"per_megapixel_step_millicredits", "upscale_per_megapixel_millicredits", b"upscale_per_megapixel_millicredits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -66,8 +66,14 @@ class Attempt(_message.Message):
     EVENT_SEQUENCE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     TEXT_TO_IMAGE_FIELD_NUMBER: _builtins.int
+    IMAGE_TO_IMAGE_FIELD_NUMBER: _builtins.int
+    INPAINT_FIELD_NUMBER: _builtins.int
+    UPSCALE_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    LORAS_FIELD_NUMBER: _builtins.int
+    SOURCE_URL_FIELD_NUMBER: _builtins.int
+    MASK_URL_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Identifies the job."""
     account_id: _builtins.str
@@ -76,6 +82,10 @@ class Attempt(_message.Message):
     """Counts the attempts, from 1. The fence of every later call."""
     event_sequence: _builtins.int
     """Holds the sequence number of the attempt's started event; progress events are numbered below it."""
+    source_url: _builtins.str
+    """Holds a presigned address to GET the source picture from. Is empty for an operation without one."""
+    mask_url: _builtins.str
+    """Holds a presigned address to GET the mask from. Is empty for an operation without one."""
     @_builtins.property
     def model(self) -> _model_pb2.ModelSpec:
         """Describes the model with its files."""
@@ -85,12 +95,28 @@ class Attempt(_message.Message):
         """Asks for pictures from a prompt."""
 
     @_builtins.property
+    def image_to_image(self) -> _job_pb2.ImageToImage:
+        """Asks for pictures from a prompt and a picture."""
+
+    @_builtins.property
+    def inpaint(self) -> _job_pb2.Inpaint:
+        """Asks to repaint a part of a picture."""
+
+    @_builtins.property
+    def upscale(self) -> _job_pb2.Upscale:
+        """Asks for a larger version of a picture."""
+
+    @_builtins.property
     def slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___UploadSlot]:
         """Lists where the pictures go, one slot for each."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when the addresses of the slots stop working."""
+
+    @_builtins.property
+    def loras(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.ModelSpec]:
+        """Describes the LoRAs, in the order of the operation's."""
 
     def __init__(
         self,
@@ -101,14 +127,20 @@ class Attempt(_message.Message):
         event_sequence: _builtins.int = ...,
         model: _model_pb2.ModelSpec | None = ...,
         text_to_image: _job_pb2.TextToImage | None = ...,
+        image_to_image: _job_pb2.ImageToImage | None = ...,
+        inpaint: _job_pb2.Inpaint | None = ...,
+        upscale: _job_pb2.Upscale | None = ...,
         slots: _abc.Iterable[Global___UploadSlot] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        loras: _abc.Iterable[_model_pb2.ModelSpec] | None = ...,
+        source_url: _builtins.str = ...,
+        mask_url: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "model", b"model", "operation", b"operation", "text_to_image", b"text_to_image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "image_to_image", b"image_to_image", "inpaint", b"inpaint", "model", b"model", "operation", b"operation", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempt", b"attempt", "event_sequence", b"event_sequence", "expire_time", b"expire_time", "job_id", b"job_id", "model", b"model", "operation", b"operation", "slots", b"slots", "text_to_image", b"text_to_image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempt", b"attempt", "event_sequence", b"event_sequence", "expire_time", b"expire_time", "image_to_image", b"image_to_image", "inpaint", b"inpaint", "job_id", b"job_id", "loras", b"loras", "mask_url", b"mask_url", "model", b"model", "operation", b"operation", "slots", b"slots", "source_url", b"source_url", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image", "image_to_image", "inpaint", "upscale"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

@@ -1,0 +1,132 @@
+"""What comes after a render: pictures are looked at, encoded, stored and reported, while the GPU is at the next job.
+
+Each object is on its way as soon as it is encoded. Leaves the bytes to `encode`, and what a report means to svc_generation.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from pingvas.worker.v1 import worker_service_pb2
+
+from gpu_worker.conversion import completion
+from gpu_worker.encode import Artifact, encode_metadata, encode_original, encode_thumbnail
+from gpu_worker.failures import AttemptFailedError
+from gpu_worker.insisting import insist
+from gpu_worker.lease import Lease
+from gpu_worker.preparation import PreparedJob
+from gpu_worker.recipe import image_recipe
+from gpu_worker.rendering import RenderedImage, RenderResult
+from gpu_worker.safety import SafetyHook
+from gpu_worker.upload import Uploader, UploadError
+from svc_common.errors import Reason, ServiceError
+
+if TYPE_CHECKING:
+    # The generated stubs tell the type checker of it; at run time one class serves both kinds of channel.
+    from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
+
+_log = structlog.get_logger(__name__)
+
+_UPLOAD_AGAIN: Final = frozenset({Reason.ARTIFACT_MISSING, Reason.ARTIFACT_MISMATCH})
+_UPLOAD_TRIES: Final = 3
+
+
+class Deliverer:
+    """Delivers the pictures of attempts."""
+
+    def __init__(
+        self,
+        *,
+        safety: SafetyHook,
+        uploader: Uploader,
+        service: "WorkerServiceAsyncStub",
+        encode_pool: Executor,
+    ) -> None:
+        """Takes the parts."""
+        self._safety = safety
+        self._uploader = uploader
+        self._service = service
+        self._encode_pool = encode_pool
+
+    async def deliver(
+        self,
+        attempt: worker_service_pb2.Attempt,
+        job: PreparedJob,
+        result: RenderResult,
+        lease: Lease,
+        progress_told: Awaitable[object],
+    ) -> None:
+        """Stores the pictures and reports them; stores them again when the store turns out not to have what was sent.
+
+        The report waits for `progress_told`: nobody hears of a step once the job has ended.
+
+        Raises:
+            AttemptFailedError: the safety policy refuses a picture, or the store took none.
+            LeaseLostError: the lease was lost before the report was answered.
+        """
+        for image in result.images:
+            if (refusal := await self._safety.check_picture(image.pixels)) is not None:
+                raise AttemptFailedError(Reason.CONTENT_REJECTED, refusal.message, result.gpu_seconds)
+        encodings = [self._encodings(job, image, result) for image in result.images]
+        for _ in range(_UPLOAD_TRIES):
+            try:
+                artifacts = await self._upload(attempt.slots, encodings)
+                await progress_told
+                report = completion(attempt, result, artifacts)
+                await insist(partial(self._service.CompleteAttempt, report), lease)
+            except UploadError as error:
+                _log.warning("job.upload_failed", job_id=attempt.job_id, error=str(error))
+            except ServiceError as error:
+                if error.reason not in _UPLOAD_AGAIN:
+                    _log.warning("job.report_refused", job_id=attempt.job_id, error=str(error))
+                    return
+                _log.warning("job.upload_incomplete", job_id=attempt.job_id, error=str(error))
+            else:
+                return
+        raise AttemptFailedError(
+            Reason.STORAGE_FAILED, "The pictures couldn't be stored. Try again later.", result.gpu_seconds
+        )
+
+    def _encodings(
+        self, job: PreparedJob, image: RenderedImage, result: RenderResult
+    ) -> "tuple[asyncio.Future[Artifact], ...]":
+        """Begins to encode one picture; returns original, thumbnail and metadata."""
+        loop = asyncio.get_running_loop()
+        recipe = image_recipe(job.spec, image, result, job.inputs)
+        # A text of two kilobytes: it is done before a thread has heard of it.
+        metadata = loop.create_future()
+        metadata.set_result(encode_metadata(recipe))
+        return (
+            loop.run_in_executor(self._encode_pool, encode_original, image.pixels, recipe),
+            loop.run_in_executor(self._encode_pool, encode_thumbnail, image.pixels),
+            metadata,
+        )
+
+    async def _upload(
+        self,
+        slots: Sequence[worker_service_pb2.UploadSlot],
+        encodings: "Sequence[tuple[asyncio.Future[Artifact], ...]]",
+    ) -> list[list[Artifact]]:
+        """Stores every object, side by side; returns them in the slots' order."""
+        return await asyncio.gather(
+            *(
+                asyncio.gather(
+                    *(
+                        self._put(url, encoding)
+                        for url, encoding in zip(
+                            (slot.original_url, slot.thumbnail_url, slot.metadata_url), of_image, strict=True
+                        )
+                    )
+                )
+                for slot, of_image in zip(slots, encodings, strict=True)
+            )
+        )
+
+    async def _put(self, url: str, encoding: "asyncio.Future[Artifact]") -> Artifact:
+        # Shielded: when another object's upload fails, this one is tried again as well, and its encoding still needed.
+        artifact = await asyncio.shield(encoding)
+        await self._uploader.put(url, artifact)
+        return artifact

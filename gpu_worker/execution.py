@@ -1,0 +1,117 @@
+"""Runs the pipeline: one render at a time in its own thread, watched and stopped from the event loop.
+
+Owns what a step sets off: progress, the estimate of the end, and the claim of the next job when the last step is done. A
+damaged model gets one repair. Leaves what is reported to `handler`.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from gpu_worker.failures import AttemptFailedError, failure_of
+from gpu_worker.interruption import Interruption, TimeLeft, error_of, interruption
+from gpu_worker.lease import Lease
+from gpu_worker.model_files import ModelFilesError
+from gpu_worker.prefetch import Prefetcher
+from gpu_worker.rendering import Pipeline, RenderCancelledError, RenderResult, RenderSpec, StepReport
+from gpu_worker.reporter import ProgressReporter
+
+
+class Renderer:
+    """Renders specs, one after the other."""
+
+    def __init__(self, *, pipeline: Pipeline, render_thread: Executor, prefetcher: Prefetcher) -> None:
+        """Takes the parts; `render_thread` has one thread, the only one in which the pipeline renders."""
+        self._pipeline = pipeline
+        self._render_thread = render_thread
+        self._prefetcher = prefetcher
+
+    async def warm_up(self, spec: RenderSpec) -> None:
+        """Renders once into nowhere, so that the first job of a user doesn't pay for loading."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._render_thread, self._pipeline.render, spec, lambda _: None, lambda: False)
+
+    async def close(self) -> None:
+        """Gives up what is done for jobs that haven't come yet."""
+        await self._prefetcher.close()
+
+    async def render(
+        self, spec: RenderSpec, reporter: ProgressReporter, lease: Lease, repair: Callable[[], Awaitable[bool]]
+    ) -> RenderResult:
+        """Renders a spec; once more when `repair` has found and mended the files of its models.
+
+        Raises:
+            AttemptFailedError: the render failed, or was cancelled.
+            LeaseLostError: the lease was lost.
+            StoppingError: the worker stops before the render could be done and delivered.
+        """
+        try:
+            return await self._render(spec, reporter, lease)
+        except ModelFilesError as error:
+            if not await repair():
+                raise failure_of(error) from error
+        try:
+            return await self._render(spec, reporter, lease)
+        except ModelFilesError as error:
+            raise failure_of(error) from error
+
+    async def _render(self, spec: RenderSpec, reporter: ProgressReporter, lease: Lease) -> RenderResult:
+        if spec.model.model_id not in self._pipeline.loaded_models:
+            reporter.tell_loading()
+        loop = asyncio.get_running_loop()
+        stop, time_left = threading.Event(), TimeLeft(loop.time)
+
+        def after_step(report: StepReport) -> None:
+            reporter.tell_step(report)
+            time_left.note(report.seconds_left)
+            if report.step == report.step_count:
+                # The last picture is still being decoded. The next job is claimed and begun meanwhile, and its render waits
+                # for the thread: a GPU that waits for a claim would lose a hundredth of its time.
+                lease.release_slot()
+
+        def on_step(report: StepReport) -> None:
+            loop.call_soon_threadsafe(after_step, report)
+
+        rendering = loop.run_in_executor(self._render_thread, self._pipeline.render, spec, on_step, stop.is_set)
+        rendering.add_done_callback(_look_at)
+        with self._prefetcher.beside_render():
+            try:
+                return await self._outcome(rendering, stop, time_left, lease)
+            finally:
+                stop.set()
+
+    async def _outcome(
+        self, rendering: "asyncio.Future[RenderResult]", stop: threading.Event, time_left: TimeLeft, lease: Lease
+    ) -> RenderResult:
+        interrupting = asyncio.create_task(interruption(lease, time_left.exceeds_grace(lease)))
+        either: tuple[asyncio.Future[Any], ...] = (rendering, interrupting)
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            interrupting.cancel()
+        if not rendering.done():
+            stop.set()
+            why = interrupting.result()
+            if why is Interruption.STOPPING:
+                raise error_of(why)
+            # It ends at its next step, and until then the GPU isn't free.
+            await asyncio.wait([rendering])
+            if why is Interruption.LOST:
+                raise error_of(why)
+        try:
+            return rendering.result()
+        except RenderCancelledError as cancelled:
+            raise AttemptFailedError(None, gpu_seconds=cancelled.gpu_seconds) from cancelled
+        except ModelFilesError:
+            raise
+        except Exception as error:
+            # Whatever the pipeline raises ends this job and no other.
+            raise failure_of(error) from error
+
+
+def _look_at(rendering: "asyncio.Future[RenderResult]") -> None:
+    """Takes note of how a render has ended that nobody waits for any more, or asyncio would log it as forgotten."""
+    if not rendering.cancelled():
+        rendering.exception()

@@ -1,0 +1,121 @@
+"""Tells the job's watchers how far an attempt is: fetching, loading, step by step.
+
+Owns the numbering of progress. Losing a message is harmless; changes of the job's state don't pass here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Final
+from uuid import UUID
+
+import structlog
+from pingvas.generation.v1 import job_event_pb2, job_pb2
+from pingvas.worker.v1 import worker_service_pb2
+
+from gpu_worker.preview import preview_jpeg
+from gpu_worker.rendering import Pixels, StepReport
+from svc_common.events import EventPublisher
+from svc_common.redis_client import REDIS_ERRORS
+
+_log = structlog.get_logger(__name__)
+
+_LAST_REPORTS_SECONDS: Final = 1.0
+"""How long the last reports may take to be published; a Redis that answers takes a millisecond for each."""
+_FETCH_INTERVAL_SECONDS: Final = 1.0
+"""Between two reports of a fetch: that of 24 GB takes minutes, and the history of a job is bounded."""
+_SMALL_PREVIEW_BYTES: Final = 64 * 64 * 3
+"""Such a preview is a JPEG in 0.2 ms, less than a pool takes to take it on while the GPU's thread is busy."""
+
+
+class ProgressReporter:
+    """Publishes the progress of one attempt, one message at a time, in their order."""
+
+    def __init__(self, publisher: EventPublisher, attempt: worker_service_pb2.Attempt, pool: Executor) -> None:
+        """Takes where to publish, and the pool in which large previews become JPEGs."""
+        self._publisher = publisher
+        self._attempt = attempt
+        self._pool = pool
+        self._count = 0
+        self._previous_fetch_s: float | None = None
+        self._reports: asyncio.Queue[Callable[[], Awaitable[None]] | None] = asyncio.Queue()
+        self._task = asyncio.create_task(self._run())
+
+    def tell_fetch(self, fetched_bytes: int, size_bytes: int) -> None:
+        """Reports how much of the models is there: the first, the last, and one a second between."""
+        now_s = asyncio.get_running_loop().time()
+        previous_s = self._previous_fetch_s
+        if previous_s is None or fetched_bytes >= size_bytes or now_s - previous_s >= _FETCH_INTERVAL_SECONDS:
+            self._previous_fetch_s = now_s
+            self._tell(
+                job_event_pb2.JobProgress(
+                    stage=job_event_pb2.JOB_STAGE_FETCHING_MODEL,
+                    fetched_bytes=fetched_bytes,
+                    fetch_size_bytes=size_bytes,
+                )
+            )
+
+    def tell_loading(self) -> None:
+        """Reports that the model is being loaded."""
+        self._tell(job_event_pb2.JobProgress(stage=job_event_pb2.JOB_STAGE_LOADING_MODEL))
+
+    def tell_step(self, report: StepReport) -> None:
+        """Reports a step."""
+        progress = job_event_pb2.JobProgress(
+            stage=job_event_pb2.JOB_STAGE_RENDERING,
+            step=report.step,
+            step_count=report.step_count,
+            percent=100 * report.step // report.step_count,
+            seconds_left=round(report.seconds_left, 3),
+            image_index=report.image_index,
+        )
+        self._tell(progress, report.preview)
+
+    async def close(self) -> None:
+        """Publishes what is left and ends. What Redis doesn't take by then is given up: the pictures don't wait for it."""
+        self._reports.put_nowait(None)
+        try:
+            await asyncio.wait([self._task], timeout=_LAST_REPORTS_SECONDS)
+        finally:
+            self._task.cancel()
+
+    def _tell(self, progress: job_event_pb2.JobProgress, preview: Pixels | None = None) -> None:
+        self._count += 1
+        event = progress_event(self._attempt, self._count, progress)
+        self._reports.put_nowait(lambda: self._publish(event, preview))
+
+    async def _run(self) -> None:
+        while (publish := await self._reports.get()) is not None:
+            try:
+                await publish()
+            except REDIS_ERRORS as error:
+                _log.warning("progress.lost", job_id=self._attempt.job_id, error=repr(error))
+
+    async def _publish(self, event: job_event_pb2.JobEvent, preview: Pixels | None) -> None:
+        if preview is not None:
+            event.progress.preview_jpeg = await self._jpeg(preview)
+        await self._publisher.publish_progress(
+            UUID(self._attempt.account_id), UUID(self._attempt.job_id), event.SerializeToString()
+        )
+
+    async def _jpeg(self, preview: Pixels) -> bytes:
+        if preview.nbytes <= _SMALL_PREVIEW_BYTES:
+            return preview_jpeg(preview)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, preview_jpeg, preview)
+
+
+def progress_event(
+    attempt: worker_service_pb2.Attempt, count: int, progress: job_event_pb2.JobProgress
+) -> job_event_pb2.JobEvent:
+    """Writes the attempt's count-th report, from 1, as an event numbered below the attempt's started event.
+
+    Reports are counted, not steps: a render that is begun anew has step 1 twice, and its watchers must hear both.
+    """
+    event = job_event_pb2.JobEvent(
+        event_id=f"{attempt.event_sequence}-{count}",
+        job_id=attempt.job_id,
+        state=job_pb2.JOB_STATE_RUNNING,
+        progress=progress,
+    )
+    event.create_time.GetCurrentTime()
+    return event

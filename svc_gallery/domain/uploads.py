@@ -1,0 +1,83 @@
+"""Owns where uploads lie, how long and how many of them live, and what a picture must be to serve as a source."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from svc_common.errors import Reason, ServiceError
+from svc_gallery.domain.picture_head import PictureHead
+
+PUT_LIFETIME: Final = timedelta(minutes=15)
+"""How long the address of an upload works: enough for 32 MiB over a slow line."""
+UPLOAD_LIFETIME: Final = timedelta(days=1)
+OPEN_UPLOADS: Final = 200
+"""How many uploads an account may have that haven't expired: 6 GiB at most."""
+
+_MIB: Final = 1024 * 1024
+_LARGEST_MIB: Final = 32
+_LARGEST_MEGAPIXELS: Final = 40
+"""The contract's bounds of a source. A picture of 40 megapixels takes 160 MB when it is decoded."""
+
+HEAD_CHUNK_BYTES: Final = 64 * 1024
+HEAD_LIMIT_BYTES: Final = _MIB
+"""How far into a picture its size is looked for; colour profiles and previews may stand before it."""
+
+
+def upload_key(account_id: UUID, upload_id: UUID) -> str:
+    """Returns where an upload lies in the bucket."""
+    return f"users/{account_id}/uploads/{upload_id}"
+
+
+def check_source(size_bytes: int, head: PictureHead) -> None:
+    """Refuses a picture that is too large for a source.
+
+    Raises:
+        ServiceError: SOURCE_INVALID.
+    """
+    check_source_bytes(size_bytes)
+    if head.width_px * head.height_px > _LARGEST_MEGAPIXELS * 1_000_000:
+        raise _too_large("megapixels", f"{head.width_px} x {head.height_px} pixels", _LARGEST_MEGAPIXELS)
+
+
+def check_source_bytes(size_bytes: int) -> None:
+    """Refuses a picture whose bytes are too many for a source, before they are looked at.
+
+    Raises:
+        ServiceError: SOURCE_INVALID.
+    """
+    if size_bytes > _LARGEST_MIB * _MIB:
+        raise _too_large("mebibytes", f"{size_bytes} bytes", _LARGEST_MIB)
+
+
+def source_not_found(field: str, source_id: UUID) -> ServiceError:
+    """Returns the answer for a source that isn't there, isn't the account's, or wasn't put yet; `field` names the id."""
+    what = "upload" if field == "upload_id" else "picture"
+    return ServiceError(
+        Reason.SOURCE_NOT_FOUND,
+        f"There is no {what} {source_id} in your account, or nothing was put to it yet.",
+        metadata={field: str(source_id)},
+    )
+
+
+def check_room(open_count: int, earliest_expiry: datetime, now: datetime) -> None:
+    """Refuses one upload more than an account may have, with the time until one of the open ones expires.
+
+    Raises:
+        ServiceError: TOO_MANY_UPLOADS.
+    """
+    if open_count < OPEN_UPLOADS:
+        return
+    raise ServiceError(
+        Reason.TOO_MANY_UPLOADS,
+        f"{OPEN_UPLOADS} uploads of your account are open. Use one of them again, or wait until one expires.",
+        metadata={"limit": str(OPEN_UPLOADS)},
+        retry_after=earliest_expiry - now,
+    )
+
+
+def _too_large(cause: str, measured: str, limit: int) -> ServiceError:
+    return ServiceError(
+        Reason.SOURCE_INVALID,
+        f"The picture has {measured}; at most {limit} {cause} can be used. Make it smaller.",
+        metadata={"cause": cause, "limit": str(limit)},
+    )

@@ -1,0 +1,82 @@
+"""Serves SourceService: looking at pictures that jobs work on."""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from pingvas.gallery.v1 import source_service_pb2, source_service_pb2_grpc
+
+from svc_common.db import Database
+from svc_common.objects import ObjectStore, OpenObject
+from svc_gallery.domain.images import object_keys
+from svc_gallery.domain.picture_head import HeadIncompleteError, PictureHead, read_head
+from svc_gallery.domain.uploads import (
+    HEAD_CHUNK_BYTES,
+    HEAD_LIMIT_BYTES,
+    check_source,
+    check_source_bytes,
+    source_not_found,
+    upload_key,
+)
+from svc_gallery.store import queries, uploads
+
+
+class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
+    """Implements pingvas.gallery.v1.SourceService."""
+
+    def __init__(self, database: Database, objects: ObjectStore, now: Callable[[], datetime]) -> None:
+        """Takes the database under the requests role, since a source is one account's, the bytes, and the clock."""
+        self._database = database
+        self._objects = objects
+        self._now = now
+
+    async def ResolveSource(
+        self, request: source_service_pb2.ResolveSourceRequest, _context: object
+    ) -> source_service_pb2.Source:
+        """Returns what a picture or an upload of an account is."""
+        account_id = UUID(request.account_id)
+        if request.HasField("image_id"):
+            return await self._image(account_id, UUID(request.image_id))
+        return await self._upload(account_id, UUID(request.upload_id))
+
+    async def _image(self, account_id: UUID, image_id: UUID) -> source_service_pb2.Source:
+        """Answers by the row alone: type, size and SHA-256 of a picture that we made were checked when it came in."""
+        async with self._database.transaction(account_id) as transaction:
+            image = await queries.find_image(transaction, account_id, image_id)
+        if image is None:
+            raise source_not_found("image_id", image_id)
+        head = PictureHead(image.content_type, image.width_px, image.height_px)
+        return _checked(object_keys(account_id, image_id).original, image.size_bytes, head)
+
+    async def _upload(self, account_id: UUID, upload_id: UUID) -> source_service_pb2.Source:
+        async with self._database.transaction(account_id) as transaction:
+            upload = await uploads.find_upload(transaction, account_id, upload_id, self._now())
+        key = upload_key(account_id, upload_id)
+        found = await self._objects.open(key, HEAD_CHUNK_BYTES) if upload else None
+        if found is None:
+            raise source_not_found("upload_id", upload_id)
+        check_source_bytes(found.size_bytes)
+        return _checked(key, found.size_bytes, await _head(found))
+
+
+async def _head(found: OpenObject) -> PictureHead:
+    """Reads on until the head is known, at most as far as the limit."""
+    data = b""
+    async for chunk in found.chunks:
+        data = (data + chunk)[:HEAD_LIMIT_BYTES]
+        try:
+            return read_head(data, is_all=len(data) >= min(found.size_bytes, HEAD_LIMIT_BYTES))
+        except HeadIncompleteError:
+            continue
+    return read_head(data, is_all=True)
+
+
+def _checked(key: str, size_bytes: int, head: PictureHead) -> source_service_pb2.Source:
+    check_source(size_bytes, head)
+    return source_service_pb2.Source(
+        object_key=key,
+        width_px=head.width_px,
+        height_px=head.height_px,
+        size_bytes=size_bytes,
+        content_type=head.content_type,
+    )

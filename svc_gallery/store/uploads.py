@@ -1,0 +1,46 @@
+"""Owns every statement on the uploads of the schema `gallery`; like those on pictures, each names the account."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Row, delete, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from svc_gallery.store.models import Upload
+
+
+async def take_turn(session: AsyncSession, account_id: UUID) -> None:
+    """Lets the calls of an account that open uploads follow each other, so that what is read next stays true."""
+    key = {"key": f"uploads:{account_id}"}
+    await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), key)
+
+
+async def find_request(session: AsyncSession, account_id: UUID, request_id: str) -> Upload | None:
+    """Returns the upload that a request id of an account has opened, if there is one."""
+    is_the_one = (Upload.account_id == account_id) & (Upload.request_id == request_id)
+    return await session.scalar(select(Upload).where(is_the_one))
+
+
+async def count_open(session: AsyncSession, account_id: UUID, now: datetime) -> tuple[int, datetime]:
+    """Returns how many uploads of an account haven't expired, and when the first of them does (now when there is none)."""
+    is_open = (Upload.account_id == account_id) & (Upload.expire_time > now)
+    row = (await session.execute(select(func.count(), func.min(Upload.expire_time)).where(is_open))).one()
+    return row[0], row[1] or now
+
+
+async def find_upload(session: AsyncSession, account_id: UUID, upload_id: UUID, now: datetime) -> Upload | None:
+    """Returns an upload of an account that hasn't expired."""
+    is_the_one = (Upload.upload_id == upload_id) & (Upload.account_id == account_id) & (Upload.expire_time > now)
+    return await session.scalar(select(Upload).where(is_the_one))
+
+
+async def list_expired(session: AsyncSession, now: datetime, limit: int) -> Sequence[Row[UUID, UUID]]:
+    """Returns account and id of uploads of all accounts that have expired, oldest first; for tasks."""
+    statement = select(Upload.account_id, Upload.upload_id).where(Upload.expire_time <= now)
+    return (await session.execute(statement.order_by(Upload.expire_time).limit(limit))).all()
+
+
+async def delete_uploads(session: AsyncSession, upload_ids: Sequence[UUID]) -> None:
+    """Deletes uploads of any account; for tasks."""
+    await session.execute(delete(Upload).where(Upload.upload_id.in_(upload_ids)))

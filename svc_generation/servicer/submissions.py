@@ -1,0 +1,75 @@
+"""Requests to make jobs: what is asked for, by whom, and by what a repetition is recognised."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from pingvas.generation.v1 import generation_service_pb2
+
+from svc_generation.domain.operations import OperationKind
+from svc_generation.servicer.operations import Operation, asked, kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Holds a request to make a job, and who makes it."""
+
+    account_id: UUID
+    user_id: UUID
+    request_id: str
+    """The caller's own id of the request; "" for none."""
+    wish: Operation
+    fingerprint: bytes
+    """SHA-256 of what is asked for: the same request id with another one is refused."""
+
+    @classmethod
+    def of(
+        cls, request: generation_service_pb2.CreateJobRequest, account_id: UUID, user_id: UUID, request_id: str
+    ) -> "Submission":
+        """Returns the submission of a request."""
+        wish = asked(request)
+        return cls(account_id, user_id, request_id, wish, _fingerprint(wish))
+
+
+class KeyedLocks:
+    """Makes the calls of one process that carry the same key take turns.
+
+    It spares a race within the process, where retries of one client usually meet; between processes the unique index of
+    the table decides.
+    """
+
+    def __init__(self) -> None:
+        """Starts without keys."""
+        self._locks: dict[tuple[UUID, str], tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, account_id: UUID, request_id: str) -> AsyncIterator[None]:
+        """Waits for the key's turn; an empty request id never waits."""
+        if not request_id:
+            yield
+            return
+        key = (account_id, request_id)
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, users - 1)
+
+
+def _fingerprint(wish: Operation) -> bytes:
+    """Returns SHA-256 of what is asked for. Two operations may have the same bytes, so that the kind counts as well.
+
+    That of text_to_image stands without it, as it did when there was nothing else: a replay of an old request is known.
+    """
+    kind = kind_of(wish)
+    prefix = b"" if kind is OperationKind.TEXT_TO_IMAGE else kind.encode() + b"\0"
+    return hashlib.sha256(prefix + wish.SerializeToString(deterministic=True)).digest()

@@ -1,0 +1,69 @@
+"""Owns the look into the models bucket: whether a revision's files are there, and presigned addresses of them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from svc_common.objects import ObjectStore
+from svc_models.domain.manifest import ManifestFile
+from svc_models.domain.storage import model_not_stored, object_key
+
+_ADDRESS_LIFETIME: Final = timedelta(hours=1)
+_HEADS_AT_ONCE: Final = 8
+# Workers that start together ask for the same model; what is stored is hardly ever taken away.
+_REMEMBERED: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Holds addresses by path, all of which expire at one time."""
+
+    addresses: dict[str, str]
+    expire_time: datetime
+
+
+class StoredFiles:
+    """Locates the files of revisions."""
+
+    def __init__(
+        self,
+        bucket: ObjectStore,
+        now: Callable[[], datetime],
+        *,
+        monotonic_seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Takes the models bucket, the time of day for expiry, and a clock that never goes back for what is remembered."""
+        self._bucket = bucket
+        self._now = now
+        self._monotonic_seconds = monotonic_seconds
+        self._stored_until: dict[tuple[str, str], float] = {}
+
+    async def locate(self, model_id: str, revision: str, files: Iterable[ManifestFile]) -> Located:
+        """Returns an address for each file, good for an hour; raises MODEL_NOT_STORED, or DEPENDENCY_UNAVAILABLE."""
+        wanted = {object_key(model_id, revision, file.path): file for file in files}
+        # The addresses are as old as this when they are given out.
+        expire_time = self._now() + _ADDRESS_LIFETIME
+        await self._see(model_id, revision, wanted)
+        addresses = {file.path: await self._bucket.presign_get(key, _ADDRESS_LIFETIME) for key, file in wanted.items()}
+        return Located(addresses, expire_time)
+
+    async def _see(self, model_id: str, revision: str, wanted: dict[str, ManifestFile]) -> None:
+        """Looks whether every file is there with its size; a file of another size is one that is being replaced."""
+        started = self._monotonic_seconds()
+        if started < self._stored_until.get((model_id, revision), 0.0):
+            return
+        free = asyncio.Semaphore(_HEADS_AT_ONCE)
+
+        async def is_stored(key: str, file: ManifestFile) -> bool:
+            async with free:
+                stored = await self._bucket.head(key)
+            return stored is not None and stored.size_bytes == file.size_bytes
+
+        found = await asyncio.gather(*(is_stored(key, file) for key, file in wanted.items()))
+        for file, is_there in zip(wanted.values(), found, strict=True):
+            if not is_there:
+                raise model_not_stored(model_id, file.path)
+        self._stored_until[model_id, revision] = started + _REMEMBERED.total_seconds()

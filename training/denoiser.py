@@ -1,0 +1,149 @@
+"""Trains the text encoder and the denoiser together, on the latents of drawings and fresh captions for each.
+
+Owns their layers and the loss. What a latent shows is said in other words each time it is seen.
+"""
+
+import random
+import time
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPTokenizer
+
+from training import replicas
+from training.autoencoder import LATENT_CHANNELS
+from training.captions import caption
+from training.group_norm import use_fast_group_norm
+from training.latents import LATENT_SIDE, load_latents, training_scene
+from training.loop import CHECKPOINT_SECONDS, Average, Budget, Reporter, Run, choose_device, descend, place
+from training.text import TEXT_WIDTH, TOKENIZER, new_text_encoder, tokenize, trained_text_state
+from training.tokenizer import load_tokenizer
+
+CHECKPOINT: Final = "denoiser.pt"
+_PEAK_RATE: Final = 1e-3
+_WEIGHT_DECAY: Final = 0.01
+_EMA_DECAY: Final = 0.998
+_BATCH: Final = 16
+# From here on the text encoder stays as it is, which makes steps a sixth cheaper: by then it has adapted.
+_TEXT_UNTIL_SHARE: Final = 0.4
+# Captions left out now and then teach the network what guidance compares with.
+_DROPPED_SHARE: Final = 0.1
+_TIMESTEPS: Final = 1000
+# The schedule ends in nearly pure noise: with Stable Diffusion's own, which does not, flat backgrounds come out grey.
+SCHEDULE: Final[dict[str, object]] = {
+    "beta_schedule": "linear",
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "num_train_timesteps": _TIMESTEPS,
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+    "steps_offset": 1,
+}
+
+
+class Denoiser(nn.Module):
+    """The text encoder and the U-Net, as one thing to train."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.text_encoder = new_text_encoder(tokenizer)
+        self.unet = _unet()
+
+    def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Returns the predicted velocity of noisy latents, (batch, 4, 32, 32), under tokens, (batch, 77)."""
+        states = self.text_encoder(input_ids=tokens).last_hidden_state
+        velocity: torch.Tensor = self.unet(noisy, timesteps, encoder_hidden_states=states).sample
+        return velocity
+
+
+def scheduler() -> EulerDiscreteScheduler:
+    """Returns the scheduler that the model is saved with."""
+    # What Euler has no use for is kept in the file for the schedulers that take its place: DDIM would cut latents to
+    # between -1 and 1 unless told otherwise.
+    return EulerDiscreteScheduler.from_config({**SCHEDULE, "clip_sample": False, "set_alpha_to_one": False})
+
+
+def _unet() -> UNet2DConditionModel:
+    # No attention at full size: among 1,024 cells it would take most of a step. Few groups of many channels, because
+    # groups of few forget how light and which colour a flat area is.
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        layers_per_block=1,
+        block_out_channels=(64, 96, 112),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+
+
+def train(work_dir: Path, budget: Budget) -> None:
+    """Trains until the budget is spent, going on from the checkpoint in work_dir where there is one."""
+    device = choose_device()
+    tokenizer = load_tokenizer(work_dir / TOKENIZER)
+    torch.manual_seed(0)  # the same first weights in every replica
+    denoiser = Denoiser(tokenizer)
+    denoiser.text_encoder.load_state_dict(trained_text_state(work_dir))
+    place(denoiser, device)
+    average = Average(denoiser, _EMA_DECAY)
+    if device.type == "cpu":
+        use_fast_group_norm(denoiser)
+        # Fused attention is the slower one here, its backward pass above all.
+        denoiser.unet.set_attn_processor(AttnProcessor())
+        denoiser.text_encoder.set_attn_implementation("eager")
+    optimizer = torch.optim.AdamW(denoiser.parameters(), betas=(0.9, 0.99), weight_decay=_WEIGHT_DECAY)
+    run = Run(denoiser, average, optimizer, budget)
+    run.resume(work_dir / CHECKPOINT, device)
+    torch.manual_seed(budget.step * replicas.count() + replicas.rank())
+    rng = random.Random(f"{budget.step}/{replicas.rank()}")
+    latents, reporter, saved = load_latents(work_dir), Reporter(budget), time.monotonic()
+    schedule = DDIMScheduler(**SCHEDULE)
+    while budget.share < 1.0:
+        if budget.share >= _TEXT_UNTIL_SHARE:
+            denoiser.text_encoder.requires_grad_(requires_grad=False)
+        loss = _step(run, schedule, *_batch(latents, tokenizer, rng, device))
+        budget.tick()
+        reporter.add(_BATCH // replicas.count(), loss=loss)
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            saved = time.monotonic()
+            run.save(work_dir / CHECKPOINT)
+    run.save(work_dir / CHECKPOINT)
+
+
+def load_average(work_dir: Path, tokenizer: CLIPTokenizer) -> Denoiser:
+    """Returns the averaged networks of the checkpoint in work_dir."""
+    denoiser = Denoiser(tokenizer)
+    denoiser.load_state_dict(torch.load(work_dir / CHECKPOINT, map_location="cpu", weights_only=True)["average"])
+    return denoiser.eval()
+
+
+def _batch(
+    latents: NDArray[np.float16], tokenizer: CLIPTokenizer, rng: random.Random, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns latents and the tokens of their captions."""
+    indices = [rng.randrange(len(latents)) for _ in range(_BATCH // replicas.count())]
+    texts = ["" if rng.random() < _DROPPED_SHARE else caption(training_scene(index), rng) for index in indices]
+    chosen = torch.from_numpy(np.stack([latents[index] for index in indices]).astype(np.float32))
+    return chosen.to(device, memory_format=torch.channels_last), tokenize(tokenizer, texts).to(device)
+
+
+def _step(run: Run, schedule: DDIMScheduler, latents: torch.Tensor, tokens: torch.Tensor) -> float:
+    noise = torch.randn_like(latents)
+    timesteps = torch.randint(0, _TIMESTEPS, (len(latents),), device=latents.device)
+    noisy = schedule.add_noise(latents, noise, timesteps)
+    target = schedule.get_velocity(latents, noise, timesteps)
+    with torch.autocast(latents.device.type, torch.bfloat16):
+        predicted = run.module(noisy, timesteps, tokens)
+    loss = functional.mse_loss(predicted.float(), target)
+    descend(run, loss, _PEAK_RATE)
+    return loss.item()
