@@ -91,7 +91,7 @@ def write_manifest(folder: Path) -> None:
             "upscale_millicredits_per_megapixel": _UPSCALE_MILLICREDITS_PER_MEGAPIXEL,
         },
         "default_step_count": 20,
-        "default_guidance_scale": 7.0,
+        "default_guidance_scale": 4.0,
         # The first is the default.
         "schedulers": ["euler", "euler_a", "dpmpp_2m", "ddim", "unipc", "lcm"],
     }
