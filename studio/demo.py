@@ -73,7 +73,7 @@ def run(shared: Shared, console: Console) -> None:
             log_in(client, account, console)
             provide_credits(client, Operator(shared), account, console)
             console.print(f'Asking for "{PROMPT}"')
-            result = make(client, TextToImage(prompt=PROMPT), layout.data_dir / "images", console)
+            result = make(client, TextToImage(prompt=PROMPT), layout.data_dir / "images", PROMPT, console)
             present(result, picture_console(always=True, file=console.file))
     console.print(f"Everything is stopped again. That took {time.monotonic() - started_at:.1f} s.\n")
     _suggest(console, running, account)

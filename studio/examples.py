@@ -3,7 +3,8 @@
 import json
 import shlex
 
-PROMPT = "a lighthouse at dawn, oil on canvas"
+# The model that ships with the project draws this well.
+PROMPT = "mountains at sunset with a lake"
 
 
 def curl_example(http: str, email: str, password: str) -> str:

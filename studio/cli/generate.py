@@ -84,7 +84,7 @@ def generate(
     options["loras"] = [lora_weight(text) for text in loras]
     with connect(shared) as client:
         pictures = [None if name is None else image_source(client, name) for name in (source, mask)]
-        _make_and_tell(client, drawing(options, *pictures), out, as_json=as_json)
+        _make_and_tell(client, drawing(options, *pictures), out, str(options["prompt"]), as_json=as_json)
 
 
 @click.command()
@@ -101,11 +101,11 @@ def upscale(shared: Shared, /, picture: str, out: Path, as_json: bool, scale_fac
     """Make a larger version of PICTURE: a file, or an id of the gallery. Ctrl-C cancels the job."""
     with connect(shared) as client:
         options |= {"scale_factor": int(scale_factor), "source": image_source(client, picture)}
-        _make_and_tell(client, build(Upscale, options), out, as_json=as_json)
+        _make_and_tell(client, build(Upscale, options), out, f"{Path(picture).stem} x{scale_factor}", as_json=as_json)
 
 
-def make(client: Client, operation: Operation, out: Path, console: Console) -> Result:
-    """Has an operation done, shows its progress, and saves it.
+def make(client: Client, operation: Operation, out: Path, title: str, console: Console) -> Result:
+    """Has an operation done, shows its progress, and saves it in a file named after the title.
 
     The request id makes the acceptance repeatable: a lost answer costs a repeat, never a second job.
     """
@@ -119,14 +119,14 @@ def make(client: Client, operation: Operation, out: Path, console: Console) -> R
         raise CommandError(
             f"the job {job.job_id} was {state} elsewhere", advice="Submit it again if you still want it."
         )
-    return Result(job, save(job, out))
+    return Result(job, save(job, out, title))
 
 
-def save(job: Job, out: Path) -> tuple[Path, ...]:
+def save(job: Job, out: Path, title: str) -> tuple[Path, ...]:
     """Downloads the pictures of a completed job into a folder and returns their files."""
     out.mkdir(parents=True, exist_ok=True)
     with httpx.Client(timeout=_DOWNLOAD_SECONDS) as http:
-        return tuple(_save(http, image, out, operation_of(job).prompt) for image in job.images)
+        return tuple(_save(http, image, out, title) for image in job.images)
 
 
 def present(result: Result, console: Console) -> None:
@@ -139,9 +139,9 @@ def present(result: Result, console: Console) -> None:
     console.print(f"It cost {watching.credits_used(result.job)} credits; seed {seed} makes it again.")
 
 
-def _make_and_tell(client: Client, operation: Operation, out: Path, *, as_json: bool) -> None:
+def _make_and_tell(client: Client, operation: Operation, out: Path, title: str, *, as_json: bool) -> None:
     console = picture_console(quiet=as_json)
-    result = make(client, operation, out, console)
+    result = make(client, operation, out, title, console)
     if as_json:
         document = MessageToDict(result.job, preserving_proto_field_name=True)
         click.echo(json.dumps({**document, "files": [str(file) for file in result.files]}, indent=2))
@@ -154,8 +154,8 @@ def _require(holds: bool, option: str, needed: str) -> None:
         raise click.UsageError(f"{option} needs {needed}.")
 
 
-def _save(http: httpx.Client, image: JobImage, out: Path, prompt: str) -> Path:
-    file = _free_name(out, f"{_slug(prompt)}-{image.seed}")
+def _save(http: httpx.Client, image: JobImage, out: Path, title: str) -> Path:
+    file = _free_name(out, f"{_slug(title)}-{image.seed}")
     try:
         answer = http.get(image.url).raise_for_status()
     except httpx.HTTPError as error:
@@ -168,8 +168,8 @@ def _save(http: httpx.Client, image: JobImage, out: Path, prompt: str) -> Path:
     return file
 
 
-def _slug(prompt: str) -> str:
-    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")
+def _slug(title: str) -> str:
+    words = re.sub(r"[\W_]+", "-", title.lower()).strip("-")
     return words[:_SLUG_CHARACTERS].rstrip("-") or "picture"
 
 

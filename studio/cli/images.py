@@ -29,7 +29,7 @@ def list_images(shared: Shared, limit: int, as_json: bool) -> None:
         click.echo(json.dumps(MessageToDict(page, preserving_proto_field_name=True), indent=2))
         return
     if not page.images:
-        click.echo('No pictures yet. Make one: pingvas generate "a lighthouse at dawn"')
+        click.echo('No pictures yet. Make one: pingvas generate "the sea at sunset"')
     for image in page.images:
         made = image.create_time.ToDatetime()
         click.echo(f"{image.image_id}  {made:%Y-%m-%d %H:%M}  {image.width_px}x{image.height_px}  {image.prompt[:60]}")

@@ -34,11 +34,13 @@ def list_jobs(shared: Shared, limit: int, as_json: bool) -> None:
         _print_json(page)
         return
     if not page.jobs:
-        click.echo('No jobs yet. Make one: pingvas generate "a lighthouse at dawn"')
+        click.echo('No jobs yet. Make one: pingvas generate "the sea at sunset"')
     for job in page.jobs:
         made, state = job.create_time.ToDatetime(), watching.state_name(job.state)
         cost = job.credits_used or job.credits_held
-        click.echo(f"{job.job_id}  {made:%Y-%m-%d %H:%M}  {state:<10} {cost:>10}  {operation_of(job).prompt[:60]}")
+        operation = operation_of(job)
+        title = operation.prompt or recipe_line(operation)
+        click.echo(f"{job.job_id}  {made:%Y-%m-%d %H:%M}  {state:<10} {cost:>10}  {title[:60]}")
 
 
 @jobs.command()

@@ -91,7 +91,7 @@ def _tell(event: Event) -> None:
 def _welcome(running: StackState, seconds: float) -> None:
     click.echo(f"\nPingvas Studio is up after {seconds:.1f} s: {running.http} (HTTP, JSON, gRPC-web and gRPC)")
     click.echo(f"  data in {running.data_dir}")
-    click.echo('  next: pingvas register you@example.com, then pingvas generate "a lighthouse at dawn"')
+    click.echo('  next: pingvas register you@example.com, then pingvas generate "the sea at sunset"')
     click.echo("  stop: Ctrl-C, or pingvas down")
 
 

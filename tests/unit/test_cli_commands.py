@@ -263,7 +263,9 @@ def test_type_of_a_picture_is_read_from_its_content(form: str, kind: str | None)
     ("prompt", "slug"),
     [
         ("A fox, at dawn!", "a-fox-at-dawn"),
-        ("狐", "picture"),
+        ("狐", "狐"),
+        ("파란 배경에 별", "파란-배경에-별"),
+        ("?!", "picture"),
         ("word " * 20, "word-word-word-word-word-word-word-word"),
     ],
 )
