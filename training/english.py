@@ -145,6 +145,9 @@ _BESIDE: Final = Wordings(
         "on the left {first}, on the right {second}",
         "left: {first_bare}, right: {second_bare}",
         "{first_bare} left, {second_bare} right",
+        "on the right {second} and on the left {first}",
+        "at the right {second}, at the left {first}",
+        "right: {second_bare}, left: {first_bare}",
     ),
     (
         "{first} on the left side and {second} on the right side",
@@ -165,6 +168,9 @@ _STACKED: Final = Wordings(
         "{first} at the top, {second} at the bottom",
         "{second} at the bottom and {first} at the top",
         "top: {first_bare}, bottom: {second_bare}",
+        "{first} with {second} underneath",
+        "{second} beneath {first}",
+        "at the bottom {second}, at the top {first}",
     ),
     (
         "{first} on top and {second} below",

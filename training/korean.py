@@ -80,6 +80,10 @@ _BESIDE: Final = Wordings(
         "{first} 오른쪽에 있는 {second}",
         "{second}의 왼쪽에 {first}",
         "{first}의 오른쪽에 {second}",
+        "왼쪽은 {first}, 오른쪽은 {second}",
+        "왼쪽: {first}, 오른쪽: {second}",
+        "오른쪽에는 {second}, 왼쪽에는 {first}",
+        "오른쪽: {second}, 왼쪽: {first}",
     ),
     ("왼쪽 {first}, 오른쪽 {second}", "오른쪽에 {second}, 왼쪽에 {first}"),
 )
@@ -91,6 +95,10 @@ _STACKED: Final = Wordings(
         "{second} 위에 있는 {first}",
         "{first} 아래에 {second}",
         "{first} 아래에 있는 {second}",
+        "위쪽에는 {first}, 아래쪽에는 {second}",
+        "위: {first}, 아래: {second}",
+        "아래쪽에 {second}, 위쪽에 {first}",
+        "아래는 {second}, 위는 {first}",
     ),
     ("위에는 {first}, 아래에는 {second}", "아래에 {second}, 위에 {first}"),
 )
