@@ -108,6 +108,7 @@ def completion(
     """Writes the report of pictures; artifacts are original, thumbnail and metadata of each, in the slots' order."""
     return worker_service_pb2.CompleteAttemptRequest(
         job_id=attempt.job_id,
+        account_id=attempt.account_id,
         attempt=attempt.attempt,
         gpu_milliseconds=round(result.gpu_seconds * 1000),
         images=[

@@ -45,12 +45,14 @@ class EventPublisher:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def publish_progress(self, account_id: UUID, job_id: UUID, event: bytes) -> None:
-        """Records a serialized JobEvent in the job's history and sends it to the watchers, in one round trip."""
+    async def publish_progress(self, account_id: UUID, job_id: UUID, *events: bytes) -> None:
+        """Records serialized JobEvents in the job's history and sends them to the watchers, in one round trip."""
+        stream, channel = _stream(job_id), _channel(account_id)
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.xadd(_stream(job_id), {b"e": event}, maxlen=HISTORY_LENGTH, approximate=True)
-            pipe.expire(_stream(job_id), HISTORY_SECONDS)
-            pipe.publish(_channel(account_id), _PROGRESS + event)
+            for event in events:
+                pipe.xadd(stream, {b"e": event}, maxlen=HISTORY_LENGTH, approximate=True)
+                pipe.publish(channel, _PROGRESS + event)
+            pipe.expire(stream, HISTORY_SECONDS)
             await pipe.execute()
 
     async def announce(self, *account_ids: UUID) -> None:

@@ -79,25 +79,33 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
                 await self._close_unstarted(session, job, step)
         if attempt is None:
             raise await self._refusal(job_id, job, step)
-        if step is Step.START:
-            await self._publisher.announce(job.account_id)
-        return await self._attempt_message(job, attempt)
+        if step is not Step.START:
+            return await self._attempt_message(job, attempt)
+        _, message = await asyncio.gather(self._publisher.announce(job.account_id), self._attempt_message(job, attempt))
+        return message
 
     async def CompleteAttempt(
         self, request: worker.CompleteAttemptRequest, _context: object
     ) -> worker.CompleteAttemptResponse:
         """Checks the objects, then moves the job to FINALIZING, then closes it."""
         job_id = UUID(request.job_id)
-        async with self._database.transaction() as session:
-            found = await queries.get_job_with_attempt(session, job_id, request.attempt)
-        if found is None:
-            raise _no_such_job(job_id)
-        job, attempt = found
-        if not is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
-            _require_heard(queries.standing(job), request.job_id, request.attempt)
-            _require_slots(attempt, request.images)
-            await self._artifacts.check(job.account_id, request.images)
-            job = await self._accept_completion(job_id, request)
+        # An account that is named is believed until the job has been read: by then its objects have been read as well.
+        account_id = UUID(request.account_id) if request.account_id else None
+        checking = self._checking(account_id, request) if account_id else None
+        try:
+            async with self._database.transaction() as session:
+                found = await queries.get_job_with_attempt(session, job_id, request.attempt)
+            if found is None or (account_id and found[0].account_id != account_id):
+                raise _no_such_job(job_id)
+            job, attempt = found
+            if not is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
+                _require_heard(queries.standing(job), request.job_id, request.attempt)
+                _require_slots(attempt, request.images)
+                await (checking or self._checking(job.account_id, request))
+                job = await self._accept_completion(job_id, request)
+        finally:
+            if checking is not None:
+                checking.cancel()
         return worker.CompleteAttemptResponse(state=_message_state(await self._close(job)))
 
     async def FailAttempt(self, request: worker.FailAttemptRequest, _context: object) -> worker.FailAttemptResponse:
@@ -191,6 +199,12 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         )
         put(message, operation)
         return message
+
+    def _checking(self, account_id: UUID, request: worker.CompleteAttemptRequest) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._artifacts.check(account_id, request.images))
+        # Where the job refuses the report, nobody asks what became of the look at its objects.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def _accept_completion(self, job_id: UUID, request: worker.CompleteAttemptRequest) -> Job:
         async with self._database.transaction() as session:

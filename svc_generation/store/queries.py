@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Row, and_, func, literal, select, tuple_, update
+from sqlalchemy import Row, Update, and_, func, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_generation.domain.states import AttemptOutcome, JobState, Standing
@@ -105,38 +105,46 @@ async def last_sequences(session: AsyncSession, account_ids: Sequence[UUID]) -> 
 async def lock_job(session: AsyncSession, job_id: UUID) -> Job | None:
     """Locks the account's counter and then the job, and returns the job as it is under the locks."""
     account_id = select(Job.account_id).where(Job.job_id == job_id).scalar_subquery()
-    counter = select(AccountCounter.waiting).where(AccountCounter.account_id == account_id).with_for_update()
-    if (await session.execute(counter)).one_or_none() is None:
-        return None
-    statement = select(Job).where(Job.job_id == job_id).with_for_update().execution_options(populate_existing=True)
-    return (await session.execute(statement)).scalar_one()
-
-
-async def next_sequence(session: AsyncSession, account_id: UUID, waiting_change: int = 0) -> int:
-    """Takes the next event number of an account and changes its count of waiting jobs."""
+    counter = (
+        select(AccountCounter.account_id)
+        .where(AccountCounter.account_id == account_id)
+        .with_for_update()
+        .cte("counter")
+    )
+    # One round trip. PostgreSQL locks the rows of a statement's outer level last, when the counter's lock is there, and
+    # gives the newest version of a row that it had to wait for.
     statement = (
+        select(Job)
+        .join(counter, Job.account_id == counter.c.account_id)
+        .where(Job.job_id == job_id)
+        .with_for_update(of=Job)
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+def next_sequence(account_id: UUID, waiting_change: int = 0) -> Update:
+    """Takes the next event number of an account and changes its count of waiting jobs; returns account and number."""
+    return (
         update(AccountCounter)
         .where(AccountCounter.account_id == account_id)
         .values(last_sequence=AccountCounter.last_sequence + 1, waiting=AccountCounter.waiting + waiting_change)
-        .returning(AccountCounter.last_sequence)
+        .returning(AccountCounter.account_id, AccountCounter.last_sequence)
     )
-    return (await session.execute(statement)).scalar_one()
 
 
-async def change_waiting(session: AsyncSession, account_id: UUID, change: int) -> None:
+def waiting_changed(account_id: UUID, change: int) -> Update:
     """Changes an account's count of waiting jobs where the change of state has no event of its own."""
-    await session.execute(
+    return (
         update(AccountCounter)
         .where(AccountCounter.account_id == account_id)
         .values(waiting=AccountCounter.waiting + change)
     )
 
 
-async def close_attempt(
-    session: AsyncSession, job: Job, outcome: AttemptOutcome, now: datetime, clean_time: datetime | None
-) -> None:
+def attempt_closed(job: Job, outcome: AttemptOutcome, now: datetime, clean_time: datetime | None) -> Update:
     """Records what became of the present attempt, and from when on its objects are to be deleted, if they are."""
-    await session.execute(
+    return (
         update(Attempt)
         .where(Attempt.job_id == job.job_id, Attempt.attempt == job.attempt, Attempt.end_time.is_(None))
         .values(outcome=outcome, end_time=now, clean_time=clean_time)

@@ -210,7 +210,11 @@ class WorkerClient:
         gpu_milliseconds: int = 1,
     ) -> Any:
         request = worker_service_pb2.CompleteAttemptRequest(
-            job_id=attempt.job_id, attempt=attempt.attempt, gpu_milliseconds=gpu_milliseconds, images=images
+            job_id=attempt.job_id,
+            account_id=attempt.account_id,
+            attempt=attempt.attempt,
+            gpu_milliseconds=gpu_milliseconds,
+            images=images,
         )
         return self._service.CompleteAttempt(request, metadata=self._metadata)
 

@@ -139,6 +139,22 @@ async def test_unknown_job_is_refused(worker: WorkerClient) -> None:
         assert (await refusal_of(call)).reason is Reason.JOB_NOT_FOUND
 
 
+async def test_completion_that_names_another_account_is_refused_and_one_that_names_none_is_not(
+    platform: Platform, person: Person, worker: WorkerClient
+) -> None:
+    job = await person.create()
+    attempt = await worker.start(job.job_id)
+    images = await worker.upload(attempt)
+
+    attempt.account_id = str(new_id())
+    assert (await refusal_of(worker.complete(attempt, images))).reason is Reason.JOB_NOT_FOUND
+    assert (await person.get(job.job_id)).state == job_pb2.JOB_STATE_RUNNING
+
+    attempt.account_id = ""
+    assert (await worker.complete(attempt, images)).state == job_pb2.JOB_STATE_COMPLETED
+    await Operator(platform).assert_holds_match_jobs()
+
+
 async def test_completed_job_is_in_the_gallery_and_paid(
     platform: Platform, person: Person, worker: WorkerClient
 ) -> None:

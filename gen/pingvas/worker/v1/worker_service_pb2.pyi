@@ -192,12 +192,15 @@ class CompleteAttemptRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     GPU_MILLISECONDS_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Identifies the job."""
     attempt: _builtins.int
     """Gives the attempt's number."""
     gpu_milliseconds: _builtins.int
     """Tells how many GPU milliseconds the attempt took; the server bills no more than that, nor than its own clock saw."""
+    account_id: _builtins.str
+    """Identifies the job's account. With it the objects are looked at while the job is; without it, after that."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportedImage]:
         """Lists the pictures, in the order of the slots."""
@@ -209,10 +212,11 @@ class CompleteAttemptRequest(_message.Message):
         attempt: _builtins.int = ...,
         gpu_milliseconds: _builtins.int = ...,
         images: _abc.Iterable[Global___ReportedImage] | None = ...,
+        account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "gpu_milliseconds", b"gpu_milliseconds", "images", b"images", "job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempt", b"attempt", "gpu_milliseconds", b"gpu_milliseconds", "images", b"images", "job_id", b"job_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
