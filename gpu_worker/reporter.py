@@ -4,7 +4,6 @@ Owns the numbering of progress. Losing a message is harmless; changes of the job
 """
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -24,9 +23,6 @@ _log = structlog.get_logger(__name__)
 
 _LAST_REPORTS_SECONDS: Final = 1.0
 """How long the last reports may take to be published; a Redis that answers takes a millisecond for each."""
-_INTERVAL_SECONDS: Final = 0.08
-"""Between two publications. What comes meanwhile goes together: a bar looks as smooth, and the steps of a fast model, which
-are shorter, aren't each held up by a round trip that needs the interpreter as well."""
 _FETCH_INTERVAL_SECONDS: Final = 1.0
 """Between two reports of a fetch: that of 24 GB takes minutes, and the history of a job is bounded."""
 _SMALL_PREVIEW_BYTES: Final = 64 * 64 * 3
@@ -49,9 +45,7 @@ class ProgressReporter:
         self._pool = pool
         self._count = 0
         self._previous_fetch_s: float | None = None
-        self._waiting: list[_Report] = []
-        self._told = asyncio.Event()
-        self._closing = asyncio.Event()
+        self._reports: asyncio.Queue[list[_Report] | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._run())
 
     def tell_fetch(self, fetched_bytes: int, size_bytes: int) -> None:
@@ -60,67 +54,66 @@ class ProgressReporter:
         previous_s = self._previous_fetch_s
         if previous_s is None or fetched_bytes >= size_bytes or now_s - previous_s >= _FETCH_INTERVAL_SECONDS:
             self._previous_fetch_s = now_s
-            self._tell(
-                job_event_pb2.JobProgress(
-                    stage=job_event_pb2.JOB_STAGE_FETCHING_MODEL,
-                    fetched_bytes=fetched_bytes,
-                    fetch_size_bytes=size_bytes,
-                )
+            progress = job_event_pb2.JobProgress(
+                stage=job_event_pb2.JOB_STAGE_FETCHING_MODEL, fetched_bytes=fetched_bytes, fetch_size_bytes=size_bytes
             )
+            self._tell((progress, None))
 
     def tell_loading(self) -> None:
         """Reports that the model is being loaded."""
-        self._tell(job_event_pb2.JobProgress(stage=job_event_pb2.JOB_STAGE_LOADING_MODEL))
+        self._tell((job_event_pb2.JobProgress(stage=job_event_pb2.JOB_STAGE_LOADING_MODEL), None))
 
-    def tell_step(self, report: StepReport) -> None:
-        """Reports a step."""
-        progress = job_event_pb2.JobProgress(
-            stage=job_event_pb2.JOB_STAGE_RENDERING,
-            step=report.step,
-            step_count=report.step_count,
-            percent=100 * report.step // report.step_count,
-            seconds_left=round(report.seconds_left, 3),
-            image_index=report.image_index,
-        )
-        self._tell(progress, report.preview)
+    def tell_steps(self, reports: Sequence[StepReport]) -> None:
+        """Reports steps, which travel together."""
+        self._tell(*((_step(report), report.preview) for report in reports))
 
     async def close(self) -> None:
         """Publishes what is left and ends. What Redis doesn't take by then is given up: the pictures don't wait for it."""
-        self._closing.set()
-        self._told.set()
+        self._reports.put_nowait(None)
         try:
             await asyncio.wait([self._task], timeout=_LAST_REPORTS_SECONDS)
         finally:
             self._task.cancel()
 
-    def _tell(self, progress: job_event_pb2.JobProgress, preview: Pixels | None = None) -> None:
-        self._count += 1
-        self._waiting.append(_Report(progress_event(self._attempt, self._count, progress), preview))
-        self._told.set()
+    def _tell(self, *told: tuple[job_event_pb2.JobProgress, Pixels | None]) -> None:
+        first = self._count + 1
+        self._count += len(told)
+        self._reports.put_nowait(
+            [
+                _Report(progress_event(self._attempt, count, progress), preview)
+                for count, (progress, preview) in enumerate(told, first)
+            ]
+        )
 
     async def _run(self) -> None:
-        while self._waiting or not self._closing.is_set():
-            await self._told.wait()
-            self._told.clear()
-            reports, self._waiting = self._waiting, []
+        while (reports := await self._reports.get()) is not None:
             try:
                 await self._publish(reports)
             except REDIS_ERRORS as error:
                 _log.warning("progress.lost", job_id=self._attempt.job_id, reports=len(reports), error=repr(error))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), _INTERVAL_SECONDS)
 
     async def _publish(self, reports: Sequence[_Report]) -> None:
         for report in reports:
             if report.preview is not None:
                 report.event.progress.preview_jpeg = await self._jpeg(report.preview)
-        if events := [report.event.SerializeToString() for report in reports]:
-            await self._publisher.publish_progress(UUID(self._attempt.account_id), UUID(self._attempt.job_id), *events)
+        events = [report.event.SerializeToString() for report in reports]
+        await self._publisher.publish_progress(UUID(self._attempt.account_id), UUID(self._attempt.job_id), *events)
 
     async def _jpeg(self, preview: Pixels) -> bytes:
         if preview.nbytes <= _SMALL_PREVIEW_BYTES:
             return preview_jpeg(preview)
         return await asyncio.get_running_loop().run_in_executor(self._pool, preview_jpeg, preview)
+
+
+def _step(report: StepReport) -> job_event_pb2.JobProgress:
+    return job_event_pb2.JobProgress(
+        stage=job_event_pb2.JOB_STAGE_RENDERING,
+        step=report.step,
+        step_count=report.step_count,
+        percent=100 * report.step // report.step_count,
+        seconds_left=round(report.seconds_left, 3),
+        image_index=report.image_index,
+    )
 
 
 def progress_event(

@@ -1,18 +1,47 @@
 """What svc_generation asks of its tables.
 
-Lock order in every transaction that changes a job's state: the account's counter row first, then the job. The functions
-that change a state take the number of the change from `next_sequence`, which takes that first lock.
+Lock order in every transaction that changes a job's state: the account's counter row first, then the job.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Row, Update, and_, func, literal, select, tuple_, update
+from sqlalchemy import Row, and_, bindparam, func, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from svc_generation.domain.states import AttemptOutcome, JobState, Standing
+from svc_generation.domain.states import JobState, Standing
 from svc_generation.store.models import AccountCounter, Attempt, Job
+
+# The statements on the way of every job are built once: to build one takes longer than to execute it.
+_COUNTER_OF_JOB = (
+    select(AccountCounter.account_id)
+    .where(
+        AccountCounter.account_id == select(Job.account_id).where(Job.job_id == bindparam("job_id")).scalar_subquery()
+    )
+    .with_for_update()
+    .cte("counter")
+)
+# PostgreSQL locks the rows of a statement's outer level last, when the counter's lock is there, and gives the newest
+# version of a row that it had to wait for.
+_LOCK_JOB = (
+    select(Job)
+    .join(_COUNTER_OF_JOB, Job.account_id == _COUNTER_OF_JOB.c.account_id)
+    .where(Job.job_id == bindparam("job_id"))
+    .with_for_update(of=Job)
+    .execution_options(populate_existing=True)
+)
+_JOB_WITH_ATTEMPT = (
+    select(Job, Attempt)
+    .outerjoin(Attempt, and_(Attempt.job_id == Job.job_id, Attempt.attempt == bindparam("attempt")))
+    .where(Job.job_id == bindparam("job_id"))
+)
+_CHANGED = (
+    select(Job)
+    .where(Job.account_id == bindparam("account_id"), Job.last_sequence > bindparam("after"))
+    .order_by(Job.last_sequence)
+    .limit(bindparam("most"))
+)
 
 
 def standing(job: Job) -> Standing:
@@ -69,13 +98,8 @@ async def list_jobs(
 
 async def list_changed(session: AsyncSession, account_id: UUID, after: int, limit: int) -> Sequence[Job]:
     """Returns an account's jobs whose state has changed after an event number, in the order of their last change."""
-    statement = (
-        select(Job)
-        .where(Job.account_id == account_id, Job.last_sequence > after)
-        .order_by(Job.last_sequence)
-        .limit(limit)
-    )
-    return (await session.execute(statement)).scalars().all()
+    parameters = {"account_id": account_id, "after": after, "most": limit}
+    return (await session.execute(_CHANGED, parameters)).scalars().all()
 
 
 async def list_open(session: AsyncSession, account_id: UUID) -> tuple[int, list[Job]]:
@@ -104,58 +128,12 @@ async def last_sequences(session: AsyncSession, account_ids: Sequence[UUID]) -> 
 
 async def lock_job(session: AsyncSession, job_id: UUID) -> Job | None:
     """Locks the account's counter and then the job, and returns the job as it is under the locks."""
-    account_id = select(Job.account_id).where(Job.job_id == job_id).scalar_subquery()
-    counter = (
-        select(AccountCounter.account_id)
-        .where(AccountCounter.account_id == account_id)
-        .with_for_update()
-        .cte("counter")
-    )
-    # One round trip. PostgreSQL locks the rows of a statement's outer level last, when the counter's lock is there, and
-    # gives the newest version of a row that it had to wait for.
-    statement = (
-        select(Job)
-        .join(counter, Job.account_id == counter.c.account_id)
-        .where(Job.job_id == job_id)
-        .with_for_update(of=Job)
-        .execution_options(populate_existing=True)
-    )
-    return (await session.execute(statement)).scalar_one_or_none()
-
-
-def next_sequence(account_id: UUID, waiting_change: int = 0) -> Update:
-    """Takes the next event number of an account and changes its count of waiting jobs; returns account and number."""
-    return (
-        update(AccountCounter)
-        .where(AccountCounter.account_id == account_id)
-        .values(last_sequence=AccountCounter.last_sequence + 1, waiting=AccountCounter.waiting + waiting_change)
-        .returning(AccountCounter.account_id, AccountCounter.last_sequence)
-    )
-
-
-def waiting_changed(account_id: UUID, change: int) -> Update:
-    """Changes an account's count of waiting jobs where the change of state has no event of its own."""
-    return (
-        update(AccountCounter)
-        .where(AccountCounter.account_id == account_id)
-        .values(waiting=AccountCounter.waiting + change)
-    )
-
-
-def attempt_closed(job: Job, outcome: AttemptOutcome, now: datetime, clean_time: datetime | None) -> Update:
-    """Records what became of the present attempt, and from when on its objects are to be deleted, if they are."""
-    return (
-        update(Attempt)
-        .where(Attempt.job_id == job.job_id, Attempt.attempt == job.attempt, Attempt.end_time.is_(None))
-        .values(outcome=outcome, end_time=now, clean_time=clean_time)
-    )
+    return (await session.execute(_LOCK_JOB, {"job_id": job_id})).scalar_one_or_none()
 
 
 async def get_job_with_attempt(session: AsyncSession, job_id: UUID, attempt: int) -> tuple[Job, Attempt | None] | None:
     """Returns a job and one of its attempts, if it has that one."""
-    is_the_one = and_(Attempt.job_id == Job.job_id, Attempt.attempt == attempt)
-    statement = select(Job, Attempt).outerjoin(Attempt, is_the_one).where(Job.job_id == job_id)
-    row = (await session.execute(statement)).one_or_none()
+    row = (await session.execute(_JOB_WITH_ATTEMPT, {"job_id": job_id, "attempt": attempt})).one_or_none()
     return None if row is None else (row[0], row[1])
 
 

@@ -1,22 +1,22 @@
 """The changes of a job's state. Each runs in a transaction that holds the locks of `queries.lock_job`.
 
-Each is one statement, whatever number of rows it changes: a job waits for every round trip to the database.
+Each is one statement, whatever number of rows it changes, since a job waits for every round trip to the database; and the
+statements are built once, since to build one takes longer than to execute it. Their parameters are `of_job`, `of_account`
+and, for each value that is written, the column's name behind "new_": SQLAlchemy keeps the plain names for itself.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Insert, Update, insert, inspect, update
+from sqlalchemy import BindParameter, Column, Table, Update, bindparam, insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 
 from svc_common.errors import Reason
 from svc_generation.domain.states import AttemptOutcome, JobState, billed_millicredits
-from svc_generation.store import queries
-from svc_generation.store.models import Attempt, Job
+from svc_generation.store.models import AccountCounter, Attempt, Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,82 @@ _ATTEMPT_OUTCOMES = {
     JobState.CANCELLED: AttemptOutcome.CANCELLED,
 }
 
+_jobs, _attempts, _counters = (
+    cast("Table", table) for table in (Job.__table__, Attempt.__table__, AccountCounter.__table__)
+)
+
+
+def _written(table: Table, *names: str) -> dict[Column[Any], BindParameter[Any]]:
+    """Returns columns with the parameters of their values, which have the columns' names behind "new_"."""
+    return {table.c[name]: bindparam(f"new_{name}") for name in names}
+
+
+# Takes the account's next event number, and with it the lock of the account's changes.
+_next = (
+    update(_counters)
+    .where(_counters.c.account_id == bindparam("of_account"))
+    .values(
+        {
+            _counters.c.last_sequence: _counters.c.last_sequence + 1,
+            _counters.c.waiting: _counters.c.waiting + bindparam("waiting_change"),
+        }
+    )
+    .returning(_counters.c.account_id, _counters.c.last_sequence)
+    .cte("counter")
+)
+_no_more_waiting = (
+    update(_counters)
+    .where(_counters.c.account_id == bindparam("of_account"))
+    .values({_counters.c.waiting: _counters.c.waiting - 1})
+    .cte("counter")
+)
+# Records what became of the present attempt, if it is open, and from when on its objects are to be deleted, if they are.
+_attempt_closed = (
+    update(_attempts)
+    .where(
+        _attempts.c.job_id == bindparam("of_job"),
+        _attempts.c.attempt == bindparam("closed_attempt"),
+        _attempts.c.end_time.is_(None),
+    )
+    .values({_attempts.c[name]: bindparam(f"new_{name}_of_attempt") for name in ("outcome", "end_time", "clean_time")})
+    .cte("closed")
+)
+_attempt_begun = (
+    insert(_attempts).values({column: bindparam(f"begun_{column.name}") for column in _attempts.c}).cte("begun")
+)
+
+
+def _change(*names: str) -> Update:
+    """Returns the statement that writes columns of one job."""
+    return update(_jobs).where(_jobs.c.job_id == bindparam("of_job")).values(_written(_jobs, *names))
+
+
+def _numbered(change: Update, column: str) -> Update:
+    """Returns a change that is an event: it takes the account's next number, which goes into a column and comes back."""
+    number = _next.c.last_sequence
+    return (
+        change.where(_jobs.c.account_id == _next.c.account_id)
+        .values({_jobs.c[column]: number, _jobs.c.last_sequence: number})
+        .returning(_jobs.c.last_sequence)
+    )
+
+
+_START = _numbered(_change("state", "attempt", "claim_id", "worker_id", "start_time"), "started_sequence").add_cte(
+    _attempt_closed, _attempt_begun
+)
+_REQUEUE = _numbered(_change("state", "returned", "claim_id", "worker_id", "queue_time"), "queued_sequence").add_cte(
+    _attempt_closed
+)
+_CLOSE = _change("state", "outcome", "gpu_milliseconds", "finalize_time", "images", "failure_reason", "failure_message")
+_CLOSE_WAITING = _CLOSE.add_cte(_no_more_waiting)
+_CLOSE_STARTED = _CLOSE.add_cte(_attempt_closed)
+_END = _numbered(
+    _change("used_millicredits", "end_time")
+    .where(_jobs.c.state == JobState.FINALIZING)
+    .values({_jobs.c.state: _jobs.c.outcome}),
+    "ended_sequence",
+)
+
 
 async def start(
     session: AsyncSession,
@@ -52,30 +128,32 @@ async def start(
     upload_expire_time: datetime,
 ) -> Attempt:
     """Begins the next attempt; one that was running is lost by that, and its objects are to be deleted."""
-    waiting = job.state == JobState.QUEUED
-    attempt = Attempt(
-        job_id=job.job_id,
-        attempt=job.attempt + 1,
-        account_id=job.account_id,
-        worker_id=worker_id,
-        outcome=AttemptOutcome.RUNNING,
-        image_ids=image_ids,
-        start_time=now,
-        upload_expire_time=upload_expire_time,
-    )
-    beside: list[Insert | Update] = [insert(Attempt).values(_values_of(attempt))]
-    if not waiting:
-        beside.append(queries.attempt_closed(job, AttemptOutcome.LOST, now, clean_time=now))
+    begun = {
+        "job_id": job.job_id,
+        "attempt": job.attempt + 1,
+        "account_id": job.account_id,
+        "worker_id": worker_id,
+        "outcome": AttemptOutcome.RUNNING,
+        "image_ids": image_ids,
+        "start_time": now,
+        "end_time": None,
+        "upload_expire_time": upload_expire_time,
+        "clean_time": None,
+    }
+    beside = {
+        "waiting_change": -1 if job.state == JobState.QUEUED else 0,
+        **_closing(job, AttemptOutcome.LOST, now, clean_time=now),
+        **{f"begun_{name}": value for name, value in begun.items()},
+    }
     values = {
         "state": JobState.RUNNING,
-        "attempt": attempt.attempt,
+        "attempt": begun["attempt"],
         "claim_id": claim_id,
         "worker_id": worker_id,
         "start_time": now,
     }
-    sequence = queries.next_sequence(job.account_id, -1 if waiting else 0)
-    await _change(session, job, values, beside, sequence, "started_sequence")
-    return attempt
+    await _write(session, _START, job, values, beside, "started_sequence")
+    return Attempt(**begun)
 
 
 async def requeue(session: AsyncSession, job: Job, outcome: AttemptOutcome, now: datetime) -> None:
@@ -87,17 +165,12 @@ async def requeue(session: AsyncSession, job: Job, outcome: AttemptOutcome, now:
         "worker_id": None,
         "queue_time": now,
     }
-    beside = [queries.attempt_closed(job, outcome, now, clean_time=now)]
-    await _change(session, job, values, beside, queries.next_sequence(job.account_id, +1), "queued_sequence")
+    beside = {"waiting_change": +1, **_closing(job, outcome, now, clean_time=now)}
+    await _write(session, _REQUEUE, job, values, beside, "queued_sequence")
 
 
 async def close(session: AsyncSession, job: Job, ending: Ending, now: datetime) -> None:
     """Moves a job to FINALIZING on its way to an end. It has no event: watchers see the end itself."""
-    if job.state == JobState.QUEUED:
-        beside = queries.waiting_changed(job.account_id, -1)
-    else:
-        clean_time = None if ending.outcome is JobState.COMPLETED else now
-        beside = queries.attempt_closed(job, _ATTEMPT_OUTCOMES[ending.outcome], now, clean_time)
     elapsed = (now - job.start_time) / timedelta(milliseconds=1) if job.start_time else 0
     values = {
         "gpu_milliseconds": billed_millicredits(ending.outcome, ending.gpu_milliseconds, int(elapsed)),
@@ -108,33 +181,30 @@ async def close(session: AsyncSession, job: Job, ending: Ending, now: datetime) 
         "failure_reason": ending.reason.value if ending.outcome is JobState.FAILED and ending.reason else None,
         "failure_message": ending.message or None,
     }
-    await _change(session, job, values, [beside])
+    if job.state == JobState.QUEUED:
+        await _write(session, _CLOSE_WAITING, job, values, {})
+        return
+    clean_time = None if ending.outcome is JobState.COMPLETED else now
+    closing = _closing(job, _ATTEMPT_OUTCOMES[ending.outcome], now, clean_time)
+    await _write(session, _CLOSE_STARTED, job, values, closing)
 
 
 async def end(session: AsyncSession, job: Job, used_millicredits: int, now: datetime) -> None:
     """Ends a FINALIZING job whose hold is closed. The terminal event gets its number here.
 
-    One statement, since every job passes here: the number is taken first, and with it the lock of the account's changes.
     The row that is given may be as old as one likes.
 
     Raises:
         AlreadyEndedError: another call has ended it; the transaction must not be committed, or a number would be lost.
     """
-    counter = queries.next_sequence(job.account_id).cte("counter")
-    statement = (
-        update(Job)
-        .where(Job.job_id == job.job_id, Job.account_id == counter.c.account_id, Job.state == JobState.FINALIZING)
-        .values(
-            state=Job.outcome,
-            used_millicredits=used_millicredits,
-            end_time=now,
-            ended_sequence=counter.c.last_sequence,
-            last_sequence=counter.c.last_sequence,
-        )
-        .returning(Job.job_id)
-        .execution_options(synchronize_session=False)
-    )
-    if (await session.execute(statement)).one_or_none() is None:
+    parameters = {
+        "of_job": job.job_id,
+        "of_account": job.account_id,
+        "waiting_change": 0,
+        "new_used_millicredits": used_millicredits,
+        "new_end_time": now,
+    }
+    if (await session.execute(_END, parameters)).one_or_none() is None:
         raise AlreadyEndedError
 
 
@@ -145,33 +215,40 @@ async def touch_finalizing(session: AsyncSession, job_id: UUID, now: datetime) -
     )
 
 
-async def _change(
+def _closing(job: Job, outcome: AttemptOutcome, now: datetime, clean_time: datetime | None) -> dict[str, Any]:
+    """Returns the parameters of `_attempt_closed` for the present attempt of a job."""
+    return {
+        "closed_attempt": job.attempt,
+        "new_outcome_of_attempt": outcome,
+        "new_end_time_of_attempt": now,
+        "new_clean_time_of_attempt": clean_time,
+    }
+
+
+async def _write(
     session: AsyncSession,
+    statement: Update,
     job: Job,
     values: dict[str, Any],
-    beside: Sequence[Insert | Update],
-    sequence: Update | None = None,
+    beside: dict[str, Any],
     numbered: str | None = None,
 ) -> None:
-    """Writes values into a locked job and changes other rows beside it; the job is as it was written afterwards.
+    """Executes a change of a locked job; the job is as it was written afterwards.
 
-    With a `sequence`, the number that it takes goes into the column `numbered` as well.
+    Args:
+        session: a session that holds the locks of the job.
+        statement: the change.
+        job: the job.
+        values: what is written into the job.
+        beside: the parameters of what is changed beside it.
+        numbered: the column that the number of the event goes to, where the change is one.
+
     """
-    statement = update(Job).where(Job.job_id == job.job_id).values(values)
-    if sequence is not None and numbered is not None:
-        counter = sequence.cte("counter")
-        number = counter.c.last_sequence
-        statement = statement.where(Job.account_id == counter.c.account_id).values(
-            {numbered: number, "last_sequence": number}
-        )
-    statement = statement.add_cte(*(other.cte(f"beside_{index}") for index, other in enumerate(beside)))
-    written = statement.returning(Job.last_sequence).execution_options(synchronize_session=False)
-    last_sequence = (await session.execute(written)).scalar_one()
+    parameters = {f"new_{name}": value for name, value in values.items()}
+    key = {"of_job": job.job_id, "of_account": job.account_id}
+    result = await session.execute(statement, {**parameters, **beside, **key})
     if numbered is not None:
-        values |= {numbered: last_sequence, "last_sequence": last_sequence}
+        sequence = result.scalar_one()
+        values = {**values, numbered: sequence, "last_sequence": sequence}
     for name, value in values.items():
         set_committed_value(job, name, value)
-
-
-def _values_of(row: Attempt) -> dict[str, Any]:
-    return {column.key: getattr(row, column.key) for column in inspect(Attempt).column_attrs}
