@@ -17,6 +17,9 @@ from svc_gallery.domain.images import ImageCursor, image_id_taken
 from svc_gallery.store.models import Image
 
 _IMAGE_ID_KEY: Final = "images_pkey"
+# Built once, since every job waits for them.
+_INSERT: Final = insert(Image.__table__)  # type: ignore[arg-type]
+_CLAIM: Final = _INSERT.on_conflict_do_nothing(index_elements=[Image.job_id, Image.position]).returning(Image.image_id)
 
 
 async def insert_job(session: AsyncSession, images: Sequence[Image]) -> bool:
@@ -27,13 +30,11 @@ async def insert_job(session: AsyncSession, images: Sequence[Image]) -> bool:
     transaction can only be rolled back, when a picture of another job has one of the ids.
     """
     first, *others = map(_columns_of, images)
-    place = [Image.job_id, Image.position]
-    claim = insert(Image).values(first).on_conflict_do_nothing(index_elements=place).returning(Image.image_id)
     try:
-        if await session.scalar(claim) is None:
+        if await session.scalar(_CLAIM, first) is None:
             return False
         if others:
-            await session.execute(insert(Image).values(others))
+            await session.execute(_INSERT, others)
     except IntegrityError as error:
         if _violated_constraint(error) == _IMAGE_ID_KEY:
             raise image_id_taken() from error
