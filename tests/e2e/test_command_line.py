@@ -137,7 +137,10 @@ def test_ctrl_c_cancels_the_job_at_the_server(maya: Person) -> None:
 
 
 def test_waiting_job_is_cancelled_for_nothing(maya: Person) -> None:
-    running = maya.start("generate", "first in line", "--steps", "30", "--width", "768", "--height", "768")
+    # Four large pictures: however slow the commands are that follow, the second job doesn't get its turn before them.
+    maya.succeed("admin", "set-tier", _EMAIL, "pro")
+    large = ("--steps", "30", "--width", "768", "--height", "768", "--count", "4")
+    running = maya.start("generate", "first in line", *large)
     assert running.stdout is not None
     assert any("started" in line for line in running.stdout)
     waiting = maya.start("generate", "second in line", "--steps", "3")
@@ -148,6 +151,7 @@ def test_waiting_job_is_cancelled_for_nothing(maya: Person) -> None:
     assert waiting.wait(timeout=_PATIENCE_SECONDS) == 1
     running.send_signal(signal.SIGINT)
     assert running.wait(timeout=_PATIENCE_SECONDS) == 130
+    maya.succeed("admin", "set-tier", _EMAIL, "free")
 
 
 def test_access_token_that_ends_is_renewed_unseen(maya: Person) -> None:
