@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from training import replicas
+from training.attributes import Kind, kind_of
 from training.autoencoder import LATENT_CHANNELS
 from training.captions import caption, disturbed
 from training.group_norm import use_fast_group_norm
@@ -32,6 +33,8 @@ _WEIGHT_DECAY: Final = 0.01
 _EMA_DECAY: Final = 0.998
 # Many small steps at first, when every step leads the same way; then larger ones, which cost less for each sample.
 _BATCHES: Final = ((0.0, 32), (0.15, 64))
+# Pairs are the hardest to learn, and are shown more often than they are drawn: which colour belongs to which object.
+_PAIR_SHARE: Final = 0.5
 # Captions left out now and then teach the network what guidance compares with.
 _DROPPED_SHARE: Final = 0.1
 _TIMESTEPS: Final = 1000
@@ -113,10 +116,11 @@ def train(work_dir: Path, budget: Budget) -> None:
     torch.manual_seed(budget.step * replicas.count() + replicas.rank())
     rng = random.Random(f"{budget.step}/{replicas.rank()}")
     latents, reporter, saved = load_latents(work_dir), Reporter(budget), time.monotonic()
+    shown = _Shown(len(latents), rng)
     schedule = DDIMScheduler(**SCHEDULE)
     while budget.share < 1.0:
         size = [size for share, size in _BATCHES if budget.share >= share][-1] // replicas.count()
-        loss = _step(run, schedule, *_batch(latents, tokenizer, rng, size, device))
+        loss = _step(run, schedule, *_batch(latents, tokenizer, shown, size, device))
         budget.tick()
         reporter.add(size, loss=loss)
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -132,18 +136,34 @@ def load_average(work_dir: Path, tokenizer: CLIPTokenizer) -> Denoiser:
     return denoiser.eval()
 
 
+class _Shown:
+    """Chooses the latents that are shown, and says what each shows."""
+
+    def __init__(self, count: int, rng: random.Random) -> None:
+        self._rng = rng
+        kinds = [kind_of(training_scene(index)) for index in range(count)]
+        self._pairs = [index for index, kind in enumerate(kinds) if kind in (Kind.BESIDE, Kind.STACKED)]
+        self._others = [index for index, kind in enumerate(kinds) if kind in (Kind.SINGLE, Kind.LAND)]
+
+    def choose(self) -> int:
+        """Returns the number of a latent."""
+        return self._rng.choice(self._pairs if self._rng.random() < _PAIR_SHARE else self._others)
+
+    def describe(self, index: int) -> str:
+        """Returns a caption for a latent, or none at all."""
+        if self._rng.random() < _DROPPED_SHARE:
+            return ""
+        return disturbed(caption(training_scene(index), self._rng), self._rng)
+
+
 def _batch(
-    latents: NDArray[np.float16], tokenizer: CLIPTokenizer, rng: random.Random, size: int, device: torch.device
+    latents: NDArray[np.float16], tokenizer: CLIPTokenizer, shown: _Shown, size: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns latents and the tokens of their captions."""
-    indices = [rng.randrange(len(latents)) for _ in range(size)]
-    texts = ["" if rng.random() < _DROPPED_SHARE else _describe(index, rng) for index in indices]
+    indices = [shown.choose() for _ in range(size)]
+    texts = [shown.describe(index) for index in indices]
     chosen = torch.from_numpy(np.stack([latents[index] for index in indices]).astype(np.float32))
     return chosen.to(device, memory_format=torch.channels_last), tokenize(tokenizer, texts).to(device)
-
-
-def _describe(index: int, rng: random.Random) -> str:
-    return disturbed(caption(training_scene(index), rng), rng)
 
 
 def _step(run: Run, schedule: DDIMScheduler, latents: torch.Tensor, tokens: torch.Tensor) -> float:
