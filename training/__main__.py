@@ -11,7 +11,7 @@ from gpu_worker.builtin import write_manifest
 from training.loop import Budget
 from training.replicas import launch
 
-_MODEL: Final = Path("models/pingvas-tiny/2")
+_MODEL: Final = Path("models/pingvas-tiny/3")
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--steps", type=int, help="how many steps to train in all")
     command = commands.add_parser("latents")
     command.set_defaults(run=_latents)
-    command.add_argument("--pictures", type=int, default=16_000)
+    command.add_argument("--pictures", type=int, default=24_000)
     command = commands.add_parser("export")
     command.set_defaults(run=_export)
     command.add_argument("--folder", type=Path, default=_MODEL, help="the model's folder")
