@@ -29,6 +29,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield running
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _hear_ctrl_c() -> Iterator[None]:
+    """Tests that were started in the background are deaf to Ctrl-C, and would make all that they start deaf as well."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Person:
     """Somebody at a terminal, with a configuration folder of his own."""
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from gpu_worker import builtin
 from gpu_worker.super_resolution import (
     FACTORS,
     WEIGHTS_NAME,
@@ -19,7 +20,7 @@ from training.upscaler import TrainingPlan, train
 from training.upscaler_evaluation import evaluate
 from training.upscaler_pairs import CROP_PX, Pictures, Shrink, Softness, make_small
 
-SHIPPED = Path(__file__).parents[2] / "models" / "pingvas-tiny" / "2" / "upscaler"
+SHIPPED = builtin.SHIPPED / "upscaler"
 MAX_BYTES = 500_000
 # Soft stripes look like edges that an autoencoder blurred, and are made sharper than they were.
 WORST_GAIN_DB = {"x2 stripes": -2.0}
