@@ -11,7 +11,7 @@ from gpu_worker.builtin import write_manifest
 from training.loop import Budget
 from training.replicas import launch
 
-_MODEL: Final = Path("models/pingvas-tiny/3")
+_MODEL: Final = Path("models/pingvas-tiny/4")
 
 
 def main() -> None:

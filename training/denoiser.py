@@ -5,8 +5,10 @@ Owns the U-Net's layers and the loss. What a latent shows is said in other words
 
 import random
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +16,6 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionMode
 from diffusers.models.attention_processor import AttnProcessor
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from training import replicas
@@ -27,14 +28,16 @@ from training.loop import CHECKPOINT_SECONDS, Average, Budget, Reporter, Run, ch
 from training.text import TEXT_WIDTH, TOKENIZER, new_text_encoder, tokenize, trained_text_state
 from training.tokenizer import load_tokenizer
 
+T = TypeVar("T")
+
 CHECKPOINT: Final = "denoiser.pt"
 _PEAK_RATE: Final = 2e-3
 _WEIGHT_DECAY: Final = 0.01
 _EMA_DECAY: Final = 0.998
 # Many small steps at first, when every step leads the same way; then larger ones, which cost less for each sample.
 _BATCHES: Final = ((0.0, 32), (0.15, 64))
-# Pairs are the hardest to learn, and are shown more often than they are drawn: which colour belongs to which object.
-_PAIR_SHARE: Final = 0.5
+# Of a cell's latent to that of the background, from which on it belongs to an object; latents have about unit variance.
+_OBJECT_DISTANCE: Final = 1.0
 # Captions left out now and then teach the network what guidance compares with.
 _DROPPED_SHARE: Final = 0.1
 _TIMESTEPS: Final = 1000
@@ -48,6 +51,26 @@ SCHEDULE: Final[dict[str, object]] = {
     "timestep_spacing": "trailing",
     "steps_offset": 1,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Emphasis:
+    """What a part of the training dwells upon."""
+
+    pair_share: float
+    """Of the pictures that are shown, those of two objects: the hardest to learn is which colour belongs to which."""
+    timestep_power: float
+    """Timesteps are this power of a uniform number: below 1 they are mostly noisy ones, in which layout and colours are
+    settled."""
+    object_weight: float
+    """Of a cell that shows an object against one of the background. An object has a twelfth of a picture of two."""
+
+
+# First what is where and in which colour, then what it looks like.
+_EMPHASES: Final = (
+    (0.0, _Emphasis(pair_share=0.7, timestep_power=0.6, object_weight=4.0)),
+    (0.92, _Emphasis(pair_share=0.6, timestep_power=0.8, object_weight=2.0)),
+)
 
 
 class Denoiser(nn.Module):
@@ -119,8 +142,10 @@ def train(work_dir: Path, budget: Budget) -> None:
     shown = _Shown(len(latents), rng)
     schedule = DDIMScheduler(**SCHEDULE)
     while budget.share < 1.0:
-        size = [size for share, size in _BATCHES if budget.share >= share][-1] // replicas.count()
-        loss = _step(run, schedule, *_batch(latents, tokenizer, shown, size, device))
+        size = _present(_BATCHES, budget.share) // replicas.count()
+        emphasis = _present(_EMPHASES, budget.share)
+        batch = _batch(latents, tokenizer, shown, size, emphasis, device)
+        loss = _step(run, schedule, *batch, emphasis.timestep_power)
         budget.tick()
         reporter.add(size, loss=loss)
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -136,6 +161,11 @@ def load_average(work_dir: Path, tokenizer: CLIPTokenizer) -> Denoiser:
     return denoiser.eval()
 
 
+def _present(parts: Sequence[tuple[float, T]], share: float) -> T:
+    """Returns what holds at a share of the training, of what holds from which share on."""
+    return [value for start, value in parts if share >= start][-1]
+
+
 class _Shown:
     """Chooses the latents that are shown, and says what each shows."""
 
@@ -144,10 +174,15 @@ class _Shown:
         kinds = [kind_of(training_scene(index)) for index in range(count)]
         self._pairs = [index for index, kind in enumerate(kinds) if kind in (Kind.BESIDE, Kind.STACKED)]
         self._others = [index for index, kind in enumerate(kinds) if kind in (Kind.SINGLE, Kind.LAND)]
+        self._lands = {index for index, kind in enumerate(kinds) if kind is Kind.LAND}
 
-    def choose(self) -> int:
-        """Returns the number of a latent."""
-        return self._rng.choice(self._pairs if self._rng.random() < _PAIR_SHARE else self._others)
+    def choose(self, pair_share: float) -> int:
+        """Returns the number of a latent, which shows two objects with the probability that is given."""
+        return self._rng.choice(self._pairs if self._rng.random() < pair_share else self._others)
+
+    def has_background(self, index: int) -> bool:
+        """Tells whether a latent shows objects on a background, rather than a landscape."""
+        return index not in self._lands
 
     def describe(self, index: int) -> str:
         """Returns a caption for a latent, or none at all."""
@@ -157,24 +192,47 @@ class _Shown:
 
 
 def _batch(
-    latents: NDArray[np.float16], tokenizer: CLIPTokenizer, shown: _Shown, size: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns latents and the tokens of their captions."""
-    indices = [shown.choose() for _ in range(size)]
+    all_latents: NDArray[np.float16],
+    tokenizer: CLIPTokenizer,
+    shown: _Shown,
+    size: int,
+    emphasis: _Emphasis,
+    device: torch.device,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns latents, (batch, 4, 32, 32), how much their cells count, (batch, 1, 32, 32), and their captions' tokens."""
+    indices = [shown.choose(emphasis.pair_share) for _ in range(size)]
     texts = [shown.describe(index) for index in indices]
-    chosen = torch.from_numpy(np.stack([latents[index] for index in indices]).astype(np.float32))
-    return chosen.to(device, memory_format=torch.channels_last), tokenize(tokenizer, texts).to(device)
+    chosen = torch.from_numpy(np.stack([all_latents[index] for index in indices]).astype(np.float32))
+    on_background = torch.tensor([shown.has_background(index) for index in indices])[:, None, None, None]
+    weights = torch.where(on_background, cell_weights(chosen, emphasis.object_weight), 1.0)
+    latents = chosen.to(device, memory_format=torch.channels_last)
+    return latents, weights.to(device), tokenize(tokenizer, texts).to(device)
 
 
-def _step(run: Run, schedule: DDIMScheduler, latents: torch.Tensor, tokens: torch.Tensor) -> float:
+def cell_weights(latents: torch.Tensor, object_weight: float) -> torch.Tensor:
+    """Returns the weight of each cell: that of objects where it isn't the background, which most cells of a latent are."""
+    background = latents.flatten(2).median(2).values[:, :, None, None]
+    distance = (latents - background).norm(dim=1, keepdim=True)
+    return torch.where(distance > _OBJECT_DISTANCE, object_weight, 1.0)
+
+
+def _step(
+    run: Run,
+    schedule: DDIMScheduler,
+    latents: torch.Tensor,
+    weights: torch.Tensor,
+    tokens: torch.Tensor,
+    timestep_power: float,
+) -> float:
     noise = torch.randn_like(latents)
     # One timestep of each part of the schedule: the loss of a step varies less than with any timesteps.
-    parts = (torch.arange(len(latents)) + torch.rand(len(latents))) / len(latents)
-    timesteps = (parts * _TIMESTEPS).long().to(latents.device)
+    parts = ((torch.arange(len(latents)) + torch.rand(len(latents))) / len(latents)) ** timestep_power
+    timesteps = (parts * _TIMESTEPS).long().clamp(max=_TIMESTEPS - 1).to(latents.device)
     noisy = schedule.add_noise(latents, noise, timesteps)
     target = schedule.get_velocity(latents, noise, timesteps)
     with torch.autocast(latents.device.type, torch.bfloat16):
         predicted = run.module(noisy, timesteps, tokens)
-    loss = functional.mse_loss(predicted.float(), target)
+    loss = (weights * (predicted.float() - target).square()).mean() / weights.mean()
     descend(run, loss, _PEAK_RATE)
-    return loss.item()
+    value: float = loss.item()
+    return value

@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline
 from training.loop import choose_device
 
 STEPS: Final = 20
-GUIDANCE: Final = 4.0
+GUIDANCE: Final = 3.0
 
 
 def load_model(folder: Path) -> StableDiffusionPipeline:

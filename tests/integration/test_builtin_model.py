@@ -80,7 +80,6 @@ def test_two_objects_stand_where_the_prompt_puts_them(pipeline: StableDiffusionP
     assert colour_at(pixels, 0.5, 0.08) is Colour.BLACK
 
 
-@pytest.mark.xfail(reason="the model still mixes the colours of two objects: its card tells how often")
 @pytest.mark.parametrize("prompt", PAIRS)
 def test_each_of_two_objects_has_its_own_colour(pipeline: StableDiffusionPipeline, prompt: str) -> None:
     pixels = picture(pipeline, prompt)
