@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-import httpx
+import aiohttp
 import structlog
 
 from gpu_worker.decoding import MAX_BYTES, PictureRefusedError, decode_mask, decode_source
 from gpu_worker.failures import AttemptFailedError
+from gpu_worker.object_client import TRANSPORT_ERRORS, is_success, signed
 from gpu_worker.rendering import Mask, Pixels
 from svc_common.errors import Reason
 
@@ -47,8 +48,8 @@ NO_INPUTS: Final = Inputs()
 class InputFetcher:
     """Fetches and decodes inputs over kept-alive connections."""
 
-    def __init__(self, client: httpx.AsyncClient, pool: Executor, *, fetch_seconds: float = _FETCH_SECONDS) -> None:
-        """Takes a client whose time-outs bound each wait, and the pool in which pictures are decoded."""
+    def __init__(self, client: aiohttp.ClientSession, pool: Executor, *, fetch_seconds: float = _FETCH_SECONDS) -> None:
+        """Takes a client from `object_client`, and the pool in which pictures are decoded."""
         self._client = client
         self._pool = pool
         self._fetch_seconds = fetch_seconds
@@ -92,7 +93,7 @@ class InputFetcher:
                     return await self._try(url, name)
             except _ServerAwayError as error:
                 problem = f"HTTP {error}"
-            except (httpx.TransportError, TimeoutError) as error:
+            except TRANSPORT_ERRORS as error:
                 problem = repr(error)
             await asyncio.sleep(pause)
             pause *= 2
@@ -101,12 +102,12 @@ class InputFetcher:
         raise AttemptFailedError(Reason.STORAGE_FAILED, f"The {name} couldn't be fetched. Try again later.")
 
     async def _try(self, url: str, name: str) -> bytes:
-        async with self._client.stream("GET", url) as response:
-            if response.status_code >= _SERVER_ERROR:
-                raise _ServerAwayError(response.status_code)
-            if not response.is_success:
+        async with self._client.get(signed(url), allow_redirects=False) as response:
+            if response.status >= _SERVER_ERROR:
+                raise _ServerAwayError(response.status)
+            if not is_success(response.status):
                 # A store may answer 403 for an object that is gone, so that nobody learns which names are taken.
-                _log.info("input.missing", input=name, status=response.status_code)
+                _log.info("input.missing", input=name, status=response.status)
                 raise AttemptFailedError(
                     Reason.SOURCE_INVALID, f"The {name} isn't there any more. Upload it again, or choose another."
                 )
@@ -117,12 +118,11 @@ class _ServerAwayError(Exception):
     """The store answered that it can't answer."""
 
 
-async def _bounded_body(response: httpx.Response, name: str) -> bytes:
-    declared = response.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MAX_BYTES:
+async def _bounded_body(response: aiohttp.ClientResponse, name: str) -> bytes:
+    if (response.content_length or 0) > MAX_BYTES:
         raise _too_many_bytes(name)
     body = bytearray()
-    async for part in response.aiter_bytes():
+    async for part in response.content.iter_any():
         body += part
         if len(body) > MAX_BYTES:
             raise _too_many_bytes(name)

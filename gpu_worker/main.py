@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-import httpx
+import aiohttp
 import structlog
 import uvloop
 from pingvas.models.v1.catalogue_service_pb2 import ResolveModelRequest
@@ -29,6 +28,7 @@ from gpu_worker.execution import Renderer
 from gpu_worker.handler import JobHandler
 from gpu_worker.inputs import InputFetcher
 from gpu_worker.model_fetch import ModelStore
+from gpu_worker.object_client import open_client
 from gpu_worker.prefetch import Prefetcher
 from gpu_worker.preparation import Preparer
 from gpu_worker.rendering import Pipeline, PipelineSettings, RenderSpec
@@ -114,7 +114,7 @@ class Parts:
     queue: JobQueue
     publisher: EventPublisher
     uploader: Uploader
-    client: httpx.AsyncClient
+    client: aiohttp.ClientSession
     service: "WorkerServiceAsyncStub"
     catalogue: "CatalogueServiceAsyncStub"
     safety: SafetyHook
@@ -179,7 +179,7 @@ async def serve(settings: WorkerSettings) -> None:
         credential = ServiceCredential.from_file(SERVICE_NAME, settings.service_key_file)
         generation = await stack.enter_async_context(channel(settings.generation_internal_address, credential))
         models = await stack.enter_async_context(channel(settings.models_internal_address, credential))
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(30.0, connect=5.0)))
+        client = await stack.enter_async_context(open_client())
         render_thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="render"))
         encode_pool = stack.enter_context(ThreadPoolExecutor(_ENCODE_THREADS, thread_name_prefix="encode"))
         catalogue = CatalogueServiceStub(models)
@@ -271,8 +271,6 @@ def main() -> None:
     """Runs the worker until it is told to stop."""
     settings = load(WorkerSettings)
     configure_logging(settings.log_format, settings.log_level)
-    # It logs the address of every upload, and the addresses are credentials.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     # The render's thread takes the interpreter lock between any two operations; by default it may wait 5 ms for it while
     # a step is reported.
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -12,9 +12,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Final, ParamSpec, Protocol, TypeVar
 
-import httpx
+import aiohttp
 
 from gpu_worker.model_files import ModelFile, ModelFilesError
+from gpu_worker.object_client import TRANSPORT_ERRORS, is_success, signed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,7 +61,7 @@ class FileDownload:
         file: ModelFile,
         target: Path,
         *,
-        client: httpx.AsyncClient,
+        client: aiohttp.ClientSession,
         addresses: Addresses,
         on_bytes: Callable[[int], None],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -132,21 +133,20 @@ class FileDownload:
 
     async def _receive(self, stream: IO[bytes], digest: "hashlib._Hash") -> None:
         address = await self._addresses.address_of(self._file.path)
-        # The bytes as they are stored: a compressed reply has other offsets than the range that was asked for.
-        headers = {"accept-encoding": "identity", "range": f"bytes={stream.tell()}-"}
+        headers = {"range": f"bytes={stream.tell()}-"}
         try:
-            async with self._client.stream("GET", address, headers=headers) as response:
+            async with self._client.get(signed(address), headers=headers, allow_redirects=False) as response:
                 self._check(response, address, stream.tell())
                 await self._write(response, stream, digest)
-        except httpx.TransportError as error:
+        except TRANSPORT_ERRORS as error:
             raise _InterruptedError(repr(error)) from error
         if stream.tell() < self._file.size_bytes:
             raise _InterruptedError("the connection ended early")
 
-    async def _write(self, response: httpx.Response, stream: IO[bytes], digest: "hashlib._Hash") -> None:
+    async def _write(self, response: aiohttp.ClientResponse, stream: IO[bytes], digest: "hashlib._Hash") -> None:
         arrived = bytearray()
         try:
-            async for chunk in response.aiter_raw():
+            async for chunk in response.content.iter_any():
                 arrived += chunk
                 if len(arrived) < CHUNK_BYTES:
                     continue
@@ -161,19 +161,19 @@ class FileDownload:
             await in_thread(_append, stream, digest, arrived)
             self._on_bytes(stream.tell())
 
-    def _check(self, response: httpx.Response, address: str, offset: int) -> None:
-        if response.is_success:
+    def _check(self, response: aiohttp.ClientResponse, address: str, offset: int) -> None:
+        if is_success(response.status):
             # Not by the status: there are servers that send a range as 200. Without a range it is the whole object.
             begins = response.headers.get("content-range", "bytes 0-")
             if not begins.startswith(f"bytes {offset}-"):
                 raise _CorruptError
             return
-        if response.is_client_error:
+        if HTTPStatus.BAD_REQUEST <= response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             # Most likely the address has expired; whether the object is still there, the catalogue says as well.
             self._addresses.expire(address)
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise _CorruptError  # the object is shorter than what is here
-        raise _InterruptedError(f"HTTP {response.status_code}")
+        raise _InterruptedError(f"HTTP {response.status}")
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

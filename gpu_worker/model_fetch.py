@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import httpx
+import aiohttp
 import structlog
 from pingvas.models.v1.catalogue_service_pb2 import LocateModelFilesRequest
 
@@ -47,13 +47,13 @@ class ModelStore:
         self,
         models_dir: Path,
         catalogue: "CatalogueServiceAsyncStub",
-        client: httpx.AsyncClient,
+        client: aiohttp.ClientSession,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic_seconds: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Takes the shared folder, the stub of svc_models, and an HTTP client without time-outs for whole replies."""
+        """Takes the shared folder, the stub of svc_models, and a client from `object_client`."""
         self._models_dir = models_dir
         self._catalogue = catalogue
         self._client = client

@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 from gpu_worker.consumer import TierConsumer
 from gpu_worker.main import Parts
 from gpu_worker.model_fetch import ModelStore
+from gpu_worker.object_client import open_client
 from gpu_worker.rendering import Pipeline
 from gpu_worker.safety import SafetyHook, SafetyPolicy
 from gpu_worker.upload import Uploader
@@ -50,7 +50,7 @@ async def working(
         credential = platform.identities.credential("gpu_worker")
         generation = await stack.enter_async_context(channel(platform.generation.service.internal_address, credential))
         models = await stack.enter_async_context(channel(platform.neighbours["models"].internal_address, credential))
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(10.0, connect=1.0)))
+        client = await stack.enter_async_context(open_client(connect_seconds=1.0, read_seconds=10.0))
         encode_pool = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="encode"))
         catalogue = CatalogueServiceStub(models)
         queue = JobQueue(redis)

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import structlog
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 
 from gpu_worker.model_fetch import ModelStore
 from gpu_worker.model_files import ModelFile, ModelFilesError, ModelSpec
+from gpu_worker.object_client import open_client
 from svc_common.clients import channel
 from svc_common.tokens import ServiceCredential
 
@@ -35,7 +35,7 @@ def spec_of(document: dict[str, Any]) -> ModelSpec:
 async def fetch(settings: dict[str, Any]) -> None:
     """Fetches the model, telling how it goes."""
     credential = ServiceCredential.from_file("gpu_worker", Path(settings["key_file"]))
-    async with channel(settings["catalogue"], credential) as catalogue, httpx.AsyncClient(timeout=30) as client:
+    async with channel(settings["catalogue"], credential) as catalogue, open_client() as client:
         store = ModelStore(Path(settings["models_dir"]), CatalogueServiceStub(catalogue), client)
         try:
             await store.ensure(spec_of(settings["model"]), lambda done, total: say(done=done, total=total))

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
@@ -17,6 +18,7 @@ from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from gpu_worker.model_download import ModelFetchError
 from gpu_worker.model_fetch import ModelStore
 from gpu_worker.model_files import FileVerifier, ModelFile, ModelFilesError, ModelSpec
+from gpu_worker.object_client import open_client
 from svc_common.clients import channel
 from svc_models.servicer import stored_files
 from tests.factories.stored_models import ModelsBucket, StoredModel, made_model, models_buckets, running_models
@@ -53,7 +55,7 @@ class Library:
     wire: Wire
     service: RunningService
     catalogue: CatalogueServiceStub
-    client: httpx.AsyncClient
+    client: aiohttp.ClientSession
     models: Mapping[str, StoredModel]
     key_file: Path
 
@@ -82,7 +84,7 @@ async def library(
         wire_to(bucket.server.port) as wire,
         running_models(identities, database, bucket, s3_public_endpoint_url=wire.url) as service,
         channel(service.internal_address, identities.credential("gpu_worker")) as catalogue,
-        httpx.AsyncClient(timeout=DEADLINE_SECONDS) as client,
+        open_client(read_seconds=DEADLINE_SECONDS) as client,
     ):
         stub = CatalogueServiceStub(catalogue)
         yield Library(bucket, wire, service, stub, client, models, identities.key_file("gpu_worker"))

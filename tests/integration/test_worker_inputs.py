@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import httpx
 import numpy as np
 import pytest
 
 from gpu_worker.decoding import MAX_BYTES
 from gpu_worker.failures import AttemptFailedError
 from gpu_worker.inputs import NO_INPUTS, InputFetcher
+from gpu_worker.object_client import open_client
 from svc_common.errors import Reason
 from tests.factories.pictures import moving_picture_bytes, picture_bytes
 from tests.harness_s3 import S3Server
@@ -27,7 +27,7 @@ Answer = Callable[[int], list[bytes]]
 @asynccontextmanager
 async def fetching(fetch_seconds: float) -> AsyncIterator[InputFetcher]:
     with ThreadPoolExecutor(1) as pool:
-        async with httpx.AsyncClient(timeout=httpx.Timeout(5.0, connect=1.0)) as client:
+        async with open_client(connect_seconds=1.0, read_seconds=5.0) as client:
             yield InputFetcher(client, pool, fetch_seconds=fetch_seconds)
 
 
