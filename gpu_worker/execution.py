@@ -17,12 +17,13 @@ from gpu_worker.interruption import Interruption, TimeLeft, error_of, interrupti
 from gpu_worker.lease import Lease
 from gpu_worker.model_files import ModelFilesError
 from gpu_worker.prefetch import Prefetcher
+from gpu_worker.progress import PREVIEW_INTERVAL_S
 from gpu_worker.rendering import Pipeline, RenderCancelledError, RenderResult, RenderSpec, StepReport
 from gpu_worker.reporter import ProgressReporter
 
-_TELL_INTERVAL_SECONDS: Final = 0.08
-"""Steps that end sooner after the last that was told of are told with the next: a bar looks as smooth, and each time the
-loop is woken in mid-render the two threads wait for each other's interpreter."""
+_TELL_INTERVAL_SECONDS: Final = PREVIEW_INTERVAL_S
+"""Steps that end sooner after the last that was told of are told with the next: each time the loop is woken in mid-render
+the two threads wait for each other's interpreter. Slower steps, those of large models, are told one by one."""
 
 
 def _is_last(report: StepReport) -> bool:
@@ -89,7 +90,8 @@ class Renderer:
             nonlocal told_s
             untold.append(report)
             now_s = time.monotonic()
-            if now_s - told_s >= _TELL_INTERVAL_SECONDS or _is_last(report):
+            has_news = report.preview is not None or _is_last(report)
+            if has_news or now_s - told_s >= _TELL_INTERVAL_SECONDS:
                 loop.call_soon_threadsafe(after_steps, tuple(untold))
                 untold.clear()
                 told_s = now_s
