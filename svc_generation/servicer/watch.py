@@ -86,7 +86,8 @@ class Watch:
             progress: list[JobEvent] = []
             while True:
                 row = await self._read(account_id, job_id) if changed else None
-                if gap:
+                # The row is read whenever messages may have been missed. A job that has never run has no steps behind it.
+                if gap and row is not None and row.attempt:
                     progress = await self._history(job_id) + progress
                 durable = await self._changes(row, last.sequence) if row else []
                 for event_id, event in merge(durable, progress):

@@ -31,6 +31,8 @@ _LOCK_JOB = (
     .with_for_update(of=Job)
     .execution_options(populate_existing=True)
 )
+_JOB = select(Job).where(Job.job_id == bindparam("job_id"))
+_JOB_OF_ACCOUNT = _JOB.where(Job.account_id == bindparam("account_id"))
 _JOB_WITH_ATTEMPT = (
     select(Job, Attempt)
     .outerjoin(Attempt, and_(Attempt.job_id == Job.job_id, Attempt.attempt == bindparam("attempt")))
@@ -71,10 +73,9 @@ async def count_running(session: AsyncSession, account_id: UUID) -> int:
 
 async def get_job(session: AsyncSession, job_id: UUID, account_id: UUID | None = None) -> Job | None:
     """Returns a job; one of another account, when an account is given, is as if it weren't there."""
-    statement = select(Job).where(Job.job_id == job_id)
-    if account_id is not None:
-        statement = statement.where(Job.account_id == account_id)
-    return (await session.execute(statement)).scalar_one_or_none()
+    statement = _JOB if account_id is None else _JOB_OF_ACCOUNT
+    parameters = {"job_id": job_id, "account_id": account_id}
+    return (await session.execute(statement, parameters)).scalar_one_or_none()
 
 
 async def list_jobs(
