@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -116,6 +116,8 @@ class Composition:
             prompt_of=lambda job: parsed(job.operation_kind, job.operation).prompt,
         )
         self.uncertain = UncertainHolds(database=self.tasks, ledger=self.ledger)
+        self.planner = self._planner()
+        self.acceptor = self._acceptor()
         self.sweeper = Sweeper(
             database=self.tasks,
             queue=self.queue,
@@ -143,17 +145,19 @@ class Composition:
             on_stop=[self._close],
         )
 
-    def _generation(self) -> GenerationServicer:
-        planner = Planner(
+    def _planner(self) -> Planner:
+        return Planner(
             lookups=self.lookups,
             sources=self.sources,
             queue=self.queue,
             statistics=self.statistics,
             new_seed=lambda: secrets.randbelow(_LARGEST_SEED + 1),
         )
-        acceptor = Acceptor(
+
+    def _acceptor(self) -> Acceptor:
+        return Acceptor(
             database=self.requests,
-            planner=planner,
+            planner=self.planner,
             ledger=self.ledger,
             queue=self.queue,
             watch=self.watch,
@@ -161,10 +165,12 @@ class Composition:
             job_lifetime=timedelta(hours=self.settings.job_lifetime_hours),
             note_uncertain=self.uncertain.note,
         )
+
+    def _generation(self) -> GenerationServicer:
         return GenerationServicer(
             database=self.requests,
-            planner=planner,
-            acceptor=acceptor,
+            planner=self.planner,
+            acceptor=self.acceptor,
             queue=self.queue,
             converter=self.converter,
             watch=self.watch,
@@ -189,9 +195,9 @@ class Composition:
             self.listening_redis, on_progress=hub.on_progress, on_change=hub.on_change, on_gap=hub.on_gap
         )
 
-    async def _last_sequences(self, account_ids: Sequence[UUID]) -> dict[UUID, int]:
+    async def _last_sequences(self, account_ids: Collection[UUID], job_ids: Collection[UUID]) -> dict[UUID, int]:
         async with self.tasks.transaction() as session:
-            return {row.account_id: row.last_sequence for row in await queries.last_sequences(session, account_ids)}
+            return await queries.last_sequences(session, account_ids, job_ids)
 
     async def _requeue(self, job: Job) -> None:
         """Offers a job again. Its lease, if it has one, ends by itself; the sweep repeats what is lost here."""

@@ -26,6 +26,7 @@ from svc_common.redis_client import REDIS_ERRORS
 from svc_common.status import from_status
 from svc_generation.domain.limits import TierFacts
 from svc_generation.domain.pricing import hold_millicredits
+from svc_generation.domain.waiting import WaitEstimate
 from svc_generation.servicer.conversion import timestamp
 from svc_generation.servicer.operations import image_count, kind_of, put
 from svc_generation.servicer.planning import Plan, Planner
@@ -52,8 +53,30 @@ class Clock:
     new_id: Callable[[], UUID]
 
 
+Outcome = job_pb2.Job | ServiceError
+"""What became of a candidate: the accepted job, or why it wasn't accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A planned submission that may become a job."""
+
+    job_id: UUID
+    submission: Submission
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A candidate whose credits are held, with the row and the answer that are to be."""
+
+    candidate: _Candidate
+    row: NewJob
+    answer: job_pb2.Job
+
+
 class Acceptor:
-    """Accepts jobs."""
+    """Accepts jobs. What comes at the same time goes together: one call of the ledger, one commit, one call of Redis."""
 
     def __init__(
         self,
@@ -77,11 +100,7 @@ class Acceptor:
         self._job_lifetime = job_lifetime
         self._note_uncertain = note_uncertain
         self._locks = KeyedLocks()
-        self._running: set[asyncio.Task[job_pb2.Job]] = set()
-        # What comes at the same time goes together: one call of the ledger, one commit, one round trip to Redis.
-        self._reservations = GroupCommit(self._reserve_batch, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
-        self._acceptances = GroupCommit(self._insert, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
-        self._enqueues = GroupCommit(self._enqueue, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
+        self._candidates = GroupCommit(self._accept_all, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
 
     async def accept(self, submission: Submission) -> job_pb2.Job:
         """Makes a job of a submission, or answers with the one that it made before.
@@ -93,40 +112,38 @@ class Acceptor:
             if answer := await self._replay(submission):
                 return answer
             plan = await self._planner.plan(submission.wish, submission.account_id)
-            task = asyncio.create_task(self._accept(submission, plan))
-            # The loop keeps a weak reference only, and the caller may leave.
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-            return await asyncio.shield(task)
-
-    async def _accept(self, submission: Submission, plan: Plan) -> job_pb2.Job:
-        job_id = self._clock.new_id()
-        try:
-            hold, (position, estimate) = await asyncio.gather(
-                self._reserve(job_id, submission, plan),
-                self._planner.wait(plan.tier, submission.account_id, plan.run_seconds),
-            )
-        except ServiceError as error:
-            # A twin of this request in another process holds the same credits for a moment: if it has made the job by
-            # now, its answer is the answer.
-            if error.reason is Reason.INSUFFICIENT_CREDITS and (answer := await self._replay(submission)):
+            outcome = await self._candidates.submit(_Candidate(self._clock.new_id(), submission, plan))
+            if isinstance(outcome, job_pb2.Job):
+                return outcome
+            # A twin of this request in another process may have made the job, or hold the same credits for a moment: if
+            # there is a job by now, its answer is the answer.
+            if answer := await self._replay(submission):
                 return answer
-            raise
+            raise outcome
+
+    async def _accept_all(self, candidates: Sequence[_Candidate]) -> Sequence[Outcome]:
+        """Takes candidates from hold to queue, whether their callers still listen or not. Safe to repeat until it succeeds."""
+        outcomes: dict[UUID, Outcome] = {}
+        held: list[_Held] = []
+        reservations, waits = await asyncio.gather(self._reserve(candidates), self._waits(candidates))
         now = self._clock.now()
-        answer = _first_answer(job_id, plan, hold.amount_millicredits, now)
-        answer.queue_position = position
-        answer.estimated_wait_seconds = estimate.p50_seconds
-        answer.estimated_wait_p90_seconds = estimate.p90_seconds
-        job = self._new_job(answer, submission, plan, hold.amount_millicredits, now)
-        try:
-            acceptance = await self._acceptances.submit(job)
-        except BaseException:
-            self._note_uncertain(job_id, submission.account_id)
-            raise
-        if acceptance is not Acceptance.ACCEPTED:
-            return await self._refused(job, acceptance, submission, plan.tier)
-        await self._enqueues.submit(QueuedJob.of(job))
-        return answer
+        for candidate, reservation, wait in zip(candidates, reservations, waits, strict=True):
+            if reservation.HasField("hold"):
+                held.append(self._draft(candidate, reservation.hold.amount_millicredits, wait, now))
+            else:
+                outcomes[candidate.job_id] = _refusal_of(reservation)
+        accepted: list[NewJob] = []
+        refused: list[NewJob] = []
+        for draft, acceptance in zip(held, await self._insert(held, candidates), strict=True):
+            is_accepted = acceptance is Acceptance.ACCEPTED
+            outcomes[draft.row.job_id] = draft.answer if is_accepted else _queue_full(draft.candidate.plan.tier)
+            (accepted if is_accepted else refused).append(draft.row)
+        await asyncio.gather(
+            self._enqueue(accepted),
+            self._watch.announce({row.account_id for row in accepted}),
+            *map(self._release, refused),
+        )
+        return [outcomes[candidate.job_id] for candidate in candidates]
 
     async def _replay(self, submission: Submission) -> job_pb2.Job | None:
         if not submission.request_id:
@@ -139,31 +156,46 @@ class Acceptor:
             raise idempotency_key_reused(submission.request_id)
         return job_pb2.Job.FromString(found.first_answer)
 
-    async def _reserve(self, job_id: UUID, submission: Submission, plan: Plan) -> ledger_service_pb2.Hold:
-        request = ledger_service_pb2.ReserveCreditsRequest(
-            hold_id=str(job_id),
-            account_id=str(submission.account_id),
-            amount_millicredits=hold_millicredits(plan.quote),
-            minimum_millicredits=plan.quote,
-            lifetime=Duration(seconds=int((self._job_lifetime + _HOLD_MARGIN).total_seconds())),
-        )
+    async def _reserve(self, candidates: Sequence[_Candidate]) -> Sequence[ledger_service_pb2.Reservation]:
+        lifetime = Duration(seconds=int((self._job_lifetime + _HOLD_MARGIN).total_seconds()))
+        requests = [
+            ledger_service_pb2.ReserveCreditsRequest(
+                hold_id=str(candidate.job_id),
+                account_id=str(candidate.submission.account_id),
+                amount_millicredits=hold_millicredits(candidate.plan.quote),
+                minimum_millicredits=candidate.plan.quote,
+                lifetime=lifetime,
+            )
+            for candidate in candidates
+        ]
+        batch = ledger_service_pb2.BatchReserveCreditsRequest(requests=requests)
         try:
-            return _hold(await self._reservations.submit(request))
+            return (await self._ledger.BatchReserveCredits(batch)).reservations
         except ServiceError as error:
             if error.reason in (Reason.DEPENDENCY_UNAVAILABLE, Reason.DEADLINE_TOO_SHORT):
                 # The ledger may have done it and only the answer be lost.
-                self._note_uncertain(job_id, submission.account_id)
+                self._note_all(candidates)
             raise
 
-    async def _reserve_batch(
-        self, requests: Sequence[ledger_service_pb2.ReserveCreditsRequest]
-    ) -> Sequence[ledger_service_pb2.Reservation]:
-        batch = ledger_service_pb2.BatchReserveCreditsRequest(requests=requests)
-        return (await self._ledger.BatchReserveCredits(batch)).reservations
+    async def _waits(self, candidates: Sequence[_Candidate]) -> Sequence[tuple[int, WaitEstimate]]:
+        return await self._planner.waits(
+            [
+                (candidate.plan.tier, candidate.submission.account_id, candidate.plan.run_seconds)
+                for candidate in candidates
+            ]
+        )
 
-    def _new_job(self, answer: job_pb2.Job, submission: Submission, plan: Plan, held: int, now: datetime) -> NewJob:
+    def _draft(self, candidate: _Candidate, held: int, wait: tuple[int, WaitEstimate], now: datetime) -> _Held:
+        answer = _first_answer(candidate.job_id, candidate.plan, held, now)
+        answer.queue_position, estimate = wait
+        answer.estimated_wait_seconds = estimate.p50_seconds
+        answer.estimated_wait_p90_seconds = estimate.p90_seconds
+        return _Held(candidate, self._new_job(answer, candidate, held, now), answer)
+
+    def _new_job(self, answer: job_pb2.Job, candidate: _Candidate, held: int, now: datetime) -> NewJob:
+        submission, plan = candidate.submission, candidate.plan
         return NewJob(
-            job_id=UUID(answer.job_id),
+            job_id=candidate.job_id,
             account_id=submission.account_id,
             created_by=submission.user_id,
             request_id=submission.request_id or None,
@@ -185,25 +217,23 @@ class Acceptor:
             deadline_time=now + self._job_lifetime,
         )
 
-    async def _insert(self, jobs: Sequence[NewJob]) -> Sequence[Acceptance]:
-        """Inserts the jobs that came at the same time; the commit is the acceptance of each."""
-        async with self._database.transaction() as session:
-            return await accept_jobs(session, jobs)
+    async def _insert(self, held: Sequence[_Held], candidates: Sequence[_Candidate]) -> Sequence[Acceptance]:
+        """Inserts the rows; the commit is the acceptance of each."""
+        if not held:
+            return []
+        try:
+            async with self._database.transaction() as session:
+                return await accept_jobs(session, [draft.row for draft in held])
+        except Exception as error:
+            # A batch that failed for another reason than a database that is away is tried again, one by one: only then is
+            # it known of whom it's unknown.
+            if isinstance(error, ServiceError) or len(candidates) == 1:
+                self._note_all(candidates)
+            raise
 
-    async def _refused(
-        self, job: NewJob, acceptance: Acceptance, submission: Submission, tier: TierFacts
-    ) -> job_pb2.Job:
-        """Gives back what was held for a job that wasn't accepted, and answers with its twin, if one was first."""
-        await self._release(job)
-        if acceptance is Acceptance.KNOWN and (answer := await self._replay(submission)):
-            return answer
-        raise ServiceError(
-            Reason.QUEUE_FULL,
-            f"The {tier.tier_name} tier lets {tier.waiting_jobs} jobs wait at a time. "
-            "Wait until one has started, or upgrade.",
-            metadata={"tier": tier.tier_name, "limit": str(tier.waiting_jobs)},
-            retry_after=_QUEUE_FULL_RETRY,
-        )
+    def _note_all(self, candidates: Sequence[_Candidate]) -> None:
+        for candidate in candidates:
+            self._note_uncertain(candidate.job_id, candidate.submission.account_id)
 
     async def _release(self, job: NewJob) -> None:
         request = ledger_service_pb2.ReleaseCreditsRequest(hold_id=str(job.job_id), account_id=str(job.account_id))
@@ -213,21 +243,29 @@ class Acceptor:
             self._note_uncertain(job.job_id, job.account_id)
             _log.warning("hold.release_deferred", job_id=str(job.job_id), error=str(error))
 
-    async def _enqueue(self, jobs: Sequence[QueuedJob]) -> Sequence[None]:
+    async def _enqueue(self, rows: Sequence[NewJob]) -> None:
         """Puts accepted jobs into the queue. A failure is harmless: a sweep puts every job that Redis misses back."""
         try:
-            await self._queue.enqueue_all(jobs)
+            await self._queue.enqueue_all([QueuedJob.of(row) for row in rows])
         except REDIS_ERRORS as error:
-            _log.warning("queue.enqueue_lost", jobs=len(jobs), error=repr(error))
-        await self._watch.announce({job.account_id for job in jobs})
-        return [None] * len(jobs)
+            _log.warning("queue.enqueue_lost", jobs=len(rows), error=repr(error))
 
 
-def _hold(reservation: ledger_service_pb2.Reservation) -> ledger_service_pb2.Hold:
-    """Returns the hold that was made, or raises the ledger's refusal."""
-    if reservation.HasField("hold"):
-        return reservation.hold
-    raise from_status(reservation.refusal) or RuntimeError(f"the ledger refused in no known form: {reservation}")
+def _refusal_of(reservation: ledger_service_pb2.Reservation) -> ServiceError:
+    """Returns the ledger's refusal of a hold."""
+    refusal = from_status(reservation.refusal)
+    if refusal is None:
+        raise RuntimeError(f"the ledger refused in no known form: {reservation}")
+    return refusal
+
+
+def _queue_full(tier: TierFacts) -> ServiceError:
+    return ServiceError(
+        Reason.QUEUE_FULL,
+        f"The {tier.tier_name} tier lets {tier.waiting_jobs} jobs wait at a time. Wait until one has started, or upgrade.",
+        metadata={"tier": tier.tier_name, "limit": str(tier.waiting_jobs)},
+        retry_after=_QUEUE_FULL_RETRY,
+    )
 
 
 def _first_answer(job_id: UUID, plan: Plan, held: int, now: datetime) -> job_pb2.Job:

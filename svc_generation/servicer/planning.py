@@ -6,14 +6,12 @@ What it decides by are the pure functions of the domain; here they get what othe
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 from uuid import UUID
 
 import structlog
 from pingvas.generation.v1.job_pb2 import Upscale
 from pingvas.models.v1 import model_pb2
 
-from svc_common.group_commit import GroupCommit
 from svc_common.queue import JobQueue
 from svc_common.redis_client import REDIS_ERRORS
 from svc_common.tiers import tier_name
@@ -46,9 +44,6 @@ from svc_generation.servicer.operations import (
 from svc_generation.servicer.sources import SourceResolver, Sources
 
 _log = structlog.get_logger(__name__)
-
-_BATCH_LIMIT: Final = 64
-_LINGER_SECONDS: Final = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +81,6 @@ class Planner:
         self._queue = queue
         self._statistics = statistics
         self._new_seed = new_seed
-        # Requests that come at the same time ask Redis in one round trip.
-        self._positions = GroupCommit(self._queue_positions, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
 
     async def plan(self, wish: Operation, account_id: UUID) -> Plan:
         """Plans a request of an account. What costs a look at the object store comes last.
@@ -147,13 +140,19 @@ class Planner:
 
     async def wait(self, tier: TierFacts, account_id: UUID, run_seconds: float) -> tuple[int, WaitEstimate]:
         """Returns position and estimated wait of a job that the account would submit now."""
-        position = await self._positions.submit((tier.tier_name, account_id))
-        return position, self._statistics.estimate(position, run_seconds)
+        return (await self.waits([(tier, account_id, run_seconds)]))[0]
 
-    async def _queue_positions(self, lines: Sequence[tuple[str, UUID]]) -> Sequence[int]:
-        """Returns expected positions, or 0 while Redis is away: an estimate isn't worth refusing a job for."""
+    async def waits(self, lines: Sequence[tuple[TierFacts, UUID, float]]) -> list[tuple[int, WaitEstimate]]:
+        """Returns what `wait` would say of each, in one call of Redis; or the estimate of an empty queue while it is away.
+
+        An estimate isn't worth refusing a job for.
+        """
         try:
-            return await self._queue.positions_for_new(lines)
+            positions = await self._queue.positions_for_new([(tier.tier_name, account) for tier, account, _ in lines])
         except REDIS_ERRORS as error:
             _log.warning("queue.position_unknown", error=repr(error))
-            return [0] * len(lines)
+            positions = [0] * len(lines)
+        return [
+            (position, self._statistics.estimate(position, run_seconds))
+            for position, (_, _, run_seconds) in zip(positions, lines, strict=True)
+        ]

@@ -86,6 +86,8 @@ class Watch:
             progress: list[JobEvent] = []
             while True:
                 row = await self._read(account_id, job_id) if changed else None
+                if row is not None:
+                    mailbox.note_read(row.last_sequence)
                 # The row is read whenever messages may have been missed. A job that has never run has no steps behind it.
                 if gap and row is not None and row.attempt:
                     progress = await self._history(job_id) + progress
@@ -132,6 +134,7 @@ class Watch:
                 for row in rows:
                     told.advance(str(row.job_id), EventId(row.last_sequence))
                 last = max(last, EventId(newest))
+                mailbox.note_read(last.sequence)
                 for event in progress:
                     if told.advance(event.job_id, EventId.parse(event.event_id)):
                         step = max(event.create_time.ToMilliseconds(), last.step + 1)

@@ -3,11 +3,11 @@
 Lock order in every transaction that changes a job's state: the account's counter row first, then the job.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Row, and_, bindparam, func, literal, select, tuple_, update
+from sqlalchemy import ARRAY, Row, Uuid, and_, any_, bindparam, func, literal, select, tuple_, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_generation.domain.states import JobState, Standing
@@ -43,6 +43,12 @@ _CHANGED = (
     .where(Job.account_id == bindparam("account_id"), Job.last_sequence > bindparam("after"))
     .order_by(Job.last_sequence)
     .limit(bindparam("most"))
+)
+_LAST_SEQUENCES = union_all(
+    select(AccountCounter.account_id.label("owner"), AccountCounter.last_sequence).where(
+        AccountCounter.account_id == any_(bindparam("account_ids", type_=ARRAY(Uuid)))
+    ),
+    select(Job.job_id, Job.last_sequence).where(Job.job_id == any_(bindparam("job_ids", type_=ARRAY(Uuid)))),
 )
 
 
@@ -119,12 +125,13 @@ async def list_open(session: AsyncSession, account_id: UUID) -> tuple[int, list[
     return (rows[0][0] if rows else 0), [job for _, job in rows if job is not None]
 
 
-async def last_sequences(session: AsyncSession, account_ids: Sequence[UUID]) -> Sequence[Row[UUID, int]]:
-    """Returns the newest event number of each account."""
-    statement = select(AccountCounter.account_id, AccountCounter.last_sequence).where(
-        AccountCounter.account_id.in_(account_ids)
-    )
-    return (await session.execute(statement)).all()
+async def last_sequences(
+    session: AsyncSession, account_ids: Collection[UUID], job_ids: Collection[UUID]
+) -> dict[UUID, int]:
+    """Returns the number of the newest event of each account and of each job."""
+    parameters = {"account_ids": list(account_ids), "job_ids": list(job_ids)}
+    rows = await session.execute(_LAST_SEQUENCES, parameters)
+    return {row.owner: row.last_sequence for row in rows}
 
 
 async def lock_job(session: AsyncSession, job_id: UUID) -> Job | None:

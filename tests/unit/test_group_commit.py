@@ -110,3 +110,13 @@ async def test_submit_runs_the_batch_outside_of_the_call_that_came_first() -> No
     enter_call(Call("/method", {}, 0.0))
     assert await GroupCommit(commit, limit=1).submit(1) == 1
     assert seen == [None]
+
+
+async def test_submit_of_whoever_comes_as_a_batch_ends_is_not_forgotten() -> None:
+    group = GroupCommit(Committer(), limit=1)
+
+    async def again_and_again() -> int:
+        return sum([await group.submit(1) for _ in range(50)])
+
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*(again_and_again() for _ in range(5))) == [50] * 5

@@ -1,0 +1,80 @@
+"""The hub wakes the streams that have something to read, and no others."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack
+from uuid import UUID
+
+import pytest
+
+from svc_common.clock import new_id
+from svc_common.events import EventListener
+from svc_common.redis_client import connect
+from svc_generation.servicer.hub import Mailbox, WatchHub
+
+
+class Newest:
+    """The newest event numbers as PostgreSQL would tell them, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[UUID, int] = {}
+        self.asked: list[tuple[set[UUID], set[UUID]]] = []
+
+    async def __call__(self, accounts: Collection[UUID], jobs: Collection[UUID]) -> dict[UUID, int]:
+        self.asked.append((set(accounts), set(jobs)))
+        return {owner: self.numbers[owner] for owner in (*accounts, *jobs) if owner in self.numbers}
+
+
+@pytest.fixture
+def newest() -> Newest:
+    return Newest()
+
+
+@pytest.fixture
+async def hub(newest: Newest) -> AsyncIterator[WatchHub]:
+    """A hub whose messages are all lost: its listener never gets a connection."""
+    async with connect("redis://127.0.0.1:1") as redis:
+        yield WatchHub(
+            lambda hub: EventListener(redis, on_progress=hub.on_progress, on_change=hub.on_change, on_gap=hub.on_gap),
+            newest,
+        )
+
+
+def is_told(mailbox: Mailbox) -> bool:
+    """Tells whether a stream would read its row now, and lets it do so."""
+    _, changed, _ = mailbox.take()
+    return changed
+
+
+async def test_poll_wakes_the_streams_that_are_behind_and_each_once(hub: WatchHub, newest: Newest) -> None:
+    account, ran, waits = new_id(), new_id(), new_id()
+    async with AsyncExitStack() as stack:
+        of_ran, of_waits, of_all = [
+            await stack.enter_async_context(hub.open(account, job_id)) for job_id in (ran, waits, None)
+        ]
+        of_ran.note_read(1)
+        of_waits.note_read(2)
+        of_all.note_read(2)
+        newest.numbers = {account: 3, ran: 3, waits: 2}
+        await hub.catch_up()
+        assert [is_told(mailbox) for mailbox in (of_ran, of_waits, of_all)] == [True, False, True]
+        await hub.catch_up()
+        assert [is_told(mailbox) for mailbox in (of_ran, of_waits, of_all)] == [False, False, False]
+    assert newest.asked == [({account}, {ran, waits})] * 2
+
+
+async def test_poll_leaves_a_thousand_streams_alone_that_have_just_read(hub: WatchHub, newest: Newest) -> None:
+    async with AsyncExitStack() as stack:
+        mailboxes = []
+        for _ in range(1000):
+            job_id = new_id()
+            mailbox = await stack.enter_async_context(hub.open(new_id(), job_id))
+            mailbox.note_read(1)
+            newest.numbers[job_id] = 1
+            mailboxes.append(mailbox)
+        await hub.catch_up()
+        assert not any(is_told(mailbox) for mailbox in mailboxes)
+
+
+async def test_poll_asks_nothing_when_nobody_watches(hub: WatchHub, newest: Newest) -> None:
+    await hub.catch_up()
+    assert newest.asked == []
