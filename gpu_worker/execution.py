@@ -21,9 +21,11 @@ from gpu_worker.progress import PREVIEW_INTERVAL_S
 from gpu_worker.rendering import Pipeline, RenderCancelledError, RenderResult, RenderSpec, StepReport
 from gpu_worker.reporter import ProgressReporter
 
+_QUICK_STEP_SECONDS: Final = 0.05
 _TELL_INTERVAL_SECONDS: Final = PREVIEW_INTERVAL_S
-"""Steps that end sooner after the last that was told of are told with the next: each time the loop is woken in mid-render
-the two threads wait for each other's interpreter. Slower steps, those of large models, are told one by one."""
+"""Quick steps that end sooner after the last that was told of are told with the next: each time the loop is woken in
+mid-render the two threads wait for each other's interpreter. Other steps, those of large pictures and models, are told
+one by one."""
 
 
 def _is_last(report: StepReport) -> bool:
@@ -84,17 +86,18 @@ class Renderer:
                 lease.release_slot()
 
         untold: list[StepReport] = []
-        told_s = -math.inf
+        told_s = previous_s = -math.inf
 
         def on_step(report: StepReport) -> None:
-            nonlocal told_s
+            nonlocal told_s, previous_s
             untold.append(report)
             now_s = time.monotonic()
-            has_news = report.preview is not None or _is_last(report)
-            if has_news or now_s - told_s >= _TELL_INTERVAL_SECONDS:
+            is_quick = now_s - previous_s < _QUICK_STEP_SECONDS and now_s - told_s < _TELL_INTERVAL_SECONDS
+            if not is_quick or report.preview is not None or _is_last(report):
                 loop.call_soon_threadsafe(after_steps, tuple(untold))
                 untold.clear()
                 told_s = now_s
+            previous_s = now_s
 
         rendering = loop.run_in_executor(self._render_thread, self._pipeline.render, spec, on_step, stop.is_set)
         rendering.add_done_callback(_look_at)
