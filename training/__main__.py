@@ -1,6 +1,6 @@
 """The command line of the training: one command for each step of the making of the model.
 
-In order: autoencoder, latents, text, denoiser, decoder, export, classifier, evaluate, card, grid.
+In order: autoencoder, latents, text, denoiser, refine, decoder, export, classifier, evaluate, card, grid.
 """
 
 import argparse
@@ -46,6 +46,12 @@ def _denoiser(arguments: argparse.Namespace) -> None:
     launch(denoiser.train, arguments.work_dir, _budget(arguments))
 
 
+def _refine(arguments: argparse.Namespace) -> None:
+    from training import denoiser  # noqa: PLC0415 - as above
+
+    launch(denoiser.refine, arguments.work_dir, _budget(arguments))
+
+
 def _decoder(arguments: argparse.Namespace) -> None:
     from training import decoder  # noqa: PLC0415 - as above
 
@@ -62,6 +68,12 @@ def _export(arguments: argparse.Namespace) -> None:
     from training import export  # noqa: PLC0415 - as above
 
     export.export(arguments.work_dir, arguments.folder)
+
+
+def _unpack(arguments: argparse.Namespace) -> None:
+    from training import unpacking  # noqa: PLC0415 - as above
+
+    unpacking.unpack(arguments.folder, arguments.work_dir)
 
 
 def _manifest(arguments: argparse.Namespace) -> None:
@@ -98,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         ("autoencoder", _autoencoder),
         ("text", _text),
         ("denoiser", _denoiser),
+        ("refine", _refine),
         ("decoder", _decoder),
         ("classifier", _classifier),
     )
@@ -111,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--pictures", type=int, default=24_000)
     command = commands.add_parser("export")
     command.set_defaults(run=_export)
+    command.add_argument("--folder", type=Path, default=_MODEL, help="the model's folder")
+    command = commands.add_parser("unpack", help="makes of a shipped model what refine begins with")
+    command.set_defaults(run=_unpack)
     command.add_argument("--folder", type=Path, default=_MODEL, help="the model's folder")
     command = commands.add_parser("manifest", help="describes the files anew when one was changed")
     command.set_defaults(run=_manifest)

@@ -31,11 +31,9 @@ from training.tokenizer import load_tokenizer
 T = TypeVar("T")
 
 CHECKPOINT: Final = "denoiser.pt"
-_PEAK_RATE: Final = 2e-3
+REFINED_CHECKPOINT: Final = "refined.pt"
 _WEIGHT_DECAY: Final = 0.01
 _EMA_DECAY: Final = 0.998
-# Many small steps at first, when every step leads the same way; then larger ones, which cost less for each sample.
-_BATCHES: Final = ((0.0, 32), (0.15, 64))
 # Of a cell's latent to that of the background, from which on it belongs to an object; latents have about unit variance.
 _OBJECT_DISTANCE: Final = 1.0
 # Captions left out now and then teach the network what guidance compares with.
@@ -66,10 +64,34 @@ class _Emphasis:
     """Of a cell that shows an object against one of the background. An object has a twelfth of a picture of two."""
 
 
-# First what is where and in which colour, then what it looks like.
-_EMPHASES: Final = (
-    (0.0, _Emphasis(pair_share=0.7, timestep_power=0.6, object_weight=4.0)),
-    (0.92, _Emphasis(pair_share=0.6, timestep_power=0.8, object_weight=2.0)),
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a training does when. Parts hold from a share of the budget on."""
+
+    peak_rate: float
+    batches: Sequence[tuple[float, int]]
+    emphases: Sequence[tuple[float, _Emphasis]]
+
+
+# First what is where and in which colour, then what it looks like. Many small steps at first, when every step leads the
+# same way; then larger ones, which cost less for each sample.
+_FROM_SCRATCH: Final = _Plan(
+    peak_rate=2e-3,
+    batches=((0.0, 32), (0.15, 64)),
+    emphases=(
+        (0.0, _Emphasis(pair_share=0.7, timestep_power=0.6, object_weight=4.0)),
+        (0.92, _Emphasis(pair_share=0.6, timestep_power=0.8, object_weight=2.0)),
+    ),
+)
+# A trained network still gives both objects one colour now and then, and one that saw pairs for too long draws single
+# objects twice.
+_REFINEMENT: Final = _Plan(
+    peak_rate=5e-4,
+    batches=((0.0, 64),),
+    emphases=(
+        (0.0, _Emphasis(pair_share=0.6, timestep_power=0.4, object_weight=4.0)),
+        (0.75, _Emphasis(pair_share=0.5, timestep_power=0.6, object_weight=2.0)),
+    ),
 )
 
 
@@ -119,12 +141,10 @@ def _unet() -> UNet2DConditionModel:
     )
 
 
-def train(work_dir: Path, budget: Budget) -> None:
-    """Trains until the budget is spent, going on from the checkpoint in work_dir where there is one."""
-    device = choose_device()
-    tokenizer = load_tokenizer(work_dir / TOKENIZER)
-    torch.manual_seed(0)  # the same first weights in every replica
-    denoiser = Denoiser(tokenizer)
+def new_run(work_dir: Path, budget: Budget, device: torch.device) -> Run:
+    """Returns a run at its start, with the trained text encoder of work_dir and the same first weights at every call."""
+    torch.manual_seed(0)
+    denoiser = Denoiser(load_tokenizer(work_dir / TOKENIZER))
     denoiser.text_encoder.load_state_dict(trained_text_state(work_dir))
     place(denoiser, device)
     average = Average(denoiser, _EMA_DECAY)
@@ -134,30 +154,53 @@ def train(work_dir: Path, budget: Budget) -> None:
         denoiser.unet.set_attn_processor(AttnProcessor())
         denoiser.text_encoder.set_attn_implementation("eager")
     optimizer = torch.optim.AdamW(denoiser.unet.parameters(), betas=(0.9, 0.99), weight_decay=_WEIGHT_DECAY, fused=True)
-    run = Run(denoiser, average, optimizer, budget)
-    run.resume(work_dir / CHECKPOINT, device)
+    return Run(denoiser, average, optimizer, budget)
+
+
+def train(work_dir: Path, budget: Budget) -> None:
+    """Trains until the budget is spent, going on from the checkpoint in work_dir where there is one."""
+    run = new_run(work_dir, budget, choose_device())
+    run.resume(work_dir / CHECKPOINT, choose_device())
+    _train(work_dir, run, _FROM_SCRATCH, CHECKPOINT)
+
+
+def refine(work_dir: Path, budget: Budget) -> None:
+    """Trains what a training has made for a while longer, with more weight on what it gets wrong."""
+    run = new_run(work_dir, budget, choose_device())
+    if not run.resume(work_dir / REFINED_CHECKPOINT, choose_device()):
+        trained = torch.load(work_dir / CHECKPOINT, map_location="cpu", weights_only=True)["average"]
+        run.module.load_state_dict(trained)
+        run.average.module.load_state_dict(trained)
+    _train(work_dir, run, _REFINEMENT, REFINED_CHECKPOINT)
+
+
+def _train(work_dir: Path, run: Run, plan: _Plan, checkpoint: str) -> None:
+    device, budget = choose_device(), run.budget
+    tokenizer = load_tokenizer(work_dir / TOKENIZER)
     torch.manual_seed(budget.step * replicas.count() + replicas.rank())
     rng = random.Random(f"{budget.step}/{replicas.rank()}")
     latents, reporter, saved = load_latents(work_dir), Reporter(budget), time.monotonic()
     shown = _Shown(len(latents), rng)
     schedule = DDIMScheduler(**SCHEDULE)
     while budget.share < 1.0:
-        size = _present(_BATCHES, budget.share) // replicas.count()
-        emphasis = _present(_EMPHASES, budget.share)
+        size = _present(plan.batches, budget.share) // replicas.count()
+        emphasis = _present(plan.emphases, budget.share)
         batch = _batch(latents, tokenizer, shown, size, emphasis, device)
-        loss = _step(run, schedule, *batch, emphasis.timestep_power)
+        loss = _step(run, schedule, *batch, timestep_power=emphasis.timestep_power, peak_rate=plan.peak_rate)
         budget.tick()
         reporter.add(size, loss=loss)
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
             saved = time.monotonic()
-            run.save(work_dir / CHECKPOINT)
-    run.save(work_dir / CHECKPOINT)
+            run.save(work_dir / checkpoint)
+    run.save(work_dir / checkpoint)
 
 
 def load_average(work_dir: Path, tokenizer: CLIPTokenizer) -> Denoiser:
-    """Returns the averaged networks of the checkpoint in work_dir."""
+    """Returns the averaged networks of the checkpoint in work_dir, refined ones where there are any."""
+    refined = work_dir / REFINED_CHECKPOINT
+    checkpoint = refined if refined.exists() else work_dir / CHECKPOINT
     denoiser = Denoiser(tokenizer)
-    denoiser.load_state_dict(torch.load(work_dir / CHECKPOINT, map_location="cpu", weights_only=True)["average"])
+    denoiser.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
     return denoiser.eval()
 
 
@@ -222,7 +265,9 @@ def _step(
     latents: torch.Tensor,
     weights: torch.Tensor,
     tokens: torch.Tensor,
+    *,
     timestep_power: float,
+    peak_rate: float,
 ) -> float:
     noise = torch.randn_like(latents)
     # One timestep of each part of the schedule: the loss of a step varies less than with any timesteps.
@@ -233,6 +278,6 @@ def _step(
     with torch.autocast(latents.device.type, torch.bfloat16):
         predicted = run.module(noisy, timesteps, tokens)
     loss = (weights * (predicted.float() - target).square()).mean() / weights.mean()
-    descend(run, loss, _PEAK_RATE)
+    descend(run, loss, peak_rate)
     value: float = loss.item()
     return value

@@ -6,6 +6,7 @@ from training. Leaves how a scene looks to `drawing` and how people speak of it 
 
 import hashlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -159,10 +160,10 @@ def random_scene(rng: random.Random) -> Scene:
     return random_land(rng)
 
 
-def random_training_scene(rng: random.Random) -> Scene:
-    """Returns a scene that is not held out."""
+def random_training_scene(rng: random.Random, draw_scene: Callable[[random.Random], Scene] = random_scene) -> Scene:
+    """Returns a scene that is not held out, of those that draw_scene makes."""
     while True:
-        scene = random_scene(rng)
+        scene = draw_scene(rng)
         if not is_held_out(scene):
             return scene
 
