@@ -12,7 +12,9 @@ import torch
 from diffusers import FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline, ZImagePipeline
 
 from gpu_worker.families import FAMILIES
+from gpu_worker.families.loading import modules
 from gpu_worker.families.schedulers import make_scheduler
+from gpu_worker.loaded_model import load_model
 from gpu_worker.model_files import ModelSpec
 from gpu_worker.pipeline import DiffusersPipeline
 from gpu_worker.rendering import Operation, StepReport, UnsupportedRequestError
@@ -153,6 +155,13 @@ def test_single_file_draws_what_the_folder_of_the_same_weights_draws(
     single = replace(spec, model=single_file_model(models_dir, family))
     assert [file.path for file in single.model.files if "/" not in file.path] == ["model.safetensors"]
     assert np.array_equal(draw(pipeline, single), draw(pipeline, spec))
+
+
+@pytest.mark.parametrize("family", SINGLE_FILE_FAMILIES)
+def test_weights_are_aligned_wherever_their_file_has_them(models_dir: Path, family: str) -> None:
+    pipe = load_model(single_file_model(models_dir, family), models_dir, torch.device("cpu")).pipe
+    tensors = [tensor for part in modules(pipe) for tensor in (*part.parameters(), *part.buffers())]
+    assert {tensor.data_ptr() % 64 for tensor in tensors} == {0}
 
 
 @pytest.mark.parametrize("family", DRAWING_FAMILIES)
