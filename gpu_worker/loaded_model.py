@@ -26,6 +26,7 @@ from gpu_worker.super_resolution import SuperResolution, load_super_resolution
 class HostModel:
     """A model in host memory."""
 
+    spec: ModelSpec
     family: Family
     pipe: Any
     folder: Path
@@ -69,7 +70,7 @@ def load_model(spec: ModelSpec, models_dir: Path, device: torch.device) -> HostM
     pipe = family.load(folder, family.dtype(device))
     if device.type == "cuda":
         pin(pipe)
-    return HostModel(family, pipe, folder, weights_bytes(pipe))
+    return HostModel(spec, family, pipe, folder, weights_bytes(pipe))
 
 
 def place_model(

@@ -84,6 +84,10 @@ class WorkerSettings(BaseSettings):
     )
     device: str = Field(default="auto", description='a torch device, or "auto": CUDA where there is one, else the CPU')
     torch_threads: int = Field(default=1, ge=0, description="threads of one operation on the CPU; 0: torch chooses")
+    compile: Literal["off", "inductor"] = Field(
+        default="off",
+        description="whether denoisers' blocks are compiled when a model is loaded; on a CPU it needs a C++ compiler",
+    )
     lease_seconds: float = Field(default=30.0, gt=0, description="how long a claim lasts without renewal")
     grace_seconds: float = Field(
         default=25.0,
@@ -152,7 +156,14 @@ class Parts:
 def make_pipeline(settings: WorkerSettings) -> Pipeline:
     """Imports the factory that the settings name and returns its pipeline. Imports torch, which takes seconds."""
     factory = cast("Callable[[PipelineSettings], Pipeline]", _imported(settings.pipeline))
-    return factory(PipelineSettings(settings.models_dir, settings.torch_threads, settings.device))
+    return factory(
+        PipelineSettings(
+            settings.models_dir,
+            settings.torch_threads,
+            settings.device,
+            compile_backend=None if settings.compile == "off" else settings.compile,
+        )
+    )
 
 
 def make_safety(settings: WorkerSettings, pool: Executor) -> SafetyPolicy:

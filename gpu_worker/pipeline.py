@@ -18,15 +18,16 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from gpu_worker.compilation import compile_blocks, keep_compiled_in, rehearse
 from gpu_worker.families import family_named
 from gpu_worker.families.embedding_cache import EmbeddingCache, Embeddings
-from gpu_worker.families.family import Family
+from gpu_worker.families.family import DrawingFamily, Family
 from gpu_worker.families.loras import TextLoras, refuse_foreign_loras
 from gpu_worker.families.memory import OutOfMemorySuppressed, low_memory
 from gpu_worker.families.upscalers import DiffusionUpscaler
 from gpu_worker.loaded_model import HostModel, LoadedModel, load_model, place_model
 from gpu_worker.model_files import ModelSpec
-from gpu_worker.render_run import RenderRun
+from gpu_worker.render_run import RenderRun, device_label
 from gpu_worker.rendering import (
     Operation,
     OutOfMemoryError,
@@ -54,6 +55,7 @@ class DiffusersPipeline:
     def __init__(self, settings: PipelineSettings, clock: Callable[[], float] = time.perf_counter) -> None:
         """Chooses the device; loads nothing yet. The clock is in seconds."""
         self._settings = settings
+        keep_compiled_in(settings.models_dir)
         self._clock = clock
         self._device = _device_named(settings.device)
         self._embeddings = EmbeddingCache(_EMBEDDING_BYTES)
@@ -114,6 +116,7 @@ class DiffusersPipeline:
                 spec=spec,
                 embeddings=lambda: self._encoded(model, spec, text_loras),
                 device=self._device,
+                device_name=self._device_name(model),
                 clock=self._clock,
                 on_step=on_step,
                 should_stop=should_stop,
@@ -130,7 +133,19 @@ class DiffusersPipeline:
         return load_model(spec, self._settings.models_dir, self._device)
 
     def _place(self, host: HostModel) -> LoadedModel:
-        return place_model(host, self._device, self._settings.models_dir, self._models.loading_lock)
+        model = place_model(host, self._device, self._settings.models_dir, self._models.loading_lock)
+        if self._compiles(model):
+            compile_blocks(model.pipe, str(self._settings.compile_backend))
+            with torch.inference_mode():
+                rehearse(model, host.spec)
+        return model
+
+    def _compiles(self, model: LoadedModel) -> bool:
+        return self._settings.compile_backend is not None and isinstance(model.family, DrawingFamily)
+
+    def _device_name(self, model: LoadedModel) -> str:
+        """Returns what recipes call the device: compiled kernels round differently."""
+        return device_label(self._device) + (", compiled" if self._compiles(model) else "")
 
     def _make_room(self, model: LoadedModel, spec: RenderSpec) -> None:
         # Torch's cache holds on to what earlier sizes of pictures took, in pieces that may not fit this one.

@@ -44,15 +44,20 @@ class RenderRun:
         spec: RenderSpec,
         embeddings: Callable[[], Embeddings],
         device: torch.device,
+        device_name: str,
         clock: Callable[[], float],
         on_step: Callable[[StepReport], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        """Begins to measure; `embeddings` encodes the spec's prompts or has them already, the clock is in seconds."""
+        """Begins to measure; `embeddings` encodes the spec's prompts or has them already, the clock is in seconds.
+
+        `device_name` is what recipes call the device.
+        """
         self._model = model
         self._spec = spec
         self._embeddings = embeddings
         self._device = device
+        self._device_name = device_name
         self._clock = clock
         self._on_step = on_step
         self._should_stop = should_stop
@@ -66,7 +71,7 @@ class RenderRun:
         """Renders every image; see `rendering.Pipeline.render` for what it raises."""
         draw = self._method()
         images = tuple(self._image(index, draw) for index in range(self._spec.image_count))
-        return RenderResult(images, self._gpu_seconds(), device_label(self._device), LIBRARY_VERSIONS)
+        return RenderResult(images, self._gpu_seconds(), self._device_name, LIBRARY_VERSIONS)
 
     def _method(self) -> Callable[[int], Pixels]:
         """Returns what makes the picture of a seed."""

@@ -75,6 +75,8 @@ class PipelineSettings:
     """A torch device, or "auto": CUDA where there is one, else the CPU."""
     resident_bytes: int | None = None
     """Bytes of models to keep loaded; None takes a share of the device's memory."""
+    compile_backend: str | None = None
+    """What torch.compile makes kernels of denoisers' blocks with; None leaves them uncompiled."""
 
 
 @dataclass(frozen=True, slots=True)
