@@ -117,7 +117,7 @@ async def measure(rounds: int) -> Result:
 def main() -> None:
     """Prints a line, or one JSON document with --json."""
     parser = argparse.ArgumentParser(description="What the platform adds to a picture.")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     result = asyncio.run(measure(options.rounds))

@@ -7,11 +7,11 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from gpu_worker.builtin import write_manifest
+from gpu_worker.builtin import SHIPPED, write_manifest
 from training.loop import Budget
 from training.replicas import launch
 
-_MODEL: Final = Path("models/pingvas-tiny/4")
+_MODEL: Final = SHIPPED
 
 
 def main() -> None:

@@ -57,6 +57,8 @@ class _Emphasis:
 
     pair_share: float
     """Of the pictures that are shown, those of two objects: the hardest to learn is which colour belongs to which."""
+    land_share: float
+    """Of the pictures that are shown, the landscapes. The rest shows one object."""
     timestep_power: float
     """Timesteps are this power of a uniform number: below 1 they are mostly noisy ones, in which layout and colours are
     settled."""
@@ -79,19 +81,16 @@ _FROM_SCRATCH: Final = _Plan(
     peak_rate=2e-3,
     batches=((0.0, 32), (0.15, 64)),
     emphases=(
-        (0.0, _Emphasis(pair_share=0.7, timestep_power=0.6, object_weight=4.0)),
-        (0.92, _Emphasis(pair_share=0.6, timestep_power=0.8, object_weight=2.0)),
+        (0.0, _Emphasis(pair_share=0.7, land_share=0.14, timestep_power=0.6, object_weight=4.0)),
+        (0.92, _Emphasis(pair_share=0.6, land_share=0.18, timestep_power=0.8, object_weight=2.0)),
     ),
 )
 # A trained network still gives both objects one colour now and then, and one that saw pairs for too long draws single
 # objects twice.
 _REFINEMENT: Final = _Plan(
-    peak_rate=5e-4,
+    peak_rate=3e-4,
     batches=((0.0, 64),),
-    emphases=(
-        (0.0, _Emphasis(pair_share=0.6, timestep_power=0.4, object_weight=4.0)),
-        (0.75, _Emphasis(pair_share=0.5, timestep_power=0.6, object_weight=2.0)),
-    ),
+    emphases=((0.0, _Emphasis(pair_share=0.38, land_share=0.42, timestep_power=0.7, object_weight=2.0)),),
 )
 
 
@@ -216,16 +215,20 @@ class _Shown:
         self._rng = rng
         kinds = [kind_of(training_scene(index)) for index in range(count)]
         self._pairs = [index for index, kind in enumerate(kinds) if kind in (Kind.BESIDE, Kind.STACKED)]
-        self._others = [index for index, kind in enumerate(kinds) if kind in (Kind.SINGLE, Kind.LAND)]
-        self._lands = {index for index, kind in enumerate(kinds) if kind is Kind.LAND}
+        self._singles = [index for index, kind in enumerate(kinds) if kind is Kind.SINGLE]
+        self._lands = [index for index, kind in enumerate(kinds) if kind is Kind.LAND]
+        self._without_background = frozenset(self._lands)
 
-    def choose(self, pair_share: float) -> int:
-        """Returns the number of a latent, which shows two objects with the probability that is given."""
-        return self._rng.choice(self._pairs if self._rng.random() < pair_share else self._others)
+    def choose(self, emphasis: _Emphasis) -> int:
+        """Returns the number of a latent, which shows two objects or a landscape as often as the emphasis says."""
+        part = self._rng.random()
+        if part < emphasis.pair_share:
+            return self._rng.choice(self._pairs)
+        return self._rng.choice(self._lands if part < emphasis.pair_share + emphasis.land_share else self._singles)
 
     def has_background(self, index: int) -> bool:
         """Tells whether a latent shows objects on a background, rather than a landscape."""
-        return index not in self._lands
+        return index not in self._without_background
 
     def describe(self, index: int) -> str:
         """Returns a caption for a latent, or none at all."""
@@ -243,7 +246,7 @@ def _batch(
     device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Returns latents, (batch, 4, 32, 32), how much their cells count, (batch, 1, 32, 32), and their captions' tokens."""
-    indices = [shown.choose(emphasis.pair_share) for _ in range(size)]
+    indices = [shown.choose(emphasis) for _ in range(size)]
     texts = [shown.describe(index) for index in indices]
     chosen = torch.from_numpy(np.stack([all_latents[index] for index in indices]).astype(np.float32))
     on_background = torch.tensor([shown.has_background(index) for index in indices])[:, None, None, None]

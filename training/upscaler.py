@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everyone gives it
 
+from gpu_worker.builtin import SHIPPED
 from gpu_worker.super_resolution import (
     CONFIG_NAME,
     PASS_FACTOR,
@@ -181,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=("train", "evaluate", "export"))
     parser.add_argument("--folder", type=Path, default=Path(".train/upscaler"), help="of the training")
-    parser.add_argument("--to", type=Path, default=Path("models/pingvas-tiny/4/upscaler"), help="of the export")
+    parser.add_argument("--to", type=Path, default=SHIPPED / "upscaler", help="of the export")
     parser.add_argument("--steps", type=int, default=5700)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--pictures", type=int, default=24, help="held-out drawings to measure on")
