@@ -85,12 +85,16 @@ _FROM_SCRATCH: Final = _Plan(
         (0.92, _Emphasis(pair_share=0.6, land_share=0.18, timestep_power=0.8, object_weight=2.0)),
     ),
 )
-# A trained network still gives both objects one colour now and then, and one that saw pairs for too long draws single
-# objects twice.
+# A trained network still gives both objects one colour now and then; one that saw pairs for too long draws single objects
+# twice and forgets landscapes, which therefore come last.
 _REFINEMENT: Final = _Plan(
-    peak_rate=3e-4,
+    peak_rate=5e-4,
     batches=((0.0, 64),),
-    emphases=((0.0, _Emphasis(pair_share=0.38, land_share=0.42, timestep_power=0.7, object_weight=2.0)),),
+    emphases=(
+        (0.0, _Emphasis(pair_share=0.6, land_share=0.18, timestep_power=0.4, object_weight=4.0)),
+        (0.55, _Emphasis(pair_share=0.5, land_share=0.23, timestep_power=0.6, object_weight=2.0)),
+        (0.74, _Emphasis(pair_share=0.38, land_share=0.42, timestep_power=0.7, object_weight=2.0)),
+    ),
 )
 
 
