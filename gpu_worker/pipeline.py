@@ -55,7 +55,8 @@ class DiffusersPipeline:
     def __init__(self, settings: PipelineSettings, clock: Callable[[], float] = time.perf_counter) -> None:
         """Chooses the device; loads nothing yet. The clock is in seconds."""
         self._settings = settings
-        keep_compiled_in(settings.models_dir)
+        if settings.compile_backend is not None:
+            keep_compiled_in(settings.models_dir)
         self._clock = clock
         self._device = _device_named(settings.device)
         self._embeddings = EmbeddingCache(_EMBEDDING_BYTES)
