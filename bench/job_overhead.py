@@ -1,7 +1,7 @@
 """Measures what the platform adds to a picture: from the submission to its presigned address, against the bare model.
 
-The bare arm renders and encodes the same request in this process, with the same pipeline, the same thread count and the
-same encoder as the worker. The arms take turns, so that what else the machine does meets both.
+The bare arm renders and encodes the same request with the same pipeline, the same thread count and the same encoder, within
+the worker's process (`bare_arm` says why). The arms take turns, so that what else the machine does meets both.
 
 `python -m bench.job_overhead [--json] [--rounds N]`.
 """
@@ -11,24 +11,16 @@ import asyncio
 import json
 import statistics
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import grpc.aio
 from pingvas.generation.v1 import generation_service_pb2, generation_service_pb2_grpc, job_pb2
 
+from bench.bare_arm import GUIDANCE_SCALE, PROMPT, SEED, SIDE_PX, SOCKET_VARIABLE, STEP_COUNT, BareArm
 from bench.platform import Accounts, platform
-from gpu_worker.builtin import MODEL_ID, REVISION
-from gpu_worker.encode import encode_artifacts
-from gpu_worker.model_files import MANIFEST_NAME, read_specification
-from gpu_worker.pipeline import DiffusersPipeline, create
-from gpu_worker.recipe import image_recipe
-from gpu_worker.rendering import PipelineSettings, RenderSpec
-
-STEP_COUNT = 20
-SIDE_PX = 256
-PROMPT = "a red circle to the left of a blue star"
+from tests.harness import Fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +36,17 @@ class Result:
     ratio_max: float
 
 
-def bare_spec(models: Path) -> RenderSpec:
-    """Returns the request as the worker renders it."""
-    return RenderSpec(
-        model=read_specification(models / MODEL_ID / REVISION / MANIFEST_NAME),
-        prompt=PROMPT,
-        negative_prompt="",
-        width_px=SIDE_PX,
-        height_px=SIDE_PX,
-        step_count=STEP_COUNT,
-        guidance_scale=7.5,
-        seed=7,
-        image_count=1,
-        scheduler="euler",
-    )
-
-
-def bare(pipeline: DiffusersPipeline, spec: RenderSpec) -> float:
-    """Renders and encodes once; returns the seconds."""
-    started = time.perf_counter()
-    result = pipeline.render(spec, lambda _: None, lambda: False)
-    encode_artifacts(result.images[0].pixels, image_recipe(spec, result.images[0], result))
-    return time.perf_counter() - started
-
-
 async def job(
     stub: "generation_service_pb2_grpc.GenerationServiceAsyncStub", metadata: tuple[tuple[str, str], ...]
 ) -> float:
     """Submits a job and watches it until its picture has an address; returns the seconds."""
     operation = job_pb2.TextToImage(
-        prompt=PROMPT, width_px=SIDE_PX, height_px=SIDE_PX, step_count=STEP_COUNT, guidance_scale=7.5, seed=7
+        prompt=PROMPT,
+        width_px=SIDE_PX,
+        height_px=SIDE_PX,
+        step_count=STEP_COUNT,
+        guidance_scale=GUIDANCE_SCALE,
+        seed=SEED,
     )
     started = time.perf_counter()
     created = await stub.CreateJob(generation_service_pb2.CreateJobRequest(text_to_image=operation), metadata=metadata)
@@ -87,20 +60,24 @@ async def job(
 
 async def measure(rounds: int) -> Result:
     """Runs the arms in turns, after three of each that don't count."""
-    with platform(workers=1) as fleet, ThreadPoolExecutor(1) as thread:
-        accounts = Accounts(fleet, 1)
-        pipeline = create(PipelineSettings(fleet.layout.models))
-        spec = bare_spec(fleet.layout.models)
-        loop = asyncio.get_running_loop()
-        bare_seconds, job_seconds = [], []
-        async with grpc.aio.insecure_channel(fleet.grpc) as channel:
-            stub = generation_service_pb2_grpc.GenerationServiceStub(channel)
-            for index in range(rounds + 3):
-                of_bare = await loop.run_in_executor(thread, bare, pipeline, spec)
-                of_job = await job(stub, accounts.metadata[0])
-                if index >= 3:
-                    bare_seconds.append(of_bare)
-                    job_seconds.append(of_job)
+    with TemporaryDirectory(prefix="pingvas-bench-") as folder:
+        path = str(Path(folder) / "bare")
+        settings = {"PIPELINE": "bench.bare_arm:create", SOCKET_VARIABLE: path}
+        with platform(workers=1, settings=settings) as fleet:
+            return await _measure(fleet, BareArm(path), rounds)
+
+
+async def _measure(fleet: Fleet, bare: BareArm, rounds: int) -> Result:
+    metadata = Accounts(fleet, 1).metadata[0]
+    bare_seconds, job_seconds = [], []
+    async with grpc.aio.insecure_channel(fleet.grpc) as channel:
+        stub = generation_service_pb2_grpc.GenerationServiceStub(channel)
+        for index in range(rounds + 3):
+            of_bare = await asyncio.to_thread(bare.run)
+            of_job = await job(stub, metadata)
+            if index >= 3:
+                bare_seconds.append(of_bare)
+                job_seconds.append(of_job)
     ratios = [mine / other for mine, other in zip(job_seconds, bare_seconds, strict=True)]
     bare_p50, job_p50 = statistics.median(bare_seconds), statistics.median(job_seconds)
     return Result(
