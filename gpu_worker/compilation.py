@@ -25,7 +25,8 @@ _REHEARSAL_STEPS: Final = 2
 
 def keep_compiled_in(models_dir: Path) -> None:
     """Sets where compiled code is kept, for all of the process; to be called before anything is compiled."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(models_dir / CACHE_FOLDER))
+    # Whether anybody has named a folder can't be told: torch writes its own choice there when it is imported.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(models_dir / CACHE_FOLDER)
 
 
 def compile_blocks(pipe: Any, backend: str) -> None:

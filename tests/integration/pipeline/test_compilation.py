@@ -4,6 +4,7 @@ The compiler's front end and its handling of shapes are the real ones; the code 
 C++ compiler is needed.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,3 +81,11 @@ def test_loras_work_on_compiled_blocks(
 def test_recipe_tells_that_blocks_were_compiled(model_of: ModelOf, compiled: DiffusersPipeline) -> None:
     result = compiled.render(render_spec(model_of("sd15")), lambda _: None, never)
     assert result.device == "cpu, compiled"
+
+
+def test_compiled_code_is_kept_beside_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/elsewhere")  # as torch does when it is imported
+    create(PipelineSettings(tmp_path, device="cpu"))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/elsewhere"
+    create(PipelineSettings(tmp_path, device="cpu", compile_backend="inductor"))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / ".compiled")
