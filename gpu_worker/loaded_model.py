@@ -16,7 +16,7 @@ from gpu_worker.families.family import DrawingFamily, Family
 from gpu_worker.families.latent_rgb import LatentRgb
 from gpu_worker.families.loading import UPSCALER_FOLDER, weights_bytes
 from gpu_worker.families.loras import LoraAdapters
-from gpu_worker.families.placement import copy_to, pin
+from gpu_worker.families.placement import align, copy_to, pin
 from gpu_worker.model_files import ModelSpec, verify_files
 from gpu_worker.rendering import Operation
 from gpu_worker.super_resolution import SuperResolution, load_super_resolution
@@ -57,7 +57,7 @@ class LoadedModel:
 
 
 def load_model(spec: ModelSpec, models_dir: Path, device: torch.device) -> HostModel:
-    """Loads a model into host memory, pinned if it is for a GPU.
+    """Loads a model into host memory, pinned if it is for a GPU, else aligned for the processor.
 
     Raises:
         ModelFilesError: its files are absent or not what the specification says.
@@ -70,6 +70,8 @@ def load_model(spec: ModelSpec, models_dir: Path, device: torch.device) -> HostM
     pipe = family.load(folder, family.dtype(device))
     if device.type == "cuda":
         pin(pipe)
+    else:
+        align(pipe)
     return HostModel(spec, family, pipe, folder, weights_bytes(pipe))
 
 

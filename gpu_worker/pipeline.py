@@ -135,18 +135,18 @@ class DiffusersPipeline:
 
     def _place(self, host: HostModel) -> LoadedModel:
         model = place_model(host, self._device, self._settings.models_dir, self._models.loading_lock)
-        if self._compiles(model):
-            compile_blocks(model.pipe, str(self._settings.compile_backend))
+        if (backend := self._compile_backend(host.family)) is not None:
+            compile_blocks(model.pipe, backend)
             with torch.inference_mode():
                 rehearse(model, host.spec)
         return model
 
-    def _compiles(self, model: LoadedModel) -> bool:
-        return self._settings.compile_backend is not None and isinstance(model.family, DrawingFamily)
+    def _compile_backend(self, family: Family) -> str | None:
+        return self._settings.compile_backend if isinstance(family, DrawingFamily) else None
 
     def _device_name(self, model: LoadedModel) -> str:
         """Returns what recipes call the device: compiled kernels round differently."""
-        return device_label(self._device) + (", compiled" if self._compiles(model) else "")
+        return device_label(self._device) + (", compiled" if self._compile_backend(model.family) else "")
 
     def _make_room(self, model: LoadedModel, spec: RenderSpec) -> None:
         # Torch's cache holds on to what earlier sizes of pictures took, in pieces that may not fit this one.

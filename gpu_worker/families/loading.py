@@ -18,7 +18,6 @@ from gpu_worker.model_files import ModelFilesError
 CONFIG_FOLDER: Final = "config"
 UPSCALER_FOLDER: Final = "upscaler"
 _INDEX_NAME: Final = "model_index.json"
-_ALIGNMENT_BYTES: Final = 64  # of torch's own allocations
 # What a model_index.json may name the classes of its parts from: any other module would be imported by diffusers.
 _LIBRARIES: Final = frozenset({"diffusers", "transformers", "stable_diffusion", None})
 
@@ -48,19 +47,7 @@ def load_pipeline(pipeline_class: Any, folder: Path, dtype: torch.dtype, **parts
     pipe.set_progress_bar_config(disable=True)
     for module in modules(pipe):
         module.requires_grad_(requires_grad=False).eval()
-        _align(module)
     return pipe
-
-
-def _align(module: torch.nn.Module) -> None:
-    """Copies weights that lie where their file has them, which is anywhere, to where torch would have put them.
-
-    The processor's kernels round differently for other alignments: the same weights from a folder and from one file
-    would draw pictures that differ in a bit here and there.
-    """
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.data_ptr() % _ALIGNMENT_BYTES:
-            tensor.data = tensor.data.clone()
 
 
 def same_parts(pipeline_class: Any, pipe: Any, **settings: Any) -> Any:
