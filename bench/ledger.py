@@ -63,8 +63,7 @@ async def compare(database: Database, rounds: int, seconds: float) -> None:
     """Prints a row for each number of accounts and of callers."""
 
     async def commit(items: Sequence[HoldTerms]) -> Sequence[Reservation]:
-        async with database.transaction() as session:
-            return await queries.reserve_credits(session, items)
+        return await queries.reserve_credits(database, items)
 
     async def alone(terms: HoldTerms) -> Reservation:
         (answer,) = await commit([terms])

@@ -6,7 +6,7 @@ schemas to `svc_common.migrations`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -18,10 +18,13 @@ import structlog
 from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
 from svc_common.caller import remaining_seconds
 from svc_common.errors import Reason, ServiceError, dependency_unavailable
 from svc_common.roles import Roles, grant_statements, migration_roles, rls_statements
+from svc_common.statements import Direct, Parameters, Statement
 
 __all__ = [
     "Database",
@@ -51,8 +54,15 @@ _NAMING_CONVENTION: Final = {
 
 _ACCOUNT: Final = "account_id"
 
-# asyncpg lets OSError and TimeoutError out as they are when it can't connect.
-_DRIVER_ERRORS: Final = (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError, TimeoutError)
+# asyncpg lets OSError and TimeoutError out as they are when it can't connect; its own errors come from direct statements.
+_DRIVER_ERRORS: Final = (
+    sqlalchemy.exc.DBAPIError,
+    sqlalchemy.exc.TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
 
 _STATEMENT_TIMED_OUT: Final = "57014"  # query_canceled
 # SQLSTATEs of a server that is going away, coming up, or full: admin_shutdown, crash_shutdown, cannot_connect_now,
@@ -145,6 +155,44 @@ class Database:
         session.expunge_all()
 
     @asynccontextmanager
+    async def direct(self, account_id: UUID | None = None) -> AsyncIterator[Direct]:
+        """Opens one transaction like `transaction`, with the driver itself, for statements compiled beforehand.
+
+        The block may raise what it likes; asyncpg's errors that mean no failure of the database come through as they are.
+        """
+        async with self._driver() as driver:
+            driver.settings = _transaction_settings(account_id)
+            async with driver.transaction():
+                yield Direct(driver)
+
+    async def call(self, statement: Statement, parameters: Parameters) -> Sequence[asyncpg.Record]:
+        """Executes one statement that is a transaction by itself, in one round trip, and returns its rows.
+
+        No account is set: for the role for tasks, and for functions that see to the account themselves.
+        """
+        async with self._driver() as driver:
+            seconds = _statement_seconds()
+            try:
+                return await driver.fetch(statement.sql, *statement.arguments(parameters), timeout=seconds)
+            except TimeoutError as error:
+                raise _deadline_too_short() from error
+
+    @asynccontextmanager
+    async def _driver(self) -> AsyncIterator["_Connection"]:
+        """Takes a connection of the pool for work below SQLAlchemy, and gives it back however that ends."""
+        try:
+            pooled = await self._engine.raw_connection()
+            try:
+                yield pooled.driver_connection  # type: ignore[misc]
+            finally:
+                # Shielded, as in `transaction`.
+                await asyncio.shield(asyncio.ensure_future(greenlet_spawn(_give_back, pooled)))
+        except _DRIVER_ERRORS as error:
+            if refusal := _as_service_error(error):
+                raise refusal from error
+            raise
+
+    @asynccontextmanager
     async def advisory_lock(self, key: str) -> AsyncIterator[bool]:
         """Tries to take a lock that all processes on this database share; yields whether it was got.
 
@@ -190,6 +238,14 @@ async def try_advisory_lock(session: AsyncSession, key: str) -> bool:
     return bool(await session.scalar(statement, {"key": key}))
 
 
+def _give_back(pooled: PoolProxiedConnection) -> None:
+    """Returns a connection to the pool, or closes one whose transaction nobody could end."""
+    driver: _Connection = pooled.driver_connection  # type: ignore[assignment]
+    if driver.is_in_transaction():
+        pooled.invalidate()
+    pooled.close()
+
+
 async def _unlock(connection: AsyncConnection, key: str) -> None:
     try:
         await connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), {"key": key})
@@ -214,21 +270,23 @@ def _prepare_transaction(session: Session, transaction: SessionTransaction, conn
     if transaction.nested:
         return
     driver: _Connection = connection.connection.driver_connection  # type: ignore[assignment]
-    # Both values are formatted from an integer and a UUID, so nothing of a caller's gets into the statement.
-    driver.settings = f"SET LOCAL statement_timeout = {_statement_timeout_ms()};"
-    account_id: UUID | None = session.info[_ACCOUNT]
-    if account_id is not None:
-        driver.settings += f"SET LOCAL app.account_id = '{account_id.hex}';"
+    driver.settings = _transaction_settings(session.info[_ACCOUNT])
 
 
 event.listen(_AccountSession, "after_begin", _prepare_transaction)
 
 
-def _statement_timeout_ms() -> int:
+def _transaction_settings(account_id: UUID | None) -> str:
+    # Both values are formatted from an integer and a UUID, so nothing of a caller's gets into the statement.
+    settings = f"SET LOCAL statement_timeout = {int(1000 * _statement_seconds())};"
+    return settings if account_id is None else f"{settings}SET LOCAL app.account_id = '{account_id.hex}';"
+
+
+def _statement_seconds() -> float:
     remaining = remaining_seconds()
     seconds = _DEFAULT_STATEMENT_SECONDS if remaining is None else min(remaining, _DEFAULT_STATEMENT_SECONDS)
-    # Zero would mean: no limit.
-    return max(1, int(seconds * 1000))
+    # Zero would mean to PostgreSQL: no limit.
+    return max(0.001, seconds)
 
 
 def _as_service_error(error: Exception) -> ServiceError | None:
@@ -241,14 +299,18 @@ def _as_service_error(error: Exception) -> ServiceError | None:
         )
     state = _sqlstate(error)
     if state == _STATEMENT_TIMED_OUT:
-        return ServiceError(
-            Reason.DEADLINE_TOO_SHORT,
-            "The database didn't finish before the deadline. Repeat the call with a longer one.",
-        )
+        return _deadline_too_short()
     if state in _SERVER_GONE_STATES or _is_disconnect(error):
         _log.warning("postgresql.unavailable", error=str(error))
         return dependency_unavailable("postgresql", "The database doesn't answer. Retry with backoff.")
     return None
+
+
+def _deadline_too_short() -> ServiceError:
+    return ServiceError(
+        Reason.DEADLINE_TOO_SHORT,
+        "The database didn't finish before the deadline. Repeat the call with a longer one.",
+    )
 
 
 def _sqlstate(error: Exception) -> str | None:
@@ -259,8 +321,11 @@ def _sqlstate(error: Exception) -> str | None:
 def _is_disconnect(error: Exception) -> bool:
     if isinstance(error, OSError | TimeoutError):
         return True
-    if not isinstance(error, sqlalchemy.exc.DBAPIError):
-        return False
     state = _sqlstate(error)
     # Class 08: connection exceptions.
-    return error.connection_invalidated or (state is not None and state.startswith("08"))
+    if state is not None and state.startswith("08"):
+        return True
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        return error.connection_invalidated
+    # asyncpg's complaint of a connection that is closed has no state; that of an argument's type is a ValueError as well.
+    return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)

@@ -196,8 +196,7 @@ class Composition:
         )
 
     async def _last_sequences(self, account_ids: Collection[UUID], job_ids: Collection[UUID]) -> dict[UUID, int]:
-        async with self.tasks.transaction() as session:
-            return await queries.last_sequences(session, account_ids, job_ids)
+        return await queries.last_sequences(self.tasks, account_ids, job_ids)
 
     async def _requeue(self, job: Job) -> None:
         """Offers a job again. Its lease, if it has one, ends by itself; the sweep repeats what is lost here."""

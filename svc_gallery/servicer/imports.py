@@ -28,9 +28,9 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
         images = image_rows(request, self._now())
         image_ids = [image.image_id for image in images]
         check_distinct(image_ids)
-        async with self._database.transaction(account_id) as transaction:
-            if not await queries.insert_job(transaction, images):
-                image_ids = list(await queries.list_ids_of_job(transaction, account_id, job_id))
+        async with self._database.direct(account_id) as direct:
+            if not await queries.insert_job(direct, images):
+                image_ids = list(await queries.list_ids_of_job(direct, account_id, job_id))
         # The job's places are taken, but by rows that this account can't see.
         if not image_ids:
             raise job_of_another_account(job_id)

@@ -8,44 +8,54 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+import asyncpg
+from sqlalchemy import bindparam, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from svc_common.statements import Direct, Statement
 from svc_gallery.domain.images import ImageCursor, image_id_taken
 from svc_gallery.store.models import Image
 
 _IMAGE_ID_KEY: Final = "images_pkey"
-# Built once, since every job waits for them.
-_INSERT: Final = insert(Image.__table__)  # type: ignore[arg-type]
-_CLAIM: Final = _INSERT.on_conflict_do_nothing(index_elements=[Image.job_id, Image.position]).returning(Image.image_id)
+_columns: Final = Image.__table__.columns
+# SQLAlchemy keeps the plain names of columns for itself.
+_insert: Final = insert(Image).values({column.key: bindparam(f"new_{column.key}") for column in _columns})
+_INSERT: Final = Statement(_insert)
+_CLAIM: Final = Statement(
+    _insert.on_conflict_do_nothing(index_elements=[Image.job_id, Image.position]).returning(Image.image_id)
+)
+_IDS_OF_JOB: Final = Statement(
+    select(Image.image_id)
+    .where(Image.account_id == bindparam("account_id"), Image.job_id == bindparam("job_id"))
+    .order_by(Image.position)
+)
 
 
-async def insert_job(session: AsyncSession, images: Sequence[Image]) -> bool:
+async def insert_job(direct: Direct, images: Sequence[Image]) -> bool:
     """Inserts the pictures of one job, in their order, and tells whether they were new; else nothing is changed.
 
     The first picture decides between racing calls: `UNIQUE (job_id, position)` lets the second of them wait until the
     transaction of the first has ended, and then it finds the place taken. Raises INVALID_FIELD, after which the
     transaction can only be rolled back, when a picture of another job has one of the ids.
     """
-    first, *others = map(_columns_of, images)
+    first, *others = map(_parameters_of, images)
     try:
-        if await session.scalar(_CLAIM, first) is None:
+        if await direct.fetch_one(_CLAIM, first) is None:
             return False
-        if others:
-            await session.execute(_INSERT, others)
-    except IntegrityError as error:
-        if _violated_constraint(error) == _IMAGE_ID_KEY:
+        for other in others:
+            await direct.fetch(_INSERT, other)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == _IMAGE_ID_KEY:
             raise image_id_taken() from error
         raise
     return True
 
 
-async def list_ids_of_job(session: AsyncSession, account_id: UUID, job_id: UUID) -> Sequence[UUID]:
+async def list_ids_of_job(direct: Direct, account_id: UUID, job_id: UUID) -> Sequence[UUID]:
     """Returns the ids of a job's pictures, in the order of the job."""
-    is_of_job = (Image.account_id == account_id) & (Image.job_id == job_id)
-    return (await session.scalars(select(Image.image_id).where(is_of_job).order_by(Image.position))).all()
+    rows = await direct.fetch(_IDS_OF_JOB, {"account_id": account_id, "job_id": job_id})
+    return [row["image_id"] for row in rows]
 
 
 async def list_images(
@@ -71,10 +81,5 @@ async def find_image(session: AsyncSession, account_id: UUID, image_id: UUID) ->
     return await session.scalar(select(Image).where(is_the_one))
 
 
-def _violated_constraint(error: IntegrityError) -> str | None:
-    # SQLAlchemy wraps asyncpg's error, which knows the name.
-    return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
-
-
-def _columns_of(image: Image) -> dict[str, Any]:
-    return {column.key: getattr(image, column.key) for column in Image.__table__.columns}
+def _parameters_of(image: Image) -> dict[str, Any]:
+    return {f"new_{column.key}": getattr(image, column.key) for column in _columns}

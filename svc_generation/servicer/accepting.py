@@ -222,8 +222,7 @@ class Acceptor:
         if not held:
             return []
         try:
-            async with self._database.transaction() as session:
-                return await accept_jobs(session, [draft.row for draft in held])
+            return await accept_jobs(self._database, [draft.row for draft in held])
         except Exception as error:
             # A batch that failed for another reason than a database that is away is tried again, one by one: only then is
             # it known of whom it's unknown.

@@ -147,8 +147,8 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
 
     async def _own_job(self, job_id: str) -> Job:
         account_id = current_account()
-        async with self._database.transaction(account_id) as session:
-            row = await queries.get_job(session, UUID(job_id), account_id)
+        async with self._database.direct(account_id) as direct:
+            row = await queries.get_job(direct, UUID(job_id), account_id)
         if row is None:
             raise no_such_job(job_id)
         return row

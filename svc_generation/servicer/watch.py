@@ -166,16 +166,16 @@ class Watch:
         return rows, newest
 
     async def _changed(self, account_id: UUID, after: int) -> list[Job]:
-        async with self._database.transaction(account_id) as session:
+        async with self._database.direct(account_id) as direct:
             rows: list[Job] = []
-            while len(page := await queries.list_changed(session, account_id, after, _CHANGED_PAGE)) == _CHANGED_PAGE:
+            while len(page := await queries.list_changed(direct, account_id, after, _CHANGED_PAGE)) == _CHANGED_PAGE:
                 rows += page
                 after = page[-1].last_sequence
             return rows + list(page)
 
     async def _read(self, account_id: UUID, job_id: UUID) -> Job:
-        async with self._database.transaction(account_id) as session:
-            row = await queries.get_job(session, job_id, account_id)
+        async with self._database.direct(account_id) as direct:
+            row = await queries.get_job(direct, job_id, account_id)
         if row is None:
             raise no_such_job(str(job_id))
         return row

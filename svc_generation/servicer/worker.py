@@ -10,12 +10,12 @@ from pingvas.common.v1 import error_reason_pb2
 from pingvas.generation.v1 import job_pb2
 from pingvas.worker.v1 import worker_service_pb2 as worker
 from pingvas.worker.v1 import worker_service_pb2_grpc
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError, invalid_field
 from svc_common.events import EventPublisher
 from svc_common.objects import ObjectStore
+from svc_common.statements import Direct
 from svc_generation.domain.objects import UPLOAD_LIFETIME
 from svc_generation.domain.states import (
     AttemptOutcome,
@@ -67,16 +67,16 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
     async def StartAttempt(self, request: worker.StartAttemptRequest, _context: object) -> worker.Attempt:
         """Begins the next attempt, or refuses the claim."""
         job_id = UUID(request.job_id)
-        async with self._database.transaction() as session:
-            job = await _locked(session, job_id)
+        async with self._database.direct() as direct:
+            job = await _locked(direct, job_id)
             step = on_claim(queries.standing(job), request.claim_id)
             attempt: Attempt | None = None
             if step is Step.START:
-                attempt = await self._start(session, job, request)
+                attempt = await self._start(direct, job, request)
             elif step is Step.REPEAT:
-                attempt = await queries.get_attempt(session, job_id, job.attempt)
+                attempt = await queries.get_attempt(direct, job_id, job.attempt)
             else:
-                await self._close_unstarted(session, job, step)
+                await self._close_unstarted(direct, job, step)
         if attempt is None:
             raise await self._refusal(job_id, job, step)
         if step is not Step.START:
@@ -89,31 +89,22 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
     ) -> worker.CompleteAttemptResponse:
         """Checks the objects, then moves the job to FINALIZING, then closes it."""
         job_id = UUID(request.job_id)
-        # An account that is named is believed until the job has been read: by then its objects have been read as well.
-        account_id = UUID(request.account_id) if request.account_id else None
-        checking = self._checking(account_id, request) if account_id else None
+        account_id = UUID(request.account_id) if request.account_id else await self._account_of(job_id)
+        fault: ServiceError | None = None
         try:
-            async with self._database.transaction() as session:
-                found = await queries.get_job_with_attempt(session, job_id, request.attempt)
-            if found is None or (account_id and found[0].account_id != account_id):
-                raise _no_such_job(job_id)
-            job, attempt = found
-            if not is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
-                _require_heard(queries.standing(job), request.job_id, request.attempt)
-                _require_slots(attempt, request.images)
-                await (checking or self._checking(job.account_id, request))
-                job = await self._accept_completion(job_id, request)
-        finally:
-            if checking is not None:
-                checking.cancel()
+            # Before the job is locked: its lock doesn't wait for the object store.
+            await self._artifacts.check(account_id, request.images)
+        except ServiceError as error:
+            fault = error
+        job = await self._accept_completion(job_id, account_id, request, fault)
         return worker.CompleteAttemptResponse(state=_message_state(await self._close(job)))
 
     async def FailAttempt(self, request: worker.FailAttemptRequest, _context: object) -> worker.FailAttemptResponse:
         """Decides what a failed or stopped attempt leads to."""
         job_id = UUID(request.job_id)
         reason = _reason(request.reason)
-        async with self._database.transaction() as session:
-            job = await _locked(session, job_id)
+        async with self._database.direct() as direct:
+            job = await _locked(direct, job_id)
             if job.attempt == request.attempt and job.state != JobState.RUNNING:
                 # The attempt was reported before, and only the answer was lost.
                 return worker.FailAttemptResponse(state=_message_state(job.state))
@@ -121,10 +112,10 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             target = after_failure(queries.standing(job), reason)
             now = self._clock.now()
             if target is JobState.QUEUED:
-                await transitions.requeue(session, job, AttemptOutcome.FAILED, now)
+                await transitions.requeue(direct, job, AttemptOutcome.FAILED, now)
             else:
                 await transitions.close(
-                    session,
+                    direct,
                     job,
                     transitions.Ending(target, request.gpu_milliseconds, reason, request.message),
                     now,
@@ -136,19 +127,19 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
     ) -> worker.ReturnAttemptResponse:
         """Puts a job that its worker couldn't finish back into the queue, without counting the attempt."""
         job_id = UUID(request.job_id)
-        async with self._database.transaction() as session:
-            job = await _locked(session, job_id)
+        async with self._database.direct() as direct:
+            job = await _locked(direct, job_id)
             if job.state != JobState.QUEUED or job.attempt != request.attempt:
                 _require_heard(queries.standing(job), request.job_id, request.attempt)
-                await transitions.requeue(session, job, AttemptOutcome.RETURNED, self._clock.now())
+                await transitions.requeue(direct, job, AttemptOutcome.RETURNED, self._clock.now())
         return worker.ReturnAttemptResponse(state=_message_state(await self._after(job, JobState.QUEUED)))
 
-    async def _start(self, session: AsyncSession, job: Job, request: worker.StartAttemptRequest) -> Attempt:
+    async def _start(self, direct: Direct, job: Job, request: worker.StartAttemptRequest) -> Attempt:
         now = self._clock.now()
         if job.attempt == 0:
             self._statistics.observe(job.queue_position, (now - job.create_time).total_seconds())
         return await transitions.start(
-            session,
+            direct,
             job,
             worker_id=request.worker_id,
             claim_id=request.claim_id,
@@ -157,16 +148,16 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             upload_expire_time=now + UPLOAD_LIFETIME,
         )
 
-    async def _close_unstarted(self, session: AsyncSession, job: Job, step: Step) -> None:
+    async def _close_unstarted(self, direct: Direct, job: Job, step: Step) -> None:
         now = self._clock.now()
         if step is Step.CANCEL:
-            await transitions.close(session, job, transitions.Ending(JobState.CANCELLED, 0), now)
+            await transitions.close(direct, job, transitions.Ending(JobState.CANCELLED, 0), now)
         elif step is Step.GIVE_UP:
             message = (
                 f"All {job.attempt - job.returned} attempts lost their worker. Try again, or with a smaller picture."
             )
             ending = transitions.Ending(JobState.FAILED, 0, Reason.WORKER_LOST, message)
-            await transitions.close(session, job, ending, now)
+            await transitions.close(direct, job, ending, now)
 
     async def _refusal(self, job_id: UUID, job: Job, step: Step) -> ServiceError:
         state = JobState(job.state)
@@ -200,21 +191,32 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         put(message, operation)
         return message
 
-    def _checking(self, account_id: UUID, request: worker.CompleteAttemptRequest) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._artifacts.check(account_id, request.images))
-        # Where the job refuses the report, nobody asks what became of the look at its objects.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
+    async def _account_of(self, job_id: UUID) -> UUID:
+        """Returns whose job it is, for a worker that hasn't named the account."""
+        async with self._database.direct() as direct:
+            job = await queries.get_job(direct, job_id)
+        if job is None:
+            raise _no_such_job(job_id)
+        return job.account_id
 
-    async def _accept_completion(self, job_id: UUID, request: worker.CompleteAttemptRequest) -> Job:
-        async with self._database.transaction() as session:
-            job = await _locked(session, job_id)
+    async def _accept_completion(
+        self, job_id: UUID, account_id: UUID, request: worker.CompleteAttemptRequest, fault: ServiceError | None
+    ) -> Job:
+        """Moves a job to FINALIZING; what its objects lack is told to the attempt only that owns the job."""
+        async with self._database.direct() as direct:
+            found = await queries.lock_job_with_attempt(direct, job_id, request.attempt)
+            if found is None or found[0].account_id != account_id:
+                raise _no_such_job(job_id)
+            job, attempt = found
             if is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
                 return job
             _require_heard(queries.standing(job), request.job_id, request.attempt)
+            _require_slots(attempt, request.images)
+            if fault is not None:
+                raise fault
             images = [_image_record(image) for image in request.images]
             ending = transitions.Ending(JobState.COMPLETED, request.gpu_milliseconds, images=images)
-            await transitions.close(session, job, ending, self._clock.now())
+            await transitions.close(direct, job, ending, self._clock.now())
             return job
 
     async def _after(self, job: Job, target: JobState) -> JobState:
@@ -233,8 +235,8 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             return JobState.FINALIZING
 
 
-async def _locked(session: AsyncSession, job_id: UUID) -> Job:
-    job = await queries.lock_job(session, job_id)
+async def _locked(direct: Direct, job_id: UUID) -> Job:
+    job = await queries.lock_job(direct, job_id)
     if job is None:
         raise _no_such_job(job_id)
     return job

@@ -10,8 +10,10 @@ from uuid import UUID
 from sqlalchemy import BigInteger, DateTime, Integer, LargeBinary, SmallInteger, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
+
+from svc_common.db import Database
+from svc_common.statements import Statement
 
 
 class Acceptance(enum.Enum):
@@ -73,18 +75,20 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "deadline_time": DateTime(timezone=True),
 }
 _NAMES = tuple(field.name for field in fields(NewJob))
-_ACCEPT_JOBS = text(
-    f"SELECT number, outcome FROM generation.accept_jobs({', '.join(f':{name}' for name in _NAMES)})"  # noqa: S608 - names of fields
-).bindparams(*(bindparam(name, type_=ARRAY(_TYPES[name])) for name in _NAMES))
+_ACCEPT_JOBS = Statement(
+    text(
+        f"SELECT number, outcome FROM generation.accept_jobs({', '.join(f':{name}' for name in _NAMES)})"  # noqa: S608 - names of fields
+    ).bindparams(*(bindparam(name, type_=ARRAY(_TYPES[name])) for name in _NAMES))
+)
 
 
-async def accept_jobs(session: AsyncSession, jobs: Sequence[NewJob]) -> list[Acceptance]:
+async def accept_jobs(database: Database, jobs: Sequence[NewJob]) -> list[Acceptance]:
     """Inserts jobs as queued and counts them as waiting, each as if it came alone; answers in the same order.
 
-    It needs no account in the transaction's setting: the function sets that of each job.
+    One transaction for all of them. It needs no account in the transaction's setting: the function sets that of each job.
     """
     order = sorted(range(len(jobs)), key=lambda index: jobs[index].account_id)
     parameters = {name: [getattr(jobs[index], name) for index in order] for name in _NAMES}
-    rows = (await session.execute(_ACCEPT_JOBS, parameters)).all()
-    outcomes = {order[row.number - 1]: Acceptance(row.outcome) for row in rows}
+    rows = await database.call(_ACCEPT_JOBS, parameters)
+    outcomes = {order[row["number"] - 1]: Acceptance(row["outcome"]) for row in rows}
     return [outcomes[index] for index in range(len(jobs))]

@@ -10,10 +10,15 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Row, Uuid, and_, any_, bindparam, func, literal, select, tuple_, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from svc_common.db import Database
+from svc_common.statements import Direct, RowLoader, Statement
 from svc_generation.domain.states import JobState, Standing
 from svc_generation.store.models import AccountCounter, Attempt, Job
 
-# The statements on the way of every job are built once: to build one takes longer than to execute it.
+# The statements on the way of every job are compiled once and go to the driver itself.
+_load_job = RowLoader(Job).load
+_load_attempt = RowLoader(Attempt).load
+_JOB_WIDTH = len(Job.__table__.columns)
 _COUNTER_OF_JOB = (
     select(AccountCounter.account_id)
     .where(
@@ -24,31 +29,37 @@ _COUNTER_OF_JOB = (
 )
 # PostgreSQL locks the rows of a statement's outer level last, when the counter's lock is there, and gives the newest
 # version of a row that it had to wait for.
-_LOCK_JOB = (
+_is_the_job = Job.job_id == bindparam("job_id")
+_lock_job = (
     select(Job)
     .join(_COUNTER_OF_JOB, Job.account_id == _COUNTER_OF_JOB.c.account_id)
-    .where(Job.job_id == bindparam("job_id"))
+    .where(_is_the_job)
     .with_for_update(of=Job)
-    .execution_options(populate_existing=True)
 )
-_JOB = select(Job).where(Job.job_id == bindparam("job_id"))
-_JOB_OF_ACCOUNT = _JOB.where(Job.account_id == bindparam("account_id"))
-_JOB_WITH_ATTEMPT = (
-    select(Job, Attempt)
-    .outerjoin(Attempt, and_(Attempt.job_id == Job.job_id, Attempt.attempt == bindparam("attempt")))
-    .where(Job.job_id == bindparam("job_id"))
+_LOCK_JOB = Statement(_lock_job)
+_LOCK_JOB_WITH_ATTEMPT = Statement(
+    _lock_job.outerjoin(
+        Attempt, and_(Attempt.job_id == Job.job_id, Attempt.attempt == bindparam("attempt"))
+    ).add_columns(Attempt)
 )
-_CHANGED = (
+_JOB = Statement(select(Job).where(_is_the_job))
+_JOB_OF_ACCOUNT = Statement(select(Job).where(_is_the_job, Job.account_id == bindparam("account_id")))
+_ATTEMPT = Statement(
+    select(Attempt).where(Attempt.job_id == bindparam("job_id"), Attempt.attempt == bindparam("attempt"))
+)
+_CHANGED = Statement(
     select(Job)
     .where(Job.account_id == bindparam("account_id"), Job.last_sequence > bindparam("after"))
     .order_by(Job.last_sequence)
     .limit(bindparam("most"))
 )
-_LAST_SEQUENCES = union_all(
-    select(AccountCounter.account_id.label("owner"), AccountCounter.last_sequence).where(
-        AccountCounter.account_id == any_(bindparam("account_ids", type_=ARRAY(Uuid)))
-    ),
-    select(Job.job_id, Job.last_sequence).where(Job.job_id == any_(bindparam("job_ids", type_=ARRAY(Uuid)))),
+_LAST_SEQUENCES = Statement(
+    union_all(
+        select(AccountCounter.account_id.label("owner"), AccountCounter.last_sequence).where(
+            AccountCounter.account_id == any_(bindparam("account_ids", type_=ARRAY(Uuid)))
+        ),
+        select(Job.job_id, Job.last_sequence).where(Job.job_id == any_(bindparam("job_ids", type_=ARRAY(Uuid)))),
+    )
 )
 
 
@@ -77,11 +88,11 @@ async def count_running(session: AsyncSession, account_id: UUID) -> int:
     return (await session.execute(statement)).scalar_one()
 
 
-async def get_job(session: AsyncSession, job_id: UUID, account_id: UUID | None = None) -> Job | None:
+async def get_job(direct: Direct, job_id: UUID, account_id: UUID | None = None) -> Job | None:
     """Returns a job; one of another account, when an account is given, is as if it weren't there."""
     statement = _JOB if account_id is None else _JOB_OF_ACCOUNT
-    parameters = {"job_id": job_id, "account_id": account_id}
-    return (await session.execute(statement, parameters)).scalar_one_or_none()
+    row = await direct.fetch_one(statement, {"job_id": job_id, "account_id": account_id})
+    return None if row is None else _load_job(row)
 
 
 async def list_jobs(
@@ -103,10 +114,10 @@ async def list_jobs(
     return (await session.execute(statement)).scalars().all()
 
 
-async def list_changed(session: AsyncSession, account_id: UUID, after: int, limit: int) -> Sequence[Job]:
+async def list_changed(direct: Direct, account_id: UUID, after: int, limit: int) -> Sequence[Job]:
     """Returns an account's jobs whose state has changed after an event number, in the order of their last change."""
     parameters = {"account_id": account_id, "after": after, "most": limit}
-    return (await session.execute(_CHANGED, parameters)).scalars().all()
+    return [_load_job(row) for row in await direct.fetch(_CHANGED, parameters)]
 
 
 async def list_open(session: AsyncSession, account_id: UUID) -> tuple[int, list[Job]]:
@@ -126,28 +137,33 @@ async def list_open(session: AsyncSession, account_id: UUID) -> tuple[int, list[
 
 
 async def last_sequences(
-    session: AsyncSession, account_ids: Collection[UUID], job_ids: Collection[UUID]
+    database: Database, account_ids: Collection[UUID], job_ids: Collection[UUID]
 ) -> dict[UUID, int]:
-    """Returns the number of the newest event of each account and of each job."""
+    """Returns the number of the newest event of each account and of each job, as the tasks' database sees them."""
     parameters = {"account_ids": list(account_ids), "job_ids": list(job_ids)}
-    rows = await session.execute(_LAST_SEQUENCES, parameters)
-    return {row.owner: row.last_sequence for row in rows}
+    rows = await database.call(_LAST_SEQUENCES, parameters)
+    return {row["owner"]: row["last_sequence"] for row in rows}
 
 
-async def lock_job(session: AsyncSession, job_id: UUID) -> Job | None:
+async def lock_job(direct: Direct, job_id: UUID) -> Job | None:
     """Locks the account's counter and then the job, and returns the job as it is under the locks."""
-    return (await session.execute(_LOCK_JOB, {"job_id": job_id})).scalar_one_or_none()
+    row = await direct.fetch_one(_LOCK_JOB, {"job_id": job_id})
+    return None if row is None else _load_job(row)
 
 
-async def get_job_with_attempt(session: AsyncSession, job_id: UUID, attempt: int) -> tuple[Job, Attempt | None] | None:
-    """Returns a job and one of its attempts, if it has that one."""
-    row = (await session.execute(_JOB_WITH_ATTEMPT, {"job_id": job_id, "attempt": attempt})).one_or_none()
-    return None if row is None else (row[0], row[1])
+async def lock_job_with_attempt(direct: Direct, job_id: UUID, attempt: int) -> tuple[Job, Attempt | None] | None:
+    """Does what `lock_job` does, and returns one of the attempts beside the job, if it has that one."""
+    row = await direct.fetch_one(_LOCK_JOB_WITH_ATTEMPT, {"job_id": job_id, "attempt": attempt})
+    if row is None:
+        return None
+    of_attempt = row[_JOB_WIDTH:]
+    return _load_job(row[:_JOB_WIDTH]), None if of_attempt[0] is None else _load_attempt(of_attempt)
 
 
-async def get_attempt(session: AsyncSession, job_id: UUID, attempt: int) -> Attempt | None:
+async def get_attempt(direct: Direct, job_id: UUID, attempt: int) -> Attempt | None:
     """Returns one attempt."""
-    return await session.get(Attempt, (job_id, attempt))
+    row = await direct.fetch_one(_ATTEMPT, {"job_id": job_id, "attempt": attempt})
+    return None if row is None else _load_attempt(row)
 
 
 async def list_waiting(session: AsyncSession, after: UUID, queued_before: datetime, limit: int) -> Sequence[UUID]:

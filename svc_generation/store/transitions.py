@@ -1,8 +1,8 @@
 """The changes of a job's state. Each runs in a transaction that holds the locks of `queries.lock_job`.
 
-Each is one statement, whatever number of rows it changes, since a job waits for every round trip to the database; and the
-statements are built once, since to build one takes longer than to execute it. Their parameters are `of_job`, `of_account`
-and, for each value that is written, the column's name behind "new_": SQLAlchemy keeps the plain names for itself.
+Each is one statement, whatever number of rows it changes, since a job waits for every round trip to the database. Their
+parameters are `of_job`, `of_account` and, for each value that is written, the column's name behind "new_": SQLAlchemy keeps
+the plain names for itself.
 """
 
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import BindParameter, Column, Table, Update, bindparam, insert, update
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 
 from svc_common.errors import Reason
+from svc_common.statements import Direct, Statement
 from svc_generation.domain.states import AttemptOutcome, JobState, billed_millicredits
 from svc_generation.store.models import AccountCounter, Attempt, Job
 
@@ -100,25 +100,33 @@ def _numbered(change: Update, column: str) -> Update:
     )
 
 
-_START = _numbered(_change("state", "attempt", "claim_id", "worker_id", "start_time"), "started_sequence").add_cte(
-    _attempt_closed, _attempt_begun
+_START = Statement(
+    _numbered(_change("state", "attempt", "claim_id", "worker_id", "start_time"), "started_sequence").add_cte(
+        _attempt_closed, _attempt_begun
+    )
 )
-_REQUEUE = _numbered(_change("state", "returned", "claim_id", "worker_id", "queue_time"), "queued_sequence").add_cte(
-    _attempt_closed
+_REQUEUE = Statement(
+    _numbered(_change("state", "returned", "claim_id", "worker_id", "queue_time"), "queued_sequence").add_cte(
+        _attempt_closed
+    )
 )
-_CLOSE = _change("state", "outcome", "gpu_milliseconds", "finalize_time", "images", "failure_reason", "failure_message")
-_CLOSE_WAITING = _CLOSE.add_cte(_no_more_waiting)
-_CLOSE_STARTED = _CLOSE.add_cte(_attempt_closed)
-_END = _numbered(
-    _change("used_millicredits", "end_time")
-    .where(_jobs.c.state == JobState.FINALIZING)
-    .values({_jobs.c.state: _jobs.c.outcome}),
-    "ended_sequence",
+_close = _change("state", "outcome", "gpu_milliseconds", "finalize_time", "images", "failure_reason", "failure_message")
+_CLOSE_WAITING = Statement(_close.add_cte(_no_more_waiting))
+_CLOSE_STARTED = Statement(_close.add_cte(_attempt_closed))
+_END = Statement(
+    _numbered(
+        _change("used_millicredits", "end_time")
+        .where(_jobs.c.state == JobState.FINALIZING)
+        .values({_jobs.c.state: _jobs.c.outcome}),
+        "ended_sequence",
+    )
 )
+_REQUEST_CANCEL = Statement(_change("cancel_requested"))
+_TOUCH_FINALIZING = Statement(_change("finalize_time").where(_jobs.c.state == JobState.FINALIZING))
 
 
 async def start(
-    session: AsyncSession,
+    direct: Direct,
     job: Job,
     *,
     worker_id: str,
@@ -152,11 +160,11 @@ async def start(
         "worker_id": worker_id,
         "start_time": now,
     }
-    await _write(session, _START, job, values, beside, "started_sequence")
+    await _write(direct, _START, job, values, beside, "started_sequence")
     return Attempt(**begun)
 
 
-async def requeue(session: AsyncSession, job: Job, outcome: AttemptOutcome, now: datetime) -> None:
+async def requeue(direct: Direct, job: Job, outcome: AttemptOutcome, now: datetime) -> None:
     """Puts a running job back into the queue, its attempt closed with an outcome."""
     values = {
         "state": JobState.QUEUED,
@@ -166,10 +174,10 @@ async def requeue(session: AsyncSession, job: Job, outcome: AttemptOutcome, now:
         "queue_time": now,
     }
     beside = {"waiting_change": +1, **_closing(job, outcome, now, clean_time=now)}
-    await _write(session, _REQUEUE, job, values, beside, "queued_sequence")
+    await _write(direct, _REQUEUE, job, values, beside, "queued_sequence")
 
 
-async def close(session: AsyncSession, job: Job, ending: Ending, now: datetime) -> None:
+async def close(direct: Direct, job: Job, ending: Ending, now: datetime) -> None:
     """Moves a job to FINALIZING on its way to an end. It has no event: watchers see the end itself."""
     elapsed = (now - job.start_time) / timedelta(milliseconds=1) if job.start_time else 0
     values = {
@@ -182,14 +190,14 @@ async def close(session: AsyncSession, job: Job, ending: Ending, now: datetime) 
         "failure_message": ending.message or None,
     }
     if job.state == JobState.QUEUED:
-        await _write(session, _CLOSE_WAITING, job, values, {})
+        await _write(direct, _CLOSE_WAITING, job, values, {})
         return
     clean_time = None if ending.outcome is JobState.COMPLETED else now
     closing = _closing(job, _ATTEMPT_OUTCOMES[ending.outcome], now, clean_time)
-    await _write(session, _CLOSE_STARTED, job, values, closing)
+    await _write(direct, _CLOSE_STARTED, job, values, closing)
 
 
-async def end(session: AsyncSession, job: Job, used_millicredits: int, now: datetime) -> None:
+async def end(direct: Direct, job: Job, used_millicredits: int, now: datetime) -> None:
     """Ends a FINALIZING job whose hold is closed. The terminal event gets its number here.
 
     The row that is given may be as old as one likes.
@@ -204,15 +212,18 @@ async def end(session: AsyncSession, job: Job, used_millicredits: int, now: date
         "new_used_millicredits": used_millicredits,
         "new_end_time": now,
     }
-    if (await session.execute(_END, parameters)).one_or_none() is None:
+    if await direct.fetch_one(_END, parameters) is None:
         raise AlreadyEndedError
 
 
-async def touch_finalizing(session: AsyncSession, job_id: UUID, now: datetime) -> None:
+async def request_cancel(direct: Direct, job: Job) -> None:
+    """Notes that a running job is to be stopped."""
+    await _write(direct, _REQUEST_CANCEL, job, {"cancel_requested": True}, {})
+
+
+async def touch_finalizing(direct: Direct, job_id: UUID, now: datetime) -> None:
     """Notes that the completion of a job has just been tried, so that the sweep waits before it tries again."""
-    await session.execute(
-        update(Job).where(Job.job_id == job_id, Job.state == JobState.FINALIZING).values(finalize_time=now)
-    )
+    await direct.fetch(_TOUCH_FINALIZING, {"of_job": job_id, "new_finalize_time": now})
 
 
 def _closing(job: Job, outcome: AttemptOutcome, now: datetime, clean_time: datetime | None) -> dict[str, Any]:
@@ -226,8 +237,8 @@ def _closing(job: Job, outcome: AttemptOutcome, now: datetime, clean_time: datet
 
 
 async def _write(
-    session: AsyncSession,
-    statement: Update,
+    direct: Direct,
+    statement: Statement,
     job: Job,
     values: dict[str, Any],
     beside: dict[str, Any],
@@ -236,7 +247,7 @@ async def _write(
     """Executes a change of a locked job; the job is as it was written afterwards.
 
     Args:
-        session: a session that holds the locks of the job.
+        direct: a transaction that holds the locks of the job.
         statement: the change.
         job: the job.
         values: what is written into the job.
@@ -246,9 +257,9 @@ async def _write(
     """
     parameters = {f"new_{name}": value for name, value in values.items()}
     key = {"of_job": job.job_id, "of_account": job.account_id}
-    result = await session.execute(statement, {**parameters, **beside, **key})
+    rows = await direct.fetch(statement, {**parameters, **beside, **key})
     if numbered is not None:
-        sequence = result.scalar_one()
+        sequence = rows[0]["last_sequence"]
         values = {**values, numbered: sequence, "last_sequence": sequence}
     for name, value in values.items():
         set_committed_value(job, name, value)

@@ -57,8 +57,8 @@ class Finalizer:
         Raises:
             ServiceError: DEPENDENCY_UNAVAILABLE; the job stays FINALIZING, and doing it again is safe.
         """
-        async with self._database.transaction() as session:
-            job = await queries.get_job(session, job_id)
+        async with self._database.direct() as direct:
+            job = await queries.get_job(direct, job_id)
         return await self.close(job) if job else JobState.FAILED
 
     async def close(self, job: Job) -> JobState:
@@ -73,23 +73,23 @@ class Finalizer:
             return JobState(job.state)
         _, used = await asyncio.gather(self._import_images(job), self._close_hold(job))
         with contextlib.suppress(transitions.AlreadyEndedError):
-            async with self._database.transaction() as session:
-                await transitions.end(session, job, used, self._now())
+            async with self._database.direct() as direct:
+                await transitions.end(direct, job, used, self._now())
         await self._publisher.announce(job.account_id)
         _log.info("job.ended", job_id=str(job.job_id), outcome=JobState(job.outcome or 0).name, used_millicredits=used)
         return JobState(job.outcome or JobState.FAILED)
 
     async def cancel(self, job_id: UUID) -> None:
         """Ends a waiting job at once, or asks the worker of a running one to stop; does nothing to one that is ending."""
-        async with self._database.transaction() as session:
-            job = await queries.lock_job(session, job_id)
+        async with self._database.direct() as direct:
+            job = await queries.lock_job(direct, job_id)
             if job is None or job.state >= JobState.FINALIZING:
                 return
             waiting = job.state == JobState.QUEUED
             if waiting:
-                await transitions.close(session, job, transitions.Ending(JobState.CANCELLED), self._now())
+                await transitions.close(direct, job, transitions.Ending(JobState.CANCELLED), self._now())
             else:
-                job.cancel_requested = True
+                await transitions.request_cancel(direct, job)
         if not waiting:
             await self._tell_worker(job_id)
             return

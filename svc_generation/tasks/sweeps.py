@@ -120,8 +120,9 @@ class Sweeper:
         now = self._now()
         async with self._database.transaction() as session:
             stuck = await queries.list_stuck(session, now - _FINALIZE_GRACE, _PAGE)
-            for job_id in stuck:
-                await transitions.touch_finalizing(session, job_id, now)
+        for job_id in stuck:
+            async with self._database.direct() as direct:
+                await transitions.touch_finalizing(direct, job_id, now)
         return sum([await self._finished(job_id) for job_id in stuck])
 
     async def _finished(self, job_id: UUID) -> bool:
@@ -138,13 +139,13 @@ class Sweeper:
         async with self._database.transaction() as session:
             overdue = await queries.list_overdue(session, self._now(), _PAGE)
         for job_id in overdue:
-            async with self._database.transaction() as session:
-                job = await queries.lock_job(session, job_id)
+            async with self._database.direct() as direct:
+                job = await queries.lock_job(direct, job_id)
                 if job is None or job.state >= JobState.FINALIZING:
                     continue
                 message = "No worker could take the job before its deadline. Try again later."
                 ending = transitions.Ending(JobState.FAILED, 0, Reason.JOB_EXPIRED, message)
-                await transitions.close(session, job, ending, self._now())
+                await transitions.close(direct, job, ending, self._now())
             await self._queue.remove(job_id)
             await self._queue.request_cancel(job_id)  # to a worker that still runs it: its report would be refused
             await self._finalize(job_id)

@@ -52,8 +52,8 @@ class UncertainHolds:
         """
         count = 0
         for job_id, account_id in list(self._noted.items()):
-            async with self._database.transaction() as session:
-                job = await queries.get_job(session, job_id)
+            async with self._database.direct() as direct:
+                job = await queries.get_job(direct, job_id)
             if job is None:
                 await self._release(job_id, account_id)
             del self._noted[job_id]

@@ -1,7 +1,7 @@
 """LedgerService: moves credits for other services, and tells what an account may do.
 
-It opens the transactions; each movement is one call of the store, so an answer is sent only after its commit. Repeats
-are recognised by the ids that callers chose.
+Each movement is one transaction and one call of the store, so an answer is sent only after its commit. Repeats are
+recognised by the ids that callers chose.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -111,13 +111,11 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         return ledger_service_pb2.AuditLedgerResponse(breaches=map(messages.breach_message, breaches))
 
     async def _reserve(self, terms: Sequence[HoldTerms]) -> Sequence[Reservation]:
-        async with self._database.transaction() as session:
-            return await queries.reserve_credits(session, terms)
+        return await queries.reserve_credits(self._database, terms)
 
     async def _close(self, account_id: str, hold_id: str, *, used: int) -> ledger_service_pb2.Hold:
         account, hold = UUID(account_id), UUID(hold_id)
-        async with self._database.transaction(account) as session:
-            closing = await queries.close_hold(session, account, hold, used=used)
+        closing = await queries.close_hold(self._database, account, hold, used=used)
         return messages.hold_message(_closed(closing, hold))
 
 

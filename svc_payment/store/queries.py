@@ -1,4 +1,4 @@
-"""Reads and moves credits. Each function takes part in the caller's transaction and never commits.
+"""Reads and moves credits. Each function takes part in the caller's transaction, but for the two that every job waits for.
 
 A movement is one call of a database function; what it does is written there (migrations). Amounts are millicredits.
 """
@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import RowMapping, and_, func, or_, select, text
+import asyncpg
+from sqlalchemy import and_, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from svc_common.db import Database
+from svc_common.statements import Statement
 from svc_payment.domain import (
     SPENDING_PRIORITY,
     CloseOutcome,
@@ -31,12 +34,16 @@ _GRANT_CREDITS: Final = text("""
     SELECT * FROM payment.grant_credits(
         :account_id, :request_id, :kind, CAST(:priority AS smallint), :amount, CAST(:expire_time AS timestamptz))
 """)
-_RESERVE_CREDITS: Final = text("""
+_RESERVE_CREDITS: Final = Statement(
+    text("""
     SELECT * FROM payment.reserve_credits(
         CAST(:account_ids AS uuid[]), CAST(:hold_ids AS uuid[]), CAST(:requested AS bigint[]),
         CAST(:minimums AS bigint[]), CAST(:lifetimes AS interval[]))
 """)
-_CLOSE_HOLD: Final = text("SELECT * FROM payment.close_hold(:account_id, :hold_id, :used)")
+)
+_CLOSE_HOLD: Final = Statement(
+    text("SELECT * FROM payment.close_hold(CAST(:account_id AS uuid), CAST(:hold_id AS uuid), CAST(:used AS bigint))")
+)
 _RELEASE_EXPIRED_HOLDS: Final = text("SELECT payment.release_expired_holds(:limit)")
 _LAPSE_DUE_GRANTS: Final = text("SELECT payment.lapse_due_grants(:limit)")
 
@@ -57,8 +64,8 @@ async def grant_credits(session: AsyncSession, terms: GrantTerms) -> tuple[Grant
     return GrantOutcome(answer.outcome), grant
 
 
-async def reserve_credits(session: AsyncSession, items: Sequence[HoldTerms]) -> list[Reservation]:
-    """Opens many holds in one call, each as if it came alone; returns their answers in the same order.
+async def reserve_credits(database: Database, items: Sequence[HoldTerms]) -> list[Reservation]:
+    """Opens many holds in one transaction, each as if it came alone; returns their answers in the same order.
 
     It needs no account in the transaction's setting: the database's function locks and reads each item's account by
     itself.
@@ -70,15 +77,18 @@ async def reserve_credits(session: AsyncSession, items: Sequence[HoldTerms]) -> 
         "minimums": [item.minimum for item in items],
         "lifetimes": [item.lifetime for item in items],
     }
-    rows = (await session.execute(_RESERVE_CREDITS, parameters)).mappings().all()
+    rows = await database.call(_RESERVE_CREDITS, parameters)
     answers = {row["number"]: row for row in rows}
     return [_reservation(item, answers[number]) for number, item in enumerate(items, start=1)]
 
 
-async def close_hold(session: AsyncSession, account_id: UUID, hold_id: UUID, *, used: int) -> Closing:
-    """Settles a hold for what was used, at most the hold, or releases it when nothing was used."""
+async def close_hold(database: Database, account_id: UUID, hold_id: UUID, *, used: int) -> Closing:
+    """Settles a hold for what was used, at most the hold, or releases it when nothing was used, in one transaction.
+
+    It needs no account in the transaction's setting, like `reserve_credits`.
+    """
     parameters = {"account_id": account_id, "hold_id": hold_id, "used": used}
-    row = (await session.execute(_CLOSE_HOLD, parameters)).mappings().one()
+    (row,) = await database.call(_CLOSE_HOLD, parameters)
     outcome = CloseOutcome(row["outcome"])
     return Closing(outcome, None if outcome is CloseOutcome.MISSING else _hold(account_id, hold_id, row))
 
@@ -137,12 +147,12 @@ async def lapse_due_grants(session: AsyncSession, *, limit: int) -> int:
     return (await session.execute(_LAPSE_DUE_GRANTS, {"limit": limit})).scalar_one()  # type: ignore[no-any-return]
 
 
-def _reservation(terms: HoldTerms, row: RowMapping) -> Reservation:
+def _reservation(terms: HoldTerms, row: asyncpg.Record) -> Reservation:
     outcome = ReserveOutcome(row["outcome"])
     has_hold = outcome in (ReserveOutcome.HELD, ReserveOutcome.REPLAYED)
     return Reservation(outcome, _hold(terms.account_id, terms.hold_id, row) if has_hold else None, row["balance"])
 
 
-def _hold(account_id: UUID, hold_id: UUID, row: RowMapping) -> Hold:
+def _hold(account_id: UUID, hold_id: UUID, row: asyncpg.Record) -> Hold:
     columns: dict[str, Any] = {name: row[name] for name in ("amount", "settled", "expire_time")}
     return Hold(account_id=account_id, hold_id=hold_id, state=HoldState(row["state"]), **columns)

@@ -128,9 +128,9 @@ def test_the_services_own_query_without_its_owner_check_does_not_find_a_foreign_
 
     async def found(as_account: UUID) -> bool:
         database = Database(url)
-        async with database.transaction(as_account) as session:
+        async with database.direct(as_account) as direct:
             # What GetJob calls, without the account that it passes.
-            job = await generation_queries.get_job(session, job_id)
+            job = await generation_queries.get_job(direct, job_id)
         await database.close()
         return job is not None
 

@@ -51,13 +51,11 @@ class Ledger:
 
     async def reserve(self, *items: HoldTerms) -> list[Reservation]:
         """Opens holds in one transaction."""
-        async with self.requests.transaction() as session:
-            return await queries.reserve_credits(session, items)
+        return await queries.reserve_credits(self.requests, items)
 
     async def close(self, account_id: UUID, hold_id: UUID, used: int) -> Closing:
         """Settles a hold, or releases it when nothing was used."""
-        async with self.requests.transaction(account_id) as session:
-            return await queries.close_hold(session, account_id, hold_id, used=used)
+        return await queries.close_hold(self.requests, account_id, hold_id, used=used)
 
     async def balance(self, account_id: UUID) -> tuple[int, list[Grant]]:
         """Returns what is held, and the grants that can be spent."""

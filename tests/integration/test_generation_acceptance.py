@@ -220,9 +220,10 @@ async def test_rows_of_another_account_stay_hidden_from_queries_that_forget_to_a
     database = platform.generation.parts.requests
     tables = (Job, Attempt, AccountCounter)
 
+    async with database.direct(stranger.account_id) as direct:
+        assert await queries.get_job(direct, job.job_id) is None
+        assert await queries.lock_job(direct, job.job_id) is None
     async with database.transaction(stranger.account_id) as session:
-        assert await queries.get_job(session, job.job_id) is None
-        assert await queries.lock_job(session, job.job_id) is None
         assert [str(row.job_id) for row in (await session.execute(select(Job))).scalars()] == [own.job_id]
         owners = {
             account for table in tables for account in (await session.execute(select(table.account_id))).scalars()
@@ -230,8 +231,8 @@ async def test_rows_of_another_account_stay_hidden_from_queries_that_forget_to_a
         assert owners == {stranger.account_id}
         stolen = await session.execute(update(Job).values(cancel_requested=True).where(Job.job_id == job.job_id))
         assert stolen.rowcount == 0
-    async with database.transaction(person.account_id) as session:
-        assert await queries.get_job(session, job.job_id) is not None
+    async with database.direct(person.account_id) as direct:
+        assert await queries.get_job(direct, job.job_id) is not None
     async with database.transaction() as session:
         counts = [(await session.execute(select(func.count()).select_from(table))).scalar_one() for table in tables]
         assert counts == [0, 0, 0]
