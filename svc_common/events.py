@@ -8,7 +8,8 @@ which everybody who watches the account hears at once.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -21,14 +22,29 @@ from svc_common.redis_client import REDIS_ERRORS
 _log = structlog.get_logger(__name__)
 
 HISTORY_LENGTH: Final = 512
-"""Progress events kept for a job: more than a job of 150 steps has, so that a resumed stream misses none."""
+"""Messages of progress kept for a job: more than a job of 150 steps has, so that a resumed stream misses none."""
 HISTORY_SECONDS: Final = 3600
 _ALIVE_CHANNEL: Final = "events:alive"
 """Keeps the connection subscribed to something, so that it is read, and a broken one noticed, without watchers."""
 _CHANGED: Final = b"c"
 _PROGRESS: Final = b"p"
+_LENGTH: Final = struct.Struct(">I")
 _RECONNECT_SECONDS: Final = 0.5
 _CONFIRM_SECONDS: Final = 5.0
+
+
+def _bundle(events: Sequence[bytes]) -> bytes:
+    """Packs events that travel together into one message, each behind its length."""
+    return b"".join(part for event in events for part in (_LENGTH.pack(len(event)), event))
+
+
+def _unbundled(bundle: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(bundle):
+        (length,) = _LENGTH.unpack_from(bundle, at)
+        at += _LENGTH.size
+        yield bundle[at : at + length]
+        at += length
 
 
 def _stream(job_id: UUID) -> str:
@@ -47,23 +63,28 @@ class EventPublisher:
 
     async def publish_progress(self, account_id: UUID, job_id: UUID, *events: bytes) -> None:
         """Records serialized JobEvents in the job's history and sends them to the watchers, in one round trip."""
-        stream, channel = _stream(job_id), _channel(account_id)
+        stream = _stream(job_id)
+        bundle = _bundle(events)
         async with self._redis.pipeline(transaction=False) as pipe:
-            for event in events:
-                pipe.xadd(stream, {b"e": event}, maxlen=HISTORY_LENGTH, approximate=True)
-                pipe.publish(channel, _PROGRESS + event)
+            pipe.xadd(stream, {b"e": bundle}, maxlen=HISTORY_LENGTH, approximate=True)
+            pipe.publish(_channel(account_id), _PROGRESS + bundle)
             pipe.expire(stream, HISTORY_SECONDS)
             await pipe.execute()
 
-    async def announce(self, *account_ids: UUID) -> None:
-        """Tells the accounts' watchers that a job's state has changed in PostgreSQL. Never raises: it's a hint."""
+    async def announce(self, changes: Mapping[UUID, int]) -> None:
+        """Tells the accounts' watchers that jobs' states have changed in PostgreSQL. Never raises: it's a hint.
+
+        Args:
+            changes: the number of the newest change of each account; 0 where it isn't known.
+
+        """
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                for account_id in account_ids:
-                    pipe.publish(_channel(account_id), _CHANGED)
+                for account_id, sequence in changes.items():
+                    pipe.publish(_channel(account_id), _CHANGED + str(sequence).encode())
                 await pipe.execute()
         except REDIS_ERRORS as error:
-            _log.warning("events.announce_lost", accounts=len(account_ids), error=repr(error))
+            _log.warning("events.announce_lost", accounts=len(changes), error=repr(error))
 
     async def history(self, job_id: UUID) -> list[bytes]:
         """Returns the serialized progress events of a job, oldest first; nothing when Redis is away."""
@@ -72,7 +93,7 @@ class EventPublisher:
         except REDIS_ERRORS as error:
             _log.warning("events.history_lost", job_id=str(job_id), error=repr(error))
             return []
-        return [fields[b"e"] for _, fields in entries]
+        return [event for _, fields in entries for event in _unbundled(fields[b"e"])]
 
 
 class EventListener:
@@ -87,10 +108,18 @@ class EventListener:
         redis: Redis,
         *,
         on_progress: Callable[[UUID, bytes], None],
-        on_change: Callable[[UUID], None],
+        on_change: Callable[[UUID, int], None],
         on_gap: Callable[[], None],
     ) -> None:
-        """Takes what to call: with an account's progress, with an account whose jobs changed, after a new connection."""
+        """Takes what to call.
+
+        Args:
+            redis: see above.
+            on_progress: is called with an account and a serialized event.
+            on_change: is called with an account whose jobs changed, and the number of the change, 0 if it isn't known.
+            on_gap: is called after a new connection.
+
+        """
         self._redis = redis
         self._on_progress = on_progress
         self._on_change = on_change
@@ -161,9 +190,10 @@ class EventListener:
         elif kind == "message" and channel != _ALIVE_CHANNEL:
             account_id = UUID(channel.removeprefix("events:"))
             if data.startswith(_PROGRESS):
-                self._on_progress(account_id, data[1:])
+                for event in _unbundled(data[1:]):
+                    self._on_progress(account_id, event)
             else:
-                self._on_change(account_id)
+                self._on_change(account_id, int(data[1:]))
 
 
 ENTITLEMENT_CHANGED: Final = "entitlement:changed"

@@ -11,6 +11,8 @@ from typing import Any, Final, Generic, TypeVar
 import asyncpg
 from sqlalchemy import ClauseElement, inspect
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.orm.attributes import instance_dict
+from sqlalchemy.orm.instrumentation import ClassManager
 from sqlalchemy.types import TypeEngine
 
 _DIALECT: Final = asyncpg_dialect()  # type: ignore[no-untyped-call]
@@ -57,7 +59,7 @@ class RowLoader(Generic[EntityT]):
     def __init__(self, entity: type[EntityT]) -> None:
         """Takes the class; its attributes have the names of their columns."""
         columns = inspect(entity).columns
-        self._entity = entity
+        self._manager: ClassManager[EntityT] = inspect(entity).class_manager
         self._names = tuple(column.key for column in columns)
         decoders = {column.key: _dialect_type(column.type).result_processor(_DIALECT, None) for column in columns}
         self._decoders = {name: decode for name, decode in decoders.items() if decode}
@@ -67,7 +69,10 @@ class RowLoader(Generic[EntityT]):
         values = dict(zip(self._names, row, strict=True))
         for name, decode in self._decoders.items():
             values[name] = decode(values[name])
-        return self._entity(**values)
+        # As SQLAlchemy does it when it loads a row: without a look at what each value replaces.
+        entity = self._manager.new_instance()
+        instance_dict(entity).update(values)
+        return entity
 
 
 class Direct:

@@ -111,7 +111,7 @@ class Composition:
             ledger=self.ledger,
             gallery=ImportServiceStub(self.channels[settings.gallery_internal_address]),
             queue=self.queue,
-            publisher=self.publisher,
+            tell=self.watch.tell,
             now=clock.now,
             prompt_of=lambda job: parsed(job.operation_kind, job.operation).prompt,
         )
@@ -183,11 +183,11 @@ class Composition:
             database=self.tasks,
             lookups=self.lookups,
             objects=self.objects,
-            publisher=self.publisher,
             statistics=self.statistics,
             clock=self.clock,
             finalize=self.finalizer.close,
             requeue=self._requeue,
+            tell=self.watch.tell,
         )
 
     def _listener(self, hub: WatchHub) -> EventListener:

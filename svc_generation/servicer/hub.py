@@ -1,7 +1,8 @@
 """Hands what one connection to Redis hears to the many streams of this process.
 
 Each stream has a mailbox. Progress waits in it up to a bound, beyond which the oldest is dropped: a slow reader misses
-steps. That a state has changed is a flag, not a message, so it can't be dropped; the stream reads the row then.
+steps. That a state has changed is a flag, not a message, so it can't be dropped; the stream reads the row then. Where the
+change was made in this very process its row is there already, and is handed to the streams of that job.
 
 A mailbox also knows up to which event its stream has read, so that the poll, which makes good for messages that Redis has
 lost, wakes those streams only that are behind: a thousand that read their rows at once are half a second's work.
@@ -11,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -18,6 +20,7 @@ from pingvas.generation.v1 import job_event_pb2
 
 from svc_common.errors import ServiceError
 from svc_common.events import EventListener
+from svc_generation.store.models import Job
 
 _log = structlog.get_logger(__name__)
 
@@ -27,18 +30,32 @@ _POLL_SECONDS = 2.0
 """How often PostgreSQL is asked for changes that no message told of, for all streams of the process together."""
 
 
+class Mail(NamedTuple):
+    """What a mailbox had in it."""
+
+    progress: list[job_event_pb2.JobEvent]
+    """In the order of arrival."""
+    row: Job | None
+    """The job, newer than the stream has read it; unless it is told below that there is something newer still."""
+    changed: bool
+    """Whether a job's state may have changed."""
+    gap: bool
+    """Whether progress may have been missed."""
+
+
 class Mailbox:
     """Holds what one stream hasn't read yet."""
 
-    __slots__ = ("_known", "_progress", "_wake", "changed", "gap", "job_id", "watched")
+    __slots__ = ("_changed", "_gap", "_known", "_progress", "_row", "_wake", "job_id", "watched")
 
     def __init__(self, account_id: UUID, job_id: UUID | None) -> None:
         """Takes the job that the stream watches, or None for all of the account's."""
         self.job_id = str(job_id) if job_id else None
         self.watched = job_id or account_id
         self._known = 0
-        self.changed = False
-        self.gap = False
+        self._row: Job | None = None
+        self._changed = False
+        self._gap = False
         self._progress: deque[job_event_pb2.JobEvent] = deque(maxlen=_MAILBOX_EVENTS)
         self._wake = asyncio.Event()
 
@@ -50,9 +67,17 @@ class Mailbox:
 
     def tell_changed(self, *, gap: bool = False) -> None:
         """Tells that a job's state may have changed, and after a gap that progress may have been missed as well."""
-        self.changed = True
-        self.gap = self.gap or gap
+        self._row = None
+        self._changed = True
+        self._gap = self._gap or gap
         self._wake.set()
+
+    def tell_row(self, row: Job) -> None:
+        """Hands over a row as it has just been committed, if the stream watches that job and doesn't know better."""
+        if self.watched == row.job_id and row.last_sequence > self._known and not self._changed:
+            self._known = row.last_sequence
+            self._row = row
+            self._wake.set()
 
     def note_read(self, sequence: int) -> None:
         """Notes up to which change of state the stream has read: of its job, or of all the account's."""
@@ -73,12 +98,12 @@ class Mailbox:
         self._wake.clear()
         return True
 
-    def take(self) -> tuple[list[job_event_pb2.JobEvent], bool, bool]:
-        """Empties the mailbox: progress in the order of arrival, whether a state changed, whether there was a gap."""
-        taken = list(self._progress), self.changed, self.gap
+    def take(self) -> Mail:
+        """Empties the mailbox."""
+        mail = Mail(list(self._progress), self._row, self._changed, self._gap)
         self._progress.clear()
-        self.changed = self.gap = False
-        return taken
+        self._row, self._changed, self._gap = None, False, False
+        return mail
 
 
 class WatchHub:
@@ -130,10 +155,18 @@ class WatchHub:
             for mailbox in mailboxes:
                 mailbox.put(event)
 
-    def on_change(self, account_id: UUID) -> None:
-        """Tells the account's streams that a state has changed."""
+    def hand_over(self, row: Job) -> None:
+        """Hands a job, as this process has just committed it, to the streams that watch it."""
+        for mailbox in self._mailboxes.get(row.account_id, ()):
+            mailbox.tell_row(row)
+
+    def on_change(self, account_id: UUID, sequence: int) -> None:
+        """Tells the account's streams of a change by its number, or of one whose number isn't known, which is 0."""
         for mailbox in self._mailboxes.get(account_id, ()):
-            mailbox.tell_changed()
+            if sequence:
+                mailbox.tell_newest(sequence)
+            else:
+                mailbox.tell_changed()
 
     def on_gap(self) -> None:
         """Tells every stream that messages may have been missed."""

@@ -61,7 +61,12 @@ class Watch:
 
     async def announce(self, account_ids: Iterable[UUID]) -> None:
         """Tells the accounts' watchers, in this process and others, that a state has changed."""
-        await self._publisher.announce(*account_ids)
+        await self._publisher.announce(dict.fromkeys(account_ids, 0))
+
+    async def tell(self, row: Job) -> None:
+        """Tells a job's watchers, in this process and others, of the change that has just been committed with this row."""
+        self._hub.hand_over(row)
+        await self._publisher.announce({row.account_id: row.last_sequence})
 
     async def place(self, row: Job) -> tuple[int, WaitEstimate]:
         """Returns position and estimated wait of a job; nothing to wait for unless it is queued."""
@@ -81,11 +86,10 @@ class Watch:
         """
         last = EventId.parse(after)
         async with self._hub.open(account_id, job_id) as mailbox:
-            gap = True
-            changed, begun = True, False
+            row: Job | None = await self._read(account_id, job_id)
+            gap, begun = True, False
             progress: list[JobEvent] = []
             while True:
-                row = await self._read(account_id, job_id) if changed else None
                 if row is not None:
                     mailbox.note_read(row.last_sequence)
                 # The row is read whenever messages may have been missed. A job that has never run has no steps behind it.
@@ -105,9 +109,10 @@ class Watch:
                 if not await mailbox.wait(self._heartbeat_seconds):
                     yield heartbeat()
                 self._refuse_when_closing()
-                progress, changed, gap = mailbox.take()
+                progress, row, changed, gap = mailbox.take()
                 # Progress below a change of state that no message told of: the row has it.
-                changed = changed or any(EventId.parse(event.event_id).sequence > last.sequence for event in progress)
+                if row is None and (changed or _is_ahead(progress, last)):
+                    row = await self._read(account_id, job_id)
 
     async def account(self, account_id: UUID, after: str) -> AsyncIterator[JobEvent]:
         """Streams the events of all of an account's jobs from behind `after`, without end.
@@ -146,8 +151,9 @@ class Watch:
                 if not await mailbox.wait(self._heartbeat_seconds):
                     yield heartbeat()
                 self._refuse_when_closing()
-                progress, changed, _ = mailbox.take()
-                rows = await self._changed(account_id, last.sequence) if changed else []
+                mail = mailbox.take()
+                progress = mail.progress
+                rows = await self._changed(account_id, last.sequence) if mail.changed else []
 
     async def _account_changes(self, rows: list[Job], after: int) -> list[tuple[EventId, JobEvent]]:
         changes = [change for row in rows for change in await self._changes(row, after)]
@@ -213,6 +219,11 @@ class ToldProgress:
         if len(self._told) > _REMEMBERED_JOBS:
             self._told.popitem(last=False)
         return True
+
+
+def _is_ahead(progress: Iterable[JobEvent], last: EventId) -> bool:
+    """Tells whether progress belongs to a change of state that comes behind an event."""
+    return any(EventId.parse(event.event_id).sequence > last.sequence for event in progress)
 
 
 def no_such_job(job_id: str) -> ServiceError:

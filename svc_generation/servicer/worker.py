@@ -13,7 +13,6 @@ from pingvas.worker.v1 import worker_service_pb2_grpc
 
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError, invalid_field
-from svc_common.events import EventPublisher
 from svc_common.objects import ObjectStore
 from svc_common.statements import Direct
 from svc_generation.domain.objects import UPLOAD_LIFETIME
@@ -48,17 +47,21 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         database: Database,
         lookups: Lookups,
         objects: ObjectStore,
-        publisher: EventPublisher,
         statistics: WaitStatistics,
         clock: Clock,
         finalize: Callable[[Job], Awaitable[JobState]],
         requeue: Callable[[Job], Awaitable[None]],
+        tell: Callable[[Job], Awaitable[None]],
     ) -> None:
-        """Takes the parts; `finalize` closes a FINALIZING job, `requeue` offers a queued one to the workers again."""
+        """Takes the parts.
+
+        `finalize` closes a FINALIZING job, `requeue` offers a queued one to the workers again, and `tell` tells a job's
+        watchers of a change that has been committed.
+        """
         self._database = database
         self._lookups = lookups
         self._artifacts = Artifacts(objects)
-        self._publisher = publisher
+        self._tell = tell
         self._statistics = statistics
         self._clock = clock
         self._finalize = finalize
@@ -81,7 +84,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             raise await self._refusal(job_id, job, step)
         if step is not Step.START:
             return await self._attempt_message(job, attempt)
-        _, message = await asyncio.gather(self._publisher.announce(job.account_id), self._attempt_message(job, attempt))
+        _, message = await asyncio.gather(self._tell(job), self._attempt_message(job, attempt))
         return message
 
     async def CompleteAttempt(
@@ -221,7 +224,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
 
     async def _after(self, job: Job, target: JobState) -> JobState:
         if target is JobState.QUEUED:
-            await self._publisher.announce(job.account_id)
+            await self._tell(job)
             await self._requeue(job)
             return target
         return await self._close(job)

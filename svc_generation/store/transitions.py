@@ -200,20 +200,14 @@ async def close(direct: Direct, job: Job, ending: Ending, now: datetime) -> None
 async def end(direct: Direct, job: Job, used_millicredits: int, now: datetime) -> None:
     """Ends a FINALIZING job whose hold is closed. The terminal event gets its number here.
 
-    The row that is given may be as old as one likes.
+    The row that is given may have been read before; it is as it was written afterwards.
 
     Raises:
         AlreadyEndedError: another call has ended it; the transaction must not be committed, or a number would be lost.
     """
-    parameters = {
-        "of_job": job.job_id,
-        "of_account": job.account_id,
-        "waiting_change": 0,
-        "new_used_millicredits": used_millicredits,
-        "new_end_time": now,
-    }
-    if await direct.fetch_one(_END, parameters) is None:
-        raise AlreadyEndedError
+    values = {"used_millicredits": used_millicredits, "end_time": now}
+    await _write(direct, _END, job, values, {"waiting_change": 0}, "ended_sequence")
+    set_committed_value(job, "state", job.outcome)
 
 
 async def request_cancel(direct: Direct, job: Job) -> None:
@@ -254,11 +248,16 @@ async def _write(
         beside: the parameters of what is changed beside it.
         numbered: the column that the number of the event goes to, where the change is one.
 
+    Raises:
+        AlreadyEndedError: the statement asks for a state in which the job isn't.
+
     """
     parameters = {f"new_{name}": value for name, value in values.items()}
     key = {"of_job": job.job_id, "of_account": job.account_id}
     rows = await direct.fetch(statement, {**parameters, **beside, **key})
     if numbered is not None:
+        if not rows:
+            raise AlreadyEndedError
         sequence = rows[0]["last_sequence"]
         values = {**values, numbered: sequence, "last_sequence": sequence}
     for name, value in values.items():

@@ -5,8 +5,7 @@ repaired by doing it again.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -16,7 +15,6 @@ from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
-from svc_common.events import EventPublisher
 from svc_common.queue import JobQueue
 from svc_common.redis_client import REDIS_ERRORS
 from svc_generation.domain.states import JobState
@@ -38,16 +36,19 @@ class Finalizer:
         ledger: "ledger_service_pb2_grpc.LedgerServiceAsyncStub",
         gallery: "import_service_pb2_grpc.ImportServiceAsyncStub",
         queue: JobQueue,
-        publisher: EventPublisher,
+        tell: Callable[[Job], Awaitable[None]],
         now: Callable[[], datetime],
         prompt_of: Callable[[Job], str],
     ) -> None:
-        """Takes the tasks' database, the stubs of those who keep credits and pictures, and what reads a job's prompt."""
+        """Takes the tasks' database, the stubs of those who keep credits and pictures, and two things that are done to a job.
+
+        `tell` tells its watchers of a change that has been committed, `prompt_of` reads its prompt.
+        """
         self._database = database
         self._ledger = ledger
         self._gallery = gallery
         self._queue = queue
-        self._publisher = publisher
+        self._tell = tell
         self._now = now
         self._prompt_of = prompt_of
 
@@ -72,12 +73,15 @@ class Finalizer:
         if job.state != JobState.FINALIZING:
             return JobState(job.state)
         _, used = await asyncio.gather(self._import_images(job), self._close_hold(job))
-        with contextlib.suppress(transitions.AlreadyEndedError):
+        outcome = JobState(job.outcome or JobState.FAILED)
+        try:
             async with self._database.direct() as direct:
                 await transitions.end(direct, job, used, self._now())
-        await self._publisher.announce(job.account_id)
-        _log.info("job.ended", job_id=str(job.job_id), outcome=JobState(job.outcome or 0).name, used_millicredits=used)
-        return JobState(job.outcome or JobState.FAILED)
+        except transitions.AlreadyEndedError:
+            return outcome
+        await self._tell(job)
+        _log.info("job.ended", job_id=str(job.job_id), outcome=outcome.name, used_millicredits=used)
+        return outcome
 
     async def cancel(self, job_id: UUID) -> None:
         """Ends a waiting job at once, or asks the worker of a running one to stop; does nothing to one that is ending."""

@@ -10,6 +10,7 @@ from svc_common.clock import new_id
 from svc_common.events import EventListener
 from svc_common.redis_client import connect
 from svc_generation.servicer.hub import Mailbox, WatchHub
+from svc_generation.store.models import Job
 
 
 class Newest:
@@ -41,8 +42,7 @@ async def hub(newest: Newest) -> AsyncIterator[WatchHub]:
 
 def is_told(mailbox: Mailbox) -> bool:
     """Tells whether a stream would read its row now, and lets it do so."""
-    _, changed, _ = mailbox.take()
-    return changed
+    return mailbox.take().changed
 
 
 async def test_poll_wakes_the_streams_that_are_behind_and_each_once(hub: WatchHub, newest: Newest) -> None:
@@ -78,3 +78,45 @@ async def test_poll_leaves_a_thousand_streams_alone_that_have_just_read(hub: Wat
 async def test_poll_asks_nothing_when_nobody_watches(hub: WatchHub, newest: Newest) -> None:
     await hub.catch_up()
     assert newest.asked == []
+
+
+def job_row(account_id: UUID, job_id: UUID, sequence: int) -> Job:
+    return Job(account_id=account_id, job_id=job_id, last_sequence=sequence)
+
+
+async def test_row_is_handed_to_the_streams_of_its_job_only(hub: WatchHub) -> None:
+    account, stranger, job_id = new_id(), new_id(), new_id()
+    async with AsyncExitStack() as stack:
+        own, sibling, of_all, foreign = [
+            await stack.enter_async_context(hub.open(owner, watched))
+            for owner, watched in ((account, job_id), (account, new_id()), (account, None), (stranger, job_id))
+        ]
+        row = job_row(account, job_id, 4)
+        hub.hand_over(row)
+        assert own.take() == ([], row, False, False)
+        assert [mailbox.take() for mailbox in (sibling, of_all, foreign)] == [([], None, False, False)] * 3
+
+
+async def test_hint_of_a_change_that_was_handed_over_wakes_nobody_again(hub: WatchHub) -> None:
+    account, job_id = new_id(), new_id()
+    async with hub.open(account, job_id) as mailbox, hub.open(account, None) as of_all:
+        hub.hand_over(job_row(account, job_id, 4))
+        hub.on_change(account, 4)
+        mail = mailbox.take()
+        assert mail.row is not None
+        assert not mail.changed
+        assert is_told(of_all)
+        assert not await mailbox.wait(0) or not is_told(mailbox)
+
+
+async def test_newer_change_takes_the_place_of_a_row_and_an_older_row_of_none(hub: WatchHub) -> None:
+    account, job_id = new_id(), new_id()
+    async with hub.open(account, job_id) as mailbox:
+        hub.hand_over(job_row(account, job_id, 4))
+        hub.on_change(account, 5)
+        assert mailbox.take() == ([], None, True, False), "the row that was handed over is old"
+        hub.hand_over(job_row(account, job_id, 4))
+        assert mailbox.take() == ([], None, False, False)
+        hub.on_change(account, 0)
+        hub.hand_over(job_row(account, job_id, 6))
+        assert mailbox.take() == ([], None, True, False), "what changed may be newer than the row"
