@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -14,7 +14,6 @@ from pingvas.worker.v1 import worker_service_pb2_grpc
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError, invalid_field
 from svc_common.objects import ObjectStore
-from svc_common.statements import Direct
 from svc_generation.domain.objects import UPLOAD_LIFETIME
 from svc_generation.domain.states import (
     AttemptOutcome,
@@ -36,6 +35,8 @@ from svc_generation.store import queries, transitions
 from svc_generation.store.models import Attempt, Job
 
 _log = structlog.get_logger(__name__)
+
+ResultT = TypeVar("ResultT")
 
 
 class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
@@ -69,19 +70,19 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
 
     async def StartAttempt(self, request: worker.StartAttemptRequest, _context: object) -> worker.Attempt:
         """Begins the next attempt, or refuses the claim."""
-        job_id = UUID(request.job_id)
-        async with self._database.direct() as direct:
-            job = await _locked(direct, job_id)
+
+        async def act(job: Job) -> tuple[Job, Step, Attempt | None]:
             step = on_claim(queries.standing(job), request.claim_id)
-            attempt: Attempt | None = None
             if step is Step.START:
-                attempt = await self._start(direct, job, request)
-            elif step is Step.REPEAT:
-                attempt = await queries.get_attempt(direct, job_id, job.attempt)
-            else:
-                await self._close_unstarted(direct, job, step)
+                return job, step, await self._start(job, request)
+            if step is Step.REPEAT:
+                return job, step, await queries.find_attempt(self._database, job.job_id, job.attempt)
+            await self._close_unstarted(job, step)
+            return job, step, None
+
+        job, step, attempt = await self._decide(request.job_id, act)
         if attempt is None:
-            raise await self._refusal(job_id, job, step)
+            raise await self._refusal(job, step)
         if step is not Step.START:
             return await self._attempt_message(job, attempt)
         _, message = await asyncio.gather(self._tell(job), self._attempt_message(job, attempt))
@@ -91,58 +92,59 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         self, request: worker.CompleteAttemptRequest, _context: object
     ) -> worker.CompleteAttemptResponse:
         """Checks the objects, then moves the job to FINALIZING, then closes it."""
-        job_id = UUID(request.job_id)
-        account_id = UUID(request.account_id) if request.account_id else await self._account_of(job_id)
-        fault: ServiceError | None = None
-        try:
-            # Before the job is locked: its lock doesn't wait for the object store.
-            await self._artifacts.check(account_id, request.images)
-        except ServiceError as error:
-            fault = error
-        job = await self._accept_completion(job_id, account_id, request, fault)
+        # An account that is named is believed until the job has been read: by then its objects have been read as well.
+        account_id = UUID(request.account_id) if request.account_id else await self._account_of(request.job_id)
+        found, fault = await asyncio.gather(self._found(request), self._fault(account_id, request))
+        while (job := await self._accept_completion(found, account_id, request, fault)) is None:
+            found = await self._found(request)
         return worker.CompleteAttemptResponse(state=_message_state(await self._close(job)))
 
     async def FailAttempt(self, request: worker.FailAttemptRequest, _context: object) -> worker.FailAttemptResponse:
         """Decides what a failed or stopped attempt leads to."""
-        job_id = UUID(request.job_id)
         reason = _reason(request.reason)
-        async with self._database.direct() as direct:
-            job = await _locked(direct, job_id)
+
+        async def act(job: Job) -> tuple[Job, JobState | None]:
             if job.attempt == request.attempt and job.state != JobState.RUNNING:
                 # The attempt was reported before, and only the answer was lost.
-                return worker.FailAttemptResponse(state=_message_state(job.state))
+                return job, None
             _require_heard(queries.standing(job), request.job_id, request.attempt)
             target = after_failure(queries.standing(job), reason)
             now = self._clock.now()
             if target is JobState.QUEUED:
-                await transitions.requeue(direct, job, AttemptOutcome.FAILED, now)
+                await transitions.requeue(self._database, job, AttemptOutcome.FAILED, now)
             else:
-                await transitions.close(
-                    direct,
-                    job,
-                    transitions.Ending(target, request.gpu_milliseconds, reason, request.message),
-                    now,
-                )
-        return worker.FailAttemptResponse(state=_message_state(await self._after(job, target)))
+                ending = transitions.Ending(target, request.gpu_milliseconds, reason, request.message)
+                await transitions.close(self._database, job, ending, now)
+            return job, target
+
+        job, target = await self._decide(request.job_id, act)
+        state = job.state if target is None else await self._after(job, target)
+        return worker.FailAttemptResponse(state=_message_state(state))
 
     async def ReturnAttempt(
         self, request: worker.ReturnAttemptRequest, _context: object
     ) -> worker.ReturnAttemptResponse:
         """Puts a job that its worker couldn't finish back into the queue, without counting the attempt."""
-        job_id = UUID(request.job_id)
-        async with self._database.direct() as direct:
-            job = await _locked(direct, job_id)
+
+        async def act(job: Job) -> Job:
             if job.state != JobState.QUEUED or job.attempt != request.attempt:
                 _require_heard(queries.standing(job), request.job_id, request.attempt)
-                await transitions.requeue(direct, job, AttemptOutcome.RETURNED, self._clock.now())
+                await transitions.requeue(self._database, job, AttemptOutcome.RETURNED, self._clock.now())
+            return job
+
+        job = await self._decide(request.job_id, act)
         return worker.ReturnAttemptResponse(state=_message_state(await self._after(job, JobState.QUEUED)))
 
-    async def _start(self, direct: Direct, job: Job, request: worker.StartAttemptRequest) -> Attempt:
+    async def _decide(self, job_id: str, act: Callable[[Job], Awaitable[ResultT]]) -> ResultT:
+        result = await transitions.decide(self._database, UUID(job_id), act)
+        if result is None:
+            raise _no_such_job(job_id)
+        return result
+
+    async def _start(self, job: Job, request: worker.StartAttemptRequest) -> Attempt:
         now = self._clock.now()
-        if job.attempt == 0:
-            self._statistics.observe(job.queue_position, (now - job.create_time).total_seconds())
-        return await transitions.start(
-            direct,
+        attempt = await transitions.start(
+            self._database,
             job,
             worker_id=request.worker_id,
             claim_id=request.claim_id,
@@ -150,19 +152,22 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             now=now,
             upload_expire_time=now + UPLOAD_LIFETIME,
         )
+        if attempt.attempt == 1:
+            self._statistics.observe(job.queue_position, (now - job.create_time).total_seconds())
+        return attempt
 
-    async def _close_unstarted(self, direct: Direct, job: Job, step: Step) -> None:
+    async def _close_unstarted(self, job: Job, step: Step) -> None:
         now = self._clock.now()
         if step is Step.CANCEL:
-            await transitions.close(direct, job, transitions.Ending(JobState.CANCELLED, 0), now)
+            await transitions.close(self._database, job, transitions.Ending(JobState.CANCELLED, 0), now)
         elif step is Step.GIVE_UP:
             message = (
                 f"All {job.attempt - job.returned} attempts lost their worker. Try again, or with a smaller picture."
             )
             ending = transitions.Ending(JobState.FAILED, 0, Reason.WORKER_LOST, message)
-            await transitions.close(direct, job, ending, now)
+            await transitions.close(self._database, job, ending, now)
 
-    async def _refusal(self, job_id: UUID, job: Job, step: Step) -> ServiceError:
+    async def _refusal(self, job: Job, step: Step) -> ServiceError:
         state = JobState(job.state)
         if step in (Step.CANCEL, Step.GIVE_UP):
             state = await self._close(job)
@@ -170,7 +175,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         return ServiceError(
             Reason.JOB_NOT_RUNNABLE,
             f"The job needs no attempt: it is {name}.",
-            metadata={"job_id": str(job_id), "state": name},
+            metadata={"job_id": str(job.job_id), "state": name},
         )
 
     async def _attempt_message(self, job: Job, attempt: Attempt) -> worker.Attempt:
@@ -194,33 +199,48 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         put(message, operation)
         return message
 
-    async def _account_of(self, job_id: UUID) -> UUID:
+    async def _account_of(self, job_id: str) -> UUID:
         """Returns whose job it is, for a worker that hasn't named the account."""
-        async with self._database.direct() as direct:
-            job = await queries.get_job(direct, job_id)
+        job = await queries.find_job(self._database, UUID(job_id))
         if job is None:
             raise _no_such_job(job_id)
         return job.account_id
 
+    async def _found(self, request: worker.CompleteAttemptRequest) -> tuple[Job, Attempt | None] | None:
+        return await queries.find_job_with_attempt(self._database, UUID(request.job_id), request.attempt)
+
+    async def _fault(self, account_id: UUID, request: worker.CompleteAttemptRequest) -> ServiceError | None:
+        """Returns what is wrong with the objects of a report. It is told to the attempt only that owns the job."""
+        try:
+            await self._artifacts.check(account_id, request.images)
+        except ServiceError as error:
+            return error
+        return None
+
     async def _accept_completion(
-        self, job_id: UUID, account_id: UUID, request: worker.CompleteAttemptRequest, fault: ServiceError | None
-    ) -> Job:
-        """Moves a job to FINALIZING; what its objects lack is told to the attempt only that owns the job."""
-        async with self._database.direct() as direct:
-            found = await queries.lock_job_with_attempt(direct, job_id, request.attempt)
-            if found is None or found[0].account_id != account_id:
-                raise _no_such_job(job_id)
-            job, attempt = found
-            if is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
-                return job
-            _require_heard(queries.standing(job), request.job_id, request.attempt)
-            _require_slots(attempt, request.images)
-            if fault is not None:
-                raise fault
-            images = [_image_record(image) for image in request.images]
-            ending = transitions.Ending(JobState.COMPLETED, request.gpu_milliseconds, images=images)
-            await transitions.close(direct, job, ending, self._clock.now())
+        self,
+        found: tuple[Job, Attempt | None] | None,
+        account_id: UUID,
+        request: worker.CompleteAttemptRequest,
+        fault: ServiceError | None,
+    ) -> Job | None:
+        """Moves a job that has been read to FINALIZING; returns None if it has changed since."""
+        if found is None or found[0].account_id != account_id:
+            raise _no_such_job(request.job_id)
+        job, attempt = found
+        if is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
             return job
+        _require_heard(queries.standing(job), request.job_id, request.attempt)
+        _require_slots(attempt, request.images)
+        if fault is not None:
+            raise fault
+        images = [_image_record(image) for image in request.images]
+        ending = transitions.Ending(JobState.COMPLETED, request.gpu_milliseconds, images=images)
+        try:
+            await transitions.close(self._database, job, ending, self._clock.now())
+        except transitions.ChangedError:
+            return None
+        return job
 
     async def _after(self, job: Job, target: JobState) -> JobState:
         if target is JobState.QUEUED:
@@ -238,15 +258,8 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             return JobState.FINALIZING
 
 
-async def _locked(direct: Direct, job_id: UUID) -> Job:
-    job = await queries.lock_job(direct, job_id)
-    if job is None:
-        raise _no_such_job(job_id)
-    return job
-
-
-def _no_such_job(job_id: UUID) -> ServiceError:
-    return ServiceError(Reason.JOB_NOT_FOUND, "There is no such job.", metadata={"job_id": str(job_id)})
+def _no_such_job(job_id: str) -> ServiceError:
+    return ServiceError(Reason.JOB_NOT_FOUND, "There is no such job.", metadata={"job_id": job_id})
 
 
 def _message_state(state: int) -> job_pb2.JobState.ValueType:

@@ -1,7 +1,4 @@
-"""What svc_generation asks of its tables.
-
-Lock order in every transaction that changes a job's state: the account's counter row first, then the job.
-"""
+"""What svc_generation asks of its tables. What it changes in them is in `transitions` and `acceptance`."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -19,31 +16,14 @@ from svc_generation.store.models import AccountCounter, Attempt, Job
 _load_job = RowLoader(Job).load
 _load_attempt = RowLoader(Attempt).load
 _JOB_WIDTH = len(Job.__table__.columns)
-_COUNTER_OF_JOB = (
-    select(AccountCounter.account_id)
-    .where(
-        AccountCounter.account_id == select(Job.account_id).where(Job.job_id == bindparam("job_id")).scalar_subquery()
-    )
-    .with_for_update()
-    .cte("counter")
-)
-# PostgreSQL locks the rows of a statement's outer level last, when the counter's lock is there, and gives the newest
-# version of a row that it had to wait for.
 _is_the_job = Job.job_id == bindparam("job_id")
-_lock_job = (
-    select(Job)
-    .join(_COUNTER_OF_JOB, Job.account_id == _COUNTER_OF_JOB.c.account_id)
-    .where(_is_the_job)
-    .with_for_update(of=Job)
-)
-_LOCK_JOB = Statement(_lock_job)
-_LOCK_JOB_WITH_ATTEMPT = Statement(
-    _lock_job.outerjoin(
-        Attempt, and_(Attempt.job_id == Job.job_id, Attempt.attempt == bindparam("attempt"))
-    ).add_columns(Attempt)
-)
 _JOB = Statement(select(Job).where(_is_the_job))
 _JOB_OF_ACCOUNT = Statement(select(Job).where(_is_the_job, Job.account_id == bindparam("account_id")))
+_JOB_WITH_ATTEMPT = Statement(
+    select(Job, Attempt)
+    .outerjoin(Attempt, and_(Attempt.job_id == Job.job_id, Attempt.attempt == bindparam("attempt")))
+    .where(_is_the_job)
+)
 _ATTEMPT = Statement(
     select(Attempt).where(Attempt.job_id == bindparam("job_id"), Attempt.attempt == bindparam("attempt"))
 )
@@ -93,6 +73,12 @@ async def get_job(direct: Direct, job_id: UUID, account_id: UUID | None = None) 
     statement = _JOB if account_id is None else _JOB_OF_ACCOUNT
     row = await direct.fetch_one(statement, {"job_id": job_id, "account_id": account_id})
     return None if row is None else _load_job(row)
+
+
+async def find_job(database: Database, job_id: UUID) -> Job | None:
+    """Returns a job of any account, as the tasks' database sees it."""
+    rows = await database.call(_JOB, {"job_id": job_id})
+    return _load_job(rows[0]) if rows else None
 
 
 async def list_jobs(
@@ -145,25 +131,19 @@ async def last_sequences(
     return {row["owner"]: row["last_sequence"] for row in rows}
 
 
-async def lock_job(direct: Direct, job_id: UUID) -> Job | None:
-    """Locks the account's counter and then the job, and returns the job as it is under the locks."""
-    row = await direct.fetch_one(_LOCK_JOB, {"job_id": job_id})
-    return None if row is None else _load_job(row)
-
-
-async def lock_job_with_attempt(direct: Direct, job_id: UUID, attempt: int) -> tuple[Job, Attempt | None] | None:
-    """Does what `lock_job` does, and returns one of the attempts beside the job, if it has that one."""
-    row = await direct.fetch_one(_LOCK_JOB_WITH_ATTEMPT, {"job_id": job_id, "attempt": attempt})
-    if row is None:
+async def find_job_with_attempt(database: Database, job_id: UUID, attempt: int) -> tuple[Job, Attempt | None] | None:
+    """Returns a job of any account and one of its attempts, if it has that one, as the tasks' database sees them."""
+    rows = await database.call(_JOB_WITH_ATTEMPT, {"job_id": job_id, "attempt": attempt})
+    if not rows:
         return None
-    of_attempt = row[_JOB_WIDTH:]
-    return _load_job(row[:_JOB_WIDTH]), None if of_attempt[0] is None else _load_attempt(of_attempt)
+    of_attempt = rows[0][_JOB_WIDTH:]
+    return _load_job(rows[0][:_JOB_WIDTH]), None if of_attempt[0] is None else _load_attempt(of_attempt)
 
 
-async def get_attempt(direct: Direct, job_id: UUID, attempt: int) -> Attempt | None:
-    """Returns one attempt."""
-    row = await direct.fetch_one(_ATTEMPT, {"job_id": job_id, "attempt": attempt})
-    return None if row is None else _load_attempt(row)
+async def find_attempt(database: Database, job_id: UUID, attempt: int) -> Attempt | None:
+    """Returns one attempt at a job of any account, as the tasks' database sees it."""
+    rows = await database.call(_ATTEMPT, {"job_id": job_id, "attempt": attempt})
+    return _load_attempt(rows[0]) if rows else None
 
 
 async def list_waiting(session: AsyncSession, after: UUID, queued_before: datetime, limit: int) -> Sequence[UUID]:

@@ -1,22 +1,31 @@
-"""The changes of a job's state. Each runs in a transaction that holds the locks of `queries.lock_job`.
+"""The changes of a job's state.
 
-Each is one statement, whatever number of rows it changes, since a job waits for every round trip to the database. Their
-parameters are `of_job`, `of_account` and, for each value that is written, the column's name behind "new_": SQLAlchemy keeps
-the plain names for itself.
+What a change is to be is decided on a job as it was read, without a lock; it is written only if the job is still so, by one
+statement that takes the locks, looks, and writes job, attempt and counter. So a change costs one round trip, and no lock waits
+for this process. Else `ChangedError` is raised, nothing is written, and the caller reads and decides again: `decide` does that.
+
+Their parameters are `of_job`, `of_account`, `was_...` for what the job must still be and, for each value that is written, the
+column's name behind "new_": SQLAlchemy keeps the plain names for itself.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Column, Table, Update, bindparam, insert, update
+from sqlalchemy import CTE, Column, ColumnElement, Table, Update, bindparam, insert, select, update
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.dml import ReturningUpdate
 
+from svc_common.db import Database
 from svc_common.errors import Reason
-from svc_common.statements import Direct, Statement
+from svc_common.statements import Statement
 from svc_generation.domain.states import AttemptOutcome, JobState, billed_millicredits
+from svc_generation.store import queries
 from svc_generation.store.models import AccountCounter, Attempt, Job
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +39,8 @@ class Ending:
     images: list[dict[str, Any]] = field(default_factory=list)
 
 
-class AlreadyEndedError(Exception):
-    """Means that a job which was to be ended isn't FINALIZING any more."""
+class ChangedError(Exception):
+    """Means that a job isn't as it was read any more, so that nothing was written."""
 
 
 _ATTEMPT_OUTCOMES = {
@@ -45,35 +54,50 @@ _jobs, _attempts, _counters = (
 )
 
 
-def _written(table: Table, *names: str) -> dict[Column[Any], BindParameter[Any]]:
-    """Returns columns with the parameters of their values, which have the columns' names behind "new_"."""
-    return {table.c[name]: bindparam(f"new_{name}") for name in names}
-
-
-# Takes the account's next event number, and with it the lock of the account's changes.
-_next = (
-    update(_counters)
+# Every change of an account's jobs locks the account's counter first, then the job. PostgreSQL locks the rows of a statement's
+# outer level last, when the counter's lock is there, and looks again at a row that it had to wait for.
+_counter = (
+    select(_counters.c.account_id)
     .where(_counters.c.account_id == bindparam("of_account"))
-    .values(
-        {
-            _counters.c.last_sequence: _counters.c.last_sequence + 1,
-            _counters.c.waiting: _counters.c.waiting + bindparam("waiting_change"),
-        }
+    .with_for_update()
+    .cte("counter")
+)
+# Start, requeue and end take a number, close changes the state: a job with the same of all three has had no change.
+_job = (
+    select(_jobs.c.job_id, _jobs.c.account_id)
+    .join(_counter, _jobs.c.account_id == _counter.c.account_id)
+    .where(
+        _jobs.c.job_id == bindparam("of_job"),
+        *(_jobs.c[name] == bindparam(f"was_{name}") for name in ("state", "last_sequence", "cancel_requested")),
     )
-    .returning(_counters.c.account_id, _counters.c.last_sequence)
-    .cte("counter")
+    .with_for_update(of=_jobs)
+    .cte("job")
 )
-_no_more_waiting = (
-    update(_counters)
-    .where(_counters.c.account_id == bindparam("of_account"))
-    .values({_counters.c.waiting: _counters.c.waiting - 1})
-    .cte("counter")
-)
+
+
+def _counted(values: dict[Column[Any], ColumnElement[Any]]) -> ReturningUpdate[Any]:
+    """Returns a change of the account's counter, if the job is still as it was read."""
+    return (
+        update(_counters)
+        .where(_counters.c.account_id == _job.c.account_id)
+        .values(values)
+        .returning(_counters.c.last_sequence)
+    )
+
+
+# Takes the account's next event number.
+_next = _counted(
+    {
+        _counters.c.last_sequence: _counters.c.last_sequence + 1,
+        _counters.c.waiting: _counters.c.waiting + bindparam("waiting_change"),
+    }
+).cte("next")
+_no_more_waiting = _counted({_counters.c.waiting: _counters.c.waiting - 1}).cte("no_more_waiting")
 # Records what became of the present attempt, if it is open, and from when on its objects are to be deleted, if they are.
 _attempt_closed = (
     update(_attempts)
     .where(
-        _attempts.c.job_id == bindparam("of_job"),
+        _attempts.c.job_id == _job.c.job_id,
         _attempts.c.attempt == bindparam("closed_attempt"),
         _attempts.c.end_time.is_(None),
     )
@@ -81,52 +105,67 @@ _attempt_closed = (
     .cte("closed")
 )
 _attempt_begun = (
-    insert(_attempts).values({column: bindparam(f"begun_{column.name}") for column in _attempts.c}).cte("begun")
+    insert(_attempts)
+    .from_select(
+        [column.name for column in _attempts.c],
+        select(*(bindparam(f"begun_{column.name}", type_=column.type) for column in _attempts.c)).select_from(_job),
+    )
+    .cte("begun")
 )
 
 
 def _change(*names: str) -> Update:
-    """Returns the statement that writes columns of one job."""
-    return update(_jobs).where(_jobs.c.job_id == bindparam("of_job")).values(_written(_jobs, *names))
+    """Returns the statement that writes columns of the job, if it is still as it was read."""
+    written = update(_jobs).where(_jobs.c.job_id == _job.c.job_id)
+    return written.values({_jobs.c[name]: bindparam(f"new_{name}") for name in names})
+
+
+def _compiled(change: Update, *beside: CTE) -> Statement:
+    """Returns a change with what is changed beside the job; it gives a row if the job was still as it was read."""
+    return Statement(change.returning(_jobs.c.last_sequence).add_cte(*beside))
 
 
 def _numbered(change: Update, column: str) -> Update:
-    """Returns a change that is an event: it takes the account's next number, which goes into a column and comes back."""
-    number = _next.c.last_sequence
-    return (
-        change.where(_jobs.c.account_id == _next.c.account_id)
-        .values({_jobs.c[column]: number, _jobs.c.last_sequence: number})
-        .returning(_jobs.c.last_sequence)
-    )
+    """Returns a change that is an event: it takes the account's next number, which goes into a column as well."""
+    number = select(_next.c.last_sequence).scalar_subquery()
+    return change.values({_jobs.c[column]: number, _jobs.c.last_sequence: number})
 
 
-_START = Statement(
-    _numbered(_change("state", "attempt", "claim_id", "worker_id", "start_time"), "started_sequence").add_cte(
-        _attempt_closed, _attempt_begun
-    )
+_START = _compiled(
+    _numbered(_change("state", "attempt", "claim_id", "worker_id", "start_time"), "started_sequence"),
+    _attempt_closed,
+    _attempt_begun,
 )
-_REQUEUE = Statement(
-    _numbered(_change("state", "returned", "claim_id", "worker_id", "queue_time"), "queued_sequence").add_cte(
-        _attempt_closed
-    )
+_REQUEUE = _compiled(
+    _numbered(_change("state", "returned", "claim_id", "worker_id", "queue_time"), "queued_sequence"), _attempt_closed
 )
 _close = _change("state", "outcome", "gpu_milliseconds", "finalize_time", "images", "failure_reason", "failure_message")
-_CLOSE_WAITING = Statement(_close.add_cte(_no_more_waiting))
-_CLOSE_STARTED = Statement(_close.add_cte(_attempt_closed))
-_END = Statement(
-    _numbered(
-        _change("used_millicredits", "end_time")
-        .where(_jobs.c.state == JobState.FINALIZING)
-        .values({_jobs.c.state: _jobs.c.outcome}),
-        "ended_sequence",
-    )
+_CLOSE_WAITING = _compiled(_close, _no_more_waiting)
+_CLOSE_STARTED = _compiled(_close, _attempt_closed)
+_END = _compiled(_numbered(_change("state", "used_millicredits", "end_time"), "ended_sequence"))
+_REQUEST_CANCEL = _compiled(_change("cancel_requested"))
+_TOUCH_FINALIZING = Statement(
+    update(_jobs)
+    .where(_jobs.c.job_id == bindparam("of_job"), _jobs.c.state == JobState.FINALIZING)
+    .values({_jobs.c.finalize_time: bindparam("new_finalize_time")})
 )
-_REQUEST_CANCEL = Statement(_change("cancel_requested"))
-_TOUCH_FINALIZING = Statement(_change("finalize_time").where(_jobs.c.state == JobState.FINALIZING))
+
+
+async def decide(database: Database, job_id: UUID, act: Callable[[Job], Awaitable[ResultT]]) -> ResultT | None:
+    """Reads a job and lets `act` decide on it and change it; again if the job has changed in between.
+
+    Returns None where there is no such job. Who changes a job brings it on, so that this ends.
+    """
+    while (job := await queries.find_job(database, job_id)) is not None:
+        try:
+            return await act(job)
+        except ChangedError:
+            continue
+    return None
 
 
 async def start(
-    direct: Direct,
+    database: Database,
     job: Job,
     *,
     worker_id: str,
@@ -160,11 +199,11 @@ async def start(
         "worker_id": worker_id,
         "start_time": now,
     }
-    await _write(direct, _START, job, values, beside, "started_sequence")
+    await _write(database, _START, job, values, beside, "started_sequence")
     return Attempt(**begun)
 
 
-async def requeue(direct: Direct, job: Job, outcome: AttemptOutcome, now: datetime) -> None:
+async def requeue(database: Database, job: Job, outcome: AttemptOutcome, now: datetime) -> None:
     """Puts a running job back into the queue, its attempt closed with an outcome."""
     values = {
         "state": JobState.QUEUED,
@@ -174,10 +213,10 @@ async def requeue(direct: Direct, job: Job, outcome: AttemptOutcome, now: dateti
         "queue_time": now,
     }
     beside = {"waiting_change": +1, **_closing(job, outcome, now, clean_time=now)}
-    await _write(direct, _REQUEUE, job, values, beside, "queued_sequence")
+    await _write(database, _REQUEUE, job, values, beside, "queued_sequence")
 
 
-async def close(direct: Direct, job: Job, ending: Ending, now: datetime) -> None:
+async def close(database: Database, job: Job, ending: Ending, now: datetime) -> None:
     """Moves a job to FINALIZING on its way to an end. It has no event: watchers see the end itself."""
     elapsed = (now - job.start_time) / timedelta(milliseconds=1) if job.start_time else 0
     values = {
@@ -190,34 +229,27 @@ async def close(direct: Direct, job: Job, ending: Ending, now: datetime) -> None
         "failure_message": ending.message or None,
     }
     if job.state == JobState.QUEUED:
-        await _write(direct, _CLOSE_WAITING, job, values, {})
+        await _write(database, _CLOSE_WAITING, job, values, {})
         return
     clean_time = None if ending.outcome is JobState.COMPLETED else now
     closing = _closing(job, _ATTEMPT_OUTCOMES[ending.outcome], now, clean_time)
-    await _write(direct, _CLOSE_STARTED, job, values, closing)
+    await _write(database, _CLOSE_STARTED, job, values, closing)
 
 
-async def end(direct: Direct, job: Job, used_millicredits: int, now: datetime) -> None:
-    """Ends a FINALIZING job whose hold is closed. The terminal event gets its number here.
-
-    The row that is given may have been read before; it is as it was written afterwards.
-
-    Raises:
-        AlreadyEndedError: another call has ended it; the transaction must not be committed, or a number would be lost.
-    """
-    values = {"used_millicredits": used_millicredits, "end_time": now}
-    await _write(direct, _END, job, values, {"waiting_change": 0}, "ended_sequence")
-    set_committed_value(job, "state", job.outcome)
+async def end(database: Database, job: Job, used_millicredits: int, now: datetime) -> None:
+    """Ends a FINALIZING job whose hold is closed. The terminal event gets its number here."""
+    values = {"state": job.outcome, "used_millicredits": used_millicredits, "end_time": now}
+    await _write(database, _END, job, values, {"waiting_change": 0}, "ended_sequence")
 
 
-async def request_cancel(direct: Direct, job: Job) -> None:
+async def request_cancel(database: Database, job: Job) -> None:
     """Notes that a running job is to be stopped."""
-    await _write(direct, _REQUEST_CANCEL, job, {"cancel_requested": True}, {})
+    await _write(database, _REQUEST_CANCEL, job, {"cancel_requested": True}, {})
 
 
-async def touch_finalizing(direct: Direct, job_id: UUID, now: datetime) -> None:
+async def touch_finalizing(database: Database, job_id: UUID, now: datetime) -> None:
     """Notes that the completion of a job has just been tried, so that the sweep waits before it tries again."""
-    await direct.fetch(_TOUCH_FINALIZING, {"of_job": job_id, "new_finalize_time": now})
+    await database.call(_TOUCH_FINALIZING, {"of_job": job_id, "new_finalize_time": now})
 
 
 def _closing(job: Job, outcome: AttemptOutcome, now: datetime, clean_time: datetime | None) -> dict[str, Any]:
@@ -231,17 +263,17 @@ def _closing(job: Job, outcome: AttemptOutcome, now: datetime, clean_time: datet
 
 
 async def _write(
-    direct: Direct,
+    database: Database,
     statement: Statement,
     job: Job,
     values: dict[str, Any],
     beside: dict[str, Any],
     numbered: str | None = None,
 ) -> None:
-    """Executes a change of a locked job; the job is as it was written afterwards.
+    """Executes a change of a job that was read; the job is as it was written afterwards.
 
     Args:
-        direct: a transaction that holds the locks of the job.
+        database: the tasks' database.
         statement: the change.
         job: the job.
         values: what is written into the job.
@@ -249,15 +281,16 @@ async def _write(
         numbered: the column that the number of the event goes to, where the change is one.
 
     Raises:
-        AlreadyEndedError: the statement asks for a state in which the job isn't.
+        ChangedError: the job has changed since it was read; nothing was written.
 
     """
     parameters = {f"new_{name}": value for name, value in values.items()}
+    guard = {f"was_{name}": getattr(job, name) for name in ("state", "last_sequence", "cancel_requested")}
     key = {"of_job": job.job_id, "of_account": job.account_id}
-    rows = await direct.fetch(statement, {**parameters, **beside, **key})
+    rows = await database.call(statement, {**parameters, **beside, **guard, **key})
+    if not rows:
+        raise ChangedError
     if numbered is not None:
-        if not rows:
-            raise AlreadyEndedError
         sequence = rows[0]["last_sequence"]
         values = {**values, numbered: sequence, "last_sequence": sequence}
     for name, value in values.items():

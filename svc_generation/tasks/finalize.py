@@ -58,8 +58,7 @@ class Finalizer:
         Raises:
             ServiceError: DEPENDENCY_UNAVAILABLE; the job stays FINALIZING, and doing it again is safe.
         """
-        async with self._database.direct() as direct:
-            job = await queries.get_job(direct, job_id)
+        job = await queries.find_job(self._database, job_id)
         return await self.close(job) if job else JobState.FAILED
 
     async def close(self, job: Job) -> JobState:
@@ -75,30 +74,30 @@ class Finalizer:
         _, used = await asyncio.gather(self._import_images(job), self._close_hold(job))
         outcome = JobState(job.outcome or JobState.FAILED)
         try:
-            async with self._database.direct() as direct:
-                await transitions.end(direct, job, used, self._now())
-        except transitions.AlreadyEndedError:
-            return outcome
+            await transitions.end(self._database, job, used, self._now())
+        except transitions.ChangedError:
+            return outcome  # another call has ended it
         await self._tell(job)
         _log.info("job.ended", job_id=str(job.job_id), outcome=outcome.name, used_millicredits=used)
         return outcome
 
     async def cancel(self, job_id: UUID) -> None:
         """Ends a waiting job at once, or asks the worker of a running one to stop; does nothing to one that is ending."""
-        async with self._database.direct() as direct:
-            job = await queries.lock_job(direct, job_id)
-            if job is None or job.state >= JobState.FINALIZING:
-                return
-            waiting = job.state == JobState.QUEUED
-            if waiting:
-                await transitions.close(direct, job, transitions.Ending(JobState.CANCELLED), self._now())
-            else:
-                await transitions.request_cancel(direct, job)
-        if not waiting:
+        state = await transitions.decide(self._database, job_id, self._give_up)
+        if state is JobState.QUEUED:
+            await self._forget_in_queue(job_id)
+            await self.finalize(job_id)
+        elif state is JobState.RUNNING:
             await self._tell_worker(job_id)
-            return
-        await self._forget_in_queue(job_id)
-        await self.finalize(job_id)
+
+    async def _give_up(self, job: Job) -> JobState:
+        """Ends a waiting job, or notes that a running one is to be stopped; returns the state in which it was found."""
+        state = JobState(job.state)
+        if state is JobState.QUEUED:
+            await transitions.close(self._database, job, transitions.Ending(JobState.CANCELLED), self._now())
+        elif state is JobState.RUNNING:
+            await transitions.request_cancel(self._database, job)
+        return state
 
     async def _import_images(self, job: Job) -> None:
         if job.outcome != JobState.COMPLETED:

@@ -19,7 +19,7 @@ from svc_common.sweeps import Sweep
 from svc_generation.domain.objects import OBJECT_NAMES, object_key
 from svc_generation.domain.states import JobState
 from svc_generation.store import queries, transitions
-from svc_generation.store.models import Attempt
+from svc_generation.store.models import Attempt, Job
 
 _log = structlog.get_logger(__name__)
 
@@ -121,8 +121,7 @@ class Sweeper:
         async with self._database.transaction() as session:
             stuck = await queries.list_stuck(session, now - _FINALIZE_GRACE, _PAGE)
         for job_id in stuck:
-            async with self._database.direct() as direct:
-                await transitions.touch_finalizing(direct, job_id, now)
+            await transitions.touch_finalizing(self._database, job_id, now)
         return sum([await self._finished(job_id) for job_id in stuck])
 
     async def _finished(self, job_id: UUID) -> bool:
@@ -139,17 +138,21 @@ class Sweeper:
         async with self._database.transaction() as session:
             overdue = await queries.list_overdue(session, self._now(), _PAGE)
         for job_id in overdue:
-            async with self._database.direct() as direct:
-                job = await queries.lock_job(direct, job_id)
-                if job is None or job.state >= JobState.FINALIZING:
-                    continue
-                message = "No worker could take the job before its deadline. Try again later."
-                ending = transitions.Ending(JobState.FAILED, 0, Reason.JOB_EXPIRED, message)
-                await transitions.close(direct, job, ending, self._now())
+            if not await transitions.decide(self._database, job_id, self._expire):
+                continue
             await self._queue.remove(job_id)
             await self._queue.request_cancel(job_id)  # to a worker that still runs it: its report would be refused
             await self._finalize(job_id)
         return len(overdue)
+
+    async def _expire(self, job: Job) -> bool:
+        """Puts a job on the way to its end, unless it is there; returns whether it was put there."""
+        if job.state >= JobState.FINALIZING:
+            return False
+        message = "No worker could take the job before its deadline. Try again later."
+        ending = transitions.Ending(JobState.FAILED, 0, Reason.JOB_EXPIRED, message)
+        await transitions.close(self._database, job, ending, self._now())
+        return True
 
     async def delete_orphans(self) -> int:
         """Deletes the objects of attempts that lost.

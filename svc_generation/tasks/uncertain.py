@@ -52,9 +52,7 @@ class UncertainHolds:
         """
         count = 0
         for job_id, account_id in list(self._noted.items()):
-            async with self._database.direct() as direct:
-                job = await queries.get_job(direct, job_id)
-            if job is None:
+            if await queries.find_job(self._database, job_id) is None:
                 await self._release(job_id, account_id)
             del self._noted[job_id]
             count += 1

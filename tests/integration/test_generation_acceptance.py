@@ -222,7 +222,6 @@ async def test_rows_of_another_account_stay_hidden_from_queries_that_forget_to_a
 
     async with database.direct(stranger.account_id) as direct:
         assert await queries.get_job(direct, job.job_id) is None
-        assert await queries.lock_job(direct, job.job_id) is None
     async with database.transaction(stranger.account_id) as session:
         assert [str(row.job_id) for row in (await session.execute(select(Job))).scalars()] == [own.job_id]
         owners = {
