@@ -94,7 +94,7 @@ async def _measure(fleet: Fleet, bare: BareArm, rounds: int) -> Result:
 def main() -> None:
     """Prints a line, or one JSON document with --json."""
     parser = argparse.ArgumentParser(description="What the platform adds to a picture.")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     result = asyncio.run(measure(options.rounds))

@@ -5,7 +5,7 @@ Owns no clock (it is given one) and no picture.
 
 from collections.abc import Callable
 
-PREVIEW_INTERVAL_S = 0.2
+PREVIEW_INTERVAL_S = 0.25
 """Five previews a second look alive; more would cost bandwidth that nobody sees."""
 
 

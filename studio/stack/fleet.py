@@ -19,7 +19,7 @@ BUILT_IN_MODEL = "built-in-model"
 SERVICES = tuple(f"svc_{area}" for area in AREAS)
 
 # gRPC polls as it did in Python until 1.80: docs/adr/0014.
-_GRPC_EXPERIMENTS = "-event_engine_client,-event_engine_listener"
+GRPC_EXPERIMENTS = "-event_engine_client,-event_engine_listener"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Fleet:
             "USER_JWKS_FILE": str(self.secrets.user_jwks),
             # An answer from a log that is buffered in a dead process is no answer.
             "PYTHONUNBUFFERED": "1",
-            "GRPC_EXPERIMENTS": _GRPC_EXPERIMENTS,
+            "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS,
             **self.connections.object_store.environment,
             **addresses,
         }
