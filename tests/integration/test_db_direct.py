@@ -1,0 +1,212 @@
+"""Statements that go to the driver itself: the same tenants, limits, errors and pool as those of a session."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import Integer, SmallInteger, bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from svc_common.caller import Call, enter_call
+from svc_common.clock import new_id
+from svc_common.db import Database
+from svc_common.errors import Reason, ServiceError
+from svc_common.statements import Direct, Statement
+from svc_generation.domain.states import JobState
+from tests.harness_postgres import PostgresServer, until
+from tests.integration.test_db import REQUESTS, TASKS, bodies, create_notes, database, write
+
+WRITE = Statement(text("INSERT INTO n.notes VALUES (CAST(:account_id AS uuid), CAST(:body AS text))"))
+BODIES = Statement(text("SELECT body FROM n.notes ORDER BY body"))
+SLEEP = Statement(text("SELECT pg_sleep(60)"))
+PID = Statement(text("SELECT pg_backend_pid() AS pid, current_setting('app.account_id', true) AS account"))
+FAIL = Statement(text("SELECT 1 / 0"))
+
+
+@pytest.fixture(scope="module")
+async def notes(postgres: PostgresServer) -> str:
+    return await create_notes(postgres)
+
+
+@pytest.fixture
+async def requests(postgres: PostgresServer, notes: str) -> AsyncIterator[Database]:
+    handle = database(postgres, notes, REQUESTS)
+    yield handle
+    await handle.close()
+
+
+async def own_bodies(handle: Database, account_id: UUID | None) -> list[str]:
+    async with handle.direct(account_id) as direct:
+        return [row["body"] for row in await direct.fetch(BODIES, {})]
+
+
+async def test_account_sees_and_writes_its_own_rows_only(requests: Database) -> None:
+    ada, bob = new_id(), new_id()
+    for account_id, body in ((ada, "of ada"), (bob, "of bob")):
+        async with requests.direct(account_id) as direct:
+            await direct.fetch(WRITE, {"account_id": account_id, "body": body})
+
+    assert await own_bodies(requests, ada) == ["of ada"]
+    assert await own_bodies(requests, bob) == ["of bob"]
+    assert await own_bodies(requests, None) == []
+    assert await requests.call(BODIES, {}) == []
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        async with requests.direct(ada) as direct:
+            await direct.fetch(WRITE, {"account_id": bob, "body": "forged"})
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        await requests.call(WRITE, {"account_id": bob, "body": "forged"})
+
+
+async def test_one_connection_serves_sessions_and_direct_statements_and_forgets_each_account(
+    requests: Database,
+) -> None:
+    ada = new_id()
+    await write(requests, ada, "mine", as_account=ada)
+    async with requests.direct(ada) as direct:
+        inside = await direct.fetch_one(PID, {})
+    (alone,) = await requests.call(PID, {})
+
+    assert inside is not None
+    assert inside["account"] == ada.hex
+    assert (alone["pid"], alone["account"]) == (inside["pid"], "")
+    assert await bodies(requests, None) == []
+
+
+async def test_exception_rolls_back_and_comes_through_as_it_is(requests: Database) -> None:
+    ada = new_id()
+
+    async def write_and_fail(fail: Callable[[Direct], Awaitable[object]]) -> None:
+        async with requests.direct(ada) as direct:
+            await direct.fetch(WRITE, {"account_id": ada, "body": "lost"})
+            await fail(direct)
+
+    async def refuse(_direct: Direct) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await write_and_fail(refuse)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await write_and_fail(lambda direct: direct.fetch(FAIL, {}))
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await requests.call(FAIL, {})
+
+    assert await own_bodies(requests, ada) == []
+
+
+async def test_cancelled_work_rolls_back_and_frees_its_connection(requests: Database) -> None:
+    ada = new_id()
+    inside = asyncio.Event()
+
+    async def transaction() -> None:
+        async with requests.direct(ada) as direct:
+            await direct.fetch(WRITE, {"account_id": ada, "body": "lost"})
+            inside.set()
+            await direct.fetch(SLEEP, {})
+
+    async def statement() -> None:
+        inside.set()
+        await requests.call(SLEEP, {})
+
+    for work in (transaction, statement):
+        inside.clear()
+        task = asyncio.create_task(work())
+        await asyncio.wait_for(inside.wait(), 5)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.wait_for(own_bodies(requests, ada), 5) == []
+
+
+async def test_connection_whose_transaction_nobody_could_end_is_not_used_again(requests: Database) -> None:
+    ada = new_id()
+    async with requests._driver() as driver:
+        (before,) = await driver.fetch(PID.sql)
+        await driver.execute("BEGIN")
+        await driver.execute(f"SET LOCAL app.account_id = '{ada.hex}'")
+    (after,) = await requests.call(PID, {})
+
+    assert after["pid"] != before["pid"]
+    assert not after["account"]
+
+
+async def test_statement_ends_with_the_deadline_of_its_call(requests: Database) -> None:
+    async def transaction() -> None:
+        async with requests.direct() as direct:
+            await direct.fetch(SLEEP, {})
+
+    async def statement() -> None:
+        await requests.call(SLEEP, {})
+
+    async def within_a_short_call(work: Callable[[], Awaitable[None]]) -> None:
+        call = Call("/a/method", {}, started=0.0)
+        call.deadline = asyncio.get_running_loop().time() + 0.1
+        enter_call(call)
+        await work()
+
+    for work in (transaction, statement):
+        with pytest.raises(ServiceError) as caught:
+            await asyncio.wait_for(asyncio.create_task(within_a_short_call(work)), 5)
+        assert caught.value.reason is Reason.DEADLINE_TOO_SHORT
+        assert await asyncio.wait_for(own_bodies(requests, None), 5) == []
+
+
+async def test_exhausted_pool_is_overload(
+    postgres: PostgresServer, notes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("svc_common.db._CHECKOUT_SECONDS", 0.05)
+    monkeypatch.setattr("svc_common.db._OVERFLOW", 0)
+    handle = database(postgres, notes, REQUESTS)
+    try:
+        async with handle.direct():
+            with pytest.raises(ServiceError) as caught:
+                await handle.call(BODIES, {})
+    finally:
+        await handle.close()
+
+    assert caught.value.reason is Reason.OVERLOADED
+
+
+async def test_server_that_dies_is_unavailable_and_is_found_again(own_postgres: PostgresServer) -> None:
+    name = await create_notes(own_postgres)
+    handle = database(own_postgres, name, TASKS, pool_size=3)
+
+    async def transaction() -> None:
+        async with handle.direct() as direct:
+            await direct.fetch(SLEEP, {})
+
+    async def sleepers() -> bool:
+        asleep = Statement(text("SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)'"))
+        return len(await handle.call(asleep, {})) == 2
+
+    tasks = [asyncio.create_task(transaction()), asyncio.create_task(handle.call(SLEEP, {}))]
+    await until(sleepers)
+    own_postgres.kill()
+    answers = await asyncio.gather(*tasks, handle.call(BODIES, {}), return_exceptions=True)
+    await asyncio.to_thread(own_postgres.start)
+
+    assert [answer.reason for answer in answers if isinstance(answer, ServiceError)] == [
+        Reason.DEPENDENCY_UNAVAILABLE
+    ] * 3
+    assert await handle.call(BODIES, {}) == []
+    await handle.close()
+
+
+async def test_parameters_constants_and_documents_arrive_as_they_were(requests: Database) -> None:
+    document = [{"seed": 7, "name": "Björn"}]
+    statement = Statement(
+        select(
+            bindparam("document", type_=JSONB()).label("document"),
+            bindparam("number", type_=Integer()).label("number"),
+            bindparam("state", JobState.FINALIZING, type_=SmallInteger()).label("state"),
+        )
+    )
+    (row,) = await requests.call(statement, {"number": 5, "document": document, "unknown": "left out"})
+
+    assert (row["document"], row["number"], row["state"]) == (document, 5, 3)
+    with pytest.raises(KeyError, match="number"):
+        await requests.call(statement, {"document": document})
+    with pytest.raises(asyncpg.DataError):
+        await requests.call(statement, {"document": document, "number": "five"})
