@@ -117,6 +117,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=_OVERFLOW,
             pool_timeout=_CHECKOUT_SECONDS,
+            # The connection that was used last: its statements are prepared and planned, and its process is warm.
+            pool_use_lifo=True,
             # The text of an error goes to the log; what users wrote, and their keys, don't belong there.
             hide_parameters=True,
             # jit costs more than it gives on short statements, and slows asyncpg's type introspection.

@@ -54,6 +54,9 @@ _jobs, _attempts, _counters = (
 )
 
 
+_GUARD = ("state", "last_sequence", "cancel_requested")
+"""Start, requeue and end take a number, close changes the state: a job with the same of all three has had no change."""
+
 # Every change of an account's jobs locks the account's counter first, then the job. PostgreSQL locks the rows of a statement's
 # outer level last, when the counter's lock is there, and looks again at a row that it had to wait for.
 _counter = (
@@ -62,13 +65,12 @@ _counter = (
     .with_for_update()
     .cte("counter")
 )
-# Start, requeue and end take a number, close changes the state: a job with the same of all three has had no change.
 _job = (
     select(_jobs.c.job_id, _jobs.c.account_id)
     .join(_counter, _jobs.c.account_id == _counter.c.account_id)
     .where(
         _jobs.c.job_id == bindparam("of_job"),
-        *(_jobs.c[name] == bindparam(f"was_{name}") for name in ("state", "last_sequence", "cancel_requested")),
+        *(_jobs.c[name] == bindparam(f"was_{name}") for name in _GUARD),
     )
     .with_for_update(of=_jobs)
     .cte("job")
@@ -285,7 +287,7 @@ async def _write(
 
     """
     parameters = {f"new_{name}": value for name, value in values.items()}
-    guard = {f"was_{name}": getattr(job, name) for name in ("state", "last_sequence", "cancel_requested")}
+    guard = {f"was_{name}": getattr(job, name) for name in _GUARD}
     key = {"of_job": job.job_id, "of_account": job.account_id}
     rows = await database.call(statement, {**parameters, **beside, **guard, **key})
     if not rows:
