@@ -61,9 +61,7 @@ async def rate(arm: Arm, accounts: Sequence[UUID], concurrency: int, seconds: fl
 
 async def compare(database: Database, rounds: int, seconds: float) -> None:
     """Prints a row for each number of accounts and of callers."""
-
-    async def commit(items: Sequence[HoldTerms]) -> Sequence[Reservation]:
-        return await queries.reserve_credits(database, items)
+    commit = partial(queries.reserve_credits, database)
 
     async def alone(terms: HoldTerms) -> Reservation:
         (answer,) = await commit([terms])

@@ -6,7 +6,7 @@ Owns no clock (it is given one) and no picture.
 from collections.abc import Callable
 
 PREVIEW_INTERVAL_S = 0.25
-"""Five previews a second look alive; more would cost bandwidth that nobody sees."""
+"""Four previews a second look alive; more would cost bandwidth that nobody sees."""
 
 
 class RenderProgress:

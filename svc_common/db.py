@@ -6,8 +6,8 @@ schemas to `svc_common.migrations`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -144,15 +144,14 @@ class Database:
             expire_on_commit=False,
             info={_ACCOUNT: account_id},
         )
-        try:
-            yield session
-            await session.commit()
-        except BaseException as error:
-            # Shielded: a cancelled call must give its connection back, or the pool would run dry.
-            await asyncio.shield(asyncio.ensure_future(session.close()))
-            if isinstance(error, _DRIVER_ERRORS) and (refusal := _as_service_error(error)):
-                raise refusal from error
-            raise
+        with _service_errors():
+            try:
+                yield session
+                await session.commit()
+            except BaseException:
+                # Shielded: a cancelled call must give its connection back, or the pool would run dry.
+                await asyncio.shield(asyncio.ensure_future(session.close()))
+                raise
         # The commit gave the connection back. Rows that outlive the block can't load anything through it any more.
         session.expunge_all()
 
@@ -182,17 +181,13 @@ class Database:
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator["_Connection"]:
         """Takes a connection of the pool for work below SQLAlchemy, and gives it back however that ends."""
-        try:
+        with _service_errors():
             pooled = await self._engine.raw_connection()
             try:
                 yield pooled.driver_connection  # type: ignore[misc]
             finally:
                 # Shielded, as in `transaction`.
                 await asyncio.shield(asyncio.ensure_future(greenlet_spawn(_give_back, pooled)))
-        except _DRIVER_ERRORS as error:
-            if refusal := _as_service_error(error):
-                raise refusal from error
-            raise
 
     @asynccontextmanager
     async def advisory_lock(self, key: str) -> AsyncIterator[bool]:
@@ -201,12 +196,8 @@ class Database:
         The lock is given back at the end of the block. It hangs on a connection of its own, so it vanishes with the
         process, and no transaction stays open while it is held.
         """
-        try:
+        with _service_errors():
             connection, got = await self._lock(key)
-        except _DRIVER_ERRORS as error:
-            if refusal := _as_service_error(error):
-                raise refusal from error
-            raise
         try:
             yield got
         finally:
@@ -289,6 +280,17 @@ def _statement_seconds() -> float:
     seconds = _DEFAULT_STATEMENT_SECONDS if remaining is None else min(remaining, _DEFAULT_STATEMENT_SECONDS)
     # Zero would mean to PostgreSQL: no limit.
     return max(0.001, seconds)
+
+
+@contextmanager
+def _service_errors() -> Iterator[None]:
+    """Raises what callers are told about a failure of the database; defects of ours come through as they are."""
+    try:
+        yield
+    except _DRIVER_ERRORS as error:
+        if refusal := _as_service_error(error):
+            raise refusal from error
+        raise
 
 
 def _as_service_error(error: Exception) -> ServiceError | None:

@@ -2,11 +2,10 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
 
 from pingvas.gallery.v1.import_service_pb2_grpc import ImportServiceStub
 from pingvas.gallery.v1.source_service_pb2_grpc import SourceServiceStub
@@ -94,7 +93,7 @@ class Composition:
         self.statistics = WaitStatistics()
         self.publisher = EventPublisher(self.redis)
         self.queue = JobQueue(self.redis)
-        self.hub = WatchHub(self._listener, self._last_sequences)
+        self.hub = WatchHub(self._listener, partial(queries.last_sequences, self.tasks))
         self.lookups = Lookups(CatalogueServiceStub(self.channels[settings.models_internal_address]), self.ledger)
         self.sources = SourceResolver(SourceServiceStub(self.channels[settings.gallery_internal_address]))
         self.converter = JobConverter(self.objects)
@@ -194,9 +193,6 @@ class Composition:
         return EventListener(
             self.listening_redis, on_progress=hub.on_progress, on_change=hub.on_change, on_gap=hub.on_gap
         )
-
-    async def _last_sequences(self, account_ids: Collection[UUID], job_ids: Collection[UUID]) -> dict[UUID, int]:
-        return await queries.last_sequences(self.tasks, account_ids, job_ids)
 
     async def _requeue(self, job: Job) -> None:
         """Offers a job again. Its lease, if it has one, ends by itself; the sweep repeats what is lost here."""

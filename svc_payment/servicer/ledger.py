@@ -4,7 +4,8 @@ Each movement is one transaction and one call of the store, so an answer is sent
 recognised by the ids that callers chose.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -41,7 +42,9 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self._database = database
         self._tasks_database = tasks_database
         self._announce_entitlement = announce_entitlement
-        self._reservations = GroupCommit[HoldTerms, Reservation](self._reserve, limit=_BATCH_LIMIT)
+        self._reservations = GroupCommit[HoldTerms, Reservation](
+            partial(queries.reserve_credits, database), limit=_BATCH_LIMIT
+        )
 
     async def GrantCredits(
         self, request: ledger_service_pb2.GrantCreditsRequest, _context: object
@@ -109,9 +112,6 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         async with self._tasks_database.transaction() as session:
             breaches = await audit.find_breaches(session, account_id=account_id, limit=_BREACH_LIMIT)
         return ledger_service_pb2.AuditLedgerResponse(breaches=map(messages.breach_message, breaches))
-
-    async def _reserve(self, terms: Sequence[HoldTerms]) -> Sequence[Reservation]:
-        return await queries.reserve_credits(self._database, terms)
 
     async def _close(self, account_id: str, hold_id: str, *, used: int) -> ledger_service_pb2.Hold:
         account, hold = UUID(account_id), UUID(hold_id)

@@ -1,8 +1,6 @@
 """The database handle: tenants apart, pools clean, limits kept, and a server that goes and comes back."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from uuid import UUID
 
 import pytest
 import sqlalchemy.exc
@@ -10,66 +8,10 @@ from sqlalchemy import text
 
 from svc_common.caller import Call, enter_call
 from svc_common.clock import new_id
-from svc_common.db import Database, rls_statements, try_advisory_lock
+from svc_common.db import Database, try_advisory_lock
 from svc_common.errors import Reason, ServiceError
-from tests.harness_postgres import ROLE_PASSWORD, PostgresServer, until
-
-REQUESTS, TASKS = "notes_requests", "notes_tasks"
-NAMES = iter(range(10_000))
-
-
-async def create_notes(server: PostgresServer) -> str:
-    """Makes a database with one table under row-level security and returns its name."""
-    name = f"notes_{next(NAMES)}"
-    await server.execute(f"CREATE DATABASE {name}")
-    for role in (REQUESTS, TASKS):
-        await server.execute(
-            f"DO $$ BEGIN CREATE ROLE {role} LOGIN PASSWORD '{ROLE_PASSWORD}'; EXCEPTION WHEN duplicate_object THEN END $$"
-        )
-    statements = [
-        "CREATE SCHEMA n",
-        f"GRANT USAGE ON SCHEMA n TO {REQUESTS}, {TASKS}",
-        "CREATE TABLE n.notes (account_id uuid NOT NULL, body text NOT NULL)",
-        *rls_statements("n", "notes", REQUESTS, TASKS),
-    ]
-    for statement in statements:
-        await server.execute(statement, database=name)
-    return name
-
-
-def database(server: PostgresServer, name: str, role: str, *, pool_size: int = 1) -> Database:
-    return Database(server.url(user=role, database=name, driver="postgresql+asyncpg"), pool_size=pool_size)
-
-
-@pytest.fixture(scope="module")
-async def notes(postgres: PostgresServer) -> str:
-    return await create_notes(postgres)
-
-
-@pytest.fixture
-async def requests(postgres: PostgresServer, notes: str) -> AsyncIterator[Database]:
-    handle = database(postgres, notes, REQUESTS)
-    yield handle
-    await handle.close()
-
-
-@pytest.fixture
-async def tasks(postgres: PostgresServer, notes: str) -> AsyncIterator[Database]:
-    handle = database(postgres, notes, TASKS)
-    yield handle
-    await handle.close()
-
-
-async def write(handle: Database, account_id: UUID, body: str, *, as_account: UUID | None) -> None:
-    async with handle.transaction(as_account) as session:
-        await session.execute(
-            text("INSERT INTO n.notes VALUES (:account_id, :body)"), {"account_id": account_id, "body": body}
-        )
-
-
-async def bodies(handle: Database, account_id: UUID | None) -> list[str]:
-    async with handle.transaction(account_id) as session:
-        return list(await session.scalars(text("SELECT body FROM n.notes ORDER BY body")))
+from tests.factories.notes import REQUESTS, TASKS, bodies, create_notes, database, write
+from tests.harness_postgres import PostgresServer, until
 
 
 async def test_account_sees_its_own_rows_only(requests: Database) -> None:

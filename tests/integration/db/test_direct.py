@@ -1,7 +1,7 @@
 """Statements that go to the driver itself: the same tenants, limits, errors and pool as those of a session."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import asyncpg
@@ -15,26 +15,14 @@ from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_common.statements import Direct, Statement
 from svc_generation.domain.states import JobState
+from tests.factories.notes import REQUESTS, TASKS, bodies, create_notes, database, write
 from tests.harness_postgres import PostgresServer, until
-from tests.integration.test_db import REQUESTS, TASKS, bodies, create_notes, database, write
 
 WRITE = Statement(text("INSERT INTO n.notes VALUES (CAST(:account_id AS uuid), CAST(:body AS text))"))
 BODIES = Statement(text("SELECT body FROM n.notes ORDER BY body"))
 SLEEP = Statement(text("SELECT pg_sleep(60)"))
 PID = Statement(text("SELECT pg_backend_pid() AS pid, current_setting('app.account_id', true) AS account"))
 FAIL = Statement(text("SELECT 1 / 0"))
-
-
-@pytest.fixture(scope="module")
-async def notes(postgres: PostgresServer) -> str:
-    return await create_notes(postgres)
-
-
-@pytest.fixture
-async def requests(postgres: PostgresServer, notes: str) -> AsyncIterator[Database]:
-    handle = database(postgres, notes, REQUESTS)
-    yield handle
-    await handle.close()
 
 
 async def own_bodies(handle: Database, account_id: UUID | None) -> list[str]:
