@@ -1,26 +1,29 @@
 """What a worker does with a claimed job: start an attempt, prepare, render, deliver, report.
 
-Owns the order and the calls that begin and end an attempt. The pipeline's thread does nothing but render: while the
-pictures of one job are encoded and stored, the next one is claimed and rendered. Whether a job gets another attempt is
-decided by svc_generation, never here.
+Owns the order and the calls that begin and end an attempt. A render may have a head start before its attempt. The pipeline's
+thread does nothing but render: while the pictures of one job are encoded and stored, the next one is claimed and rendered.
+Whether a job gets another attempt is decided by svc_generation, never here.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
 from pingvas.common.v1 import error_reason_pb2
 from pingvas.generation.v1 import job_pb2
+from pingvas.models.v1 import model_pb2
 from pingvas.worker.v1 import worker_service_pb2
 
 from gpu_worker.delivery import Deliverer
 from gpu_worker.execution import Renderer
 from gpu_worker.failures import AttemptFailedError
+from gpu_worker.head_start import HeadStart, expected_attempt
 from gpu_worker.insisting import insist
 from gpu_worker.interruption import StoppingError, unless_interrupted
 from gpu_worker.lease import HandBack, Lease, LeaseLostError
-from gpu_worker.preparation import Preparer
+from gpu_worker.preparation import PreparedJob, Preparer
+from gpu_worker.rendering import RenderResult
 from gpu_worker.reporter import ProgressReporter
 from svc_common.errors import Reason, ServiceError
 from svc_common.queue import Claim
@@ -43,7 +46,7 @@ class JobHandler:
         preparer: Preparer,
         renderer: Renderer,
         deliverer: Deliverer,
-        make_reporter: Callable[[worker_service_pb2.Attempt], ProgressReporter],
+        make_reporter: Callable[[], ProgressReporter],
     ) -> None:
         """Takes the parts."""
         self._worker_id = worker_id
@@ -52,6 +55,8 @@ class JobHandler:
         self._renderer = renderer
         self._deliverer = deliverer
         self._make_reporter = make_reporter
+        self._latest_models: dict[str, model_pb2.ModelSpec] = {}
+        """Those of the latest render, by id, as svc_generation described them."""
 
     async def __call__(self, claim: Claim, lease: Lease) -> None:
         """Takes a claimed job to its report.
@@ -60,14 +65,36 @@ class JobHandler:
             HandBack: the job goes back to the queue at once.
         """
         log = _log.bind(job_id=str(claim.job.job_id), fence=claim.fence)
-        attempt = await self._start_attempt(claim, lease)
-        if attempt is None:
-            log.info("job.dropped")
-            return
-        log = log.bind(attempt=attempt.attempt)
+        head_start = self._head_start(claim, lease)
+        try:
+            attempt = await self._start_attempt(claim, lease)
+            if attempt is None:
+                log.info("job.dropped")
+            else:
+                await self._work_on(attempt, lease, head_start, log.bind(attempt=attempt.attempt))
+        finally:
+            if head_start is not None:
+                await head_start.give_up()
+
+    def _head_start(self, claim: Claim, lease: Lease) -> HeadStart | None:
+        """Begins to render what the queue says of the job, if that is all that is needed."""
+        expected = expected_attempt(claim, self._latest_models)
+        if expected is None:
+            return None
+        reporter = self._make_reporter()
+        making = asyncio.create_task(self._make(expected, reporter, lease), name=f"head start {expected.job_id}")
+        return HeadStart(expected, reporter, making)
+
+    async def _work_on(
+        self,
+        attempt: worker_service_pb2.Attempt,
+        lease: Lease,
+        head_start: HeadStart | None,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
         log.info("job.claimed")
         try:
-            await self._attempt(attempt, lease)
+            await self._attempt(attempt, lease, head_start)
         except LeaseLostError:
             log.info("job.lost")
         except (StoppingError, asyncio.CancelledError) as end:
@@ -93,26 +120,31 @@ class JobHandler:
                 return None
             raise
 
-    async def _attempt(self, attempt: worker_service_pb2.Attempt, lease: Lease) -> None:
+    async def _attempt(self, attempt: worker_service_pb2.Attempt, lease: Lease, head_start: HeadStart | None) -> None:
         try:
-            await self._make_pictures(attempt, lease)
+            await self._make_pictures(attempt, lease, head_start)
         except AttemptFailedError as failure:
             lease.release_slot()
             if lease.lost.is_set():
                 raise LeaseLostError from failure
             await self._report_failure(attempt, failure, lease)
 
-    async def _make_pictures(self, attempt: worker_service_pb2.Attempt, lease: Lease) -> None:
-        reporter = self._make_reporter(attempt)
+    async def _make_pictures(
+        self, attempt: worker_service_pb2.Attempt, lease: Lease, head_start: HeadStart | None
+    ) -> None:
+        making: Awaitable[tuple[PreparedJob, RenderResult]]
+        if head_start is not None and head_start.is_for(attempt):
+            reporter, making = head_start.reporter, head_start.making
+        else:
+            if head_start is not None:
+                await head_start.give_up()
+            reporter = self._make_reporter()
+            making = self._make(attempt, reporter, lease)
+        reporter.begin(attempt)
         telling: asyncio.Task[None] | None = None
         try:
-            job = await unless_interrupted(self._preparer.prepare(attempt, reporter, lease), lease)
-            result = await self._renderer.render(
-                job.spec,
-                reporter,
-                lease,
-                lambda: unless_interrupted(self._preparer.repair(job.spec, reporter, lease), lease),
-            )
+            job, result = await making
+            self._latest_models = {model.model.model_id: model for model in (attempt.model, *attempt.loras)}
             lease.release_slot()
             if lease.lost.is_set():
                 raise LeaseLostError
@@ -120,6 +152,19 @@ class JobHandler:
             await self._deliverer.deliver(attempt, job, result, lease, telling)
         finally:
             await (telling or reporter.close())
+
+    async def _make(
+        self, attempt: worker_service_pb2.Attempt, reporter: ProgressReporter, lease: Lease
+    ) -> tuple[PreparedJob, RenderResult]:
+        """Prepares and renders; what is raised is told by both parts."""
+        job = await unless_interrupted(self._preparer.prepare(attempt, reporter, lease), lease)
+        result = await self._renderer.render(
+            job.spec,
+            reporter,
+            lease,
+            lambda: unless_interrupted(self._preparer.repair(job.spec, reporter, lease), lease),
+        )
+        return job, result
 
     async def _report_failure(
         self, attempt: worker_service_pb2.Attempt, failure: AttemptFailedError, lease: Lease

@@ -21,6 +21,7 @@ from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
 from pydantic import Field, FilePath
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gpu_worker.allocator import keep_freed_memory
 from gpu_worker.consumer import TierConsumer
 from gpu_worker.conversion import model_spec
 from gpu_worker.delivery import Deliverer
@@ -149,7 +150,7 @@ class Parts:
             deliverer=Deliverer(
                 safety=self.safety, uploader=self.uploader, service=self.service, encode_pool=self.encode_pool
             ),
-            make_reporter=lambda attempt: ProgressReporter(self.publisher, attempt, self.encode_pool),
+            make_reporter=lambda: ProgressReporter(self.publisher, self.encode_pool),
         )
 
 
@@ -282,6 +283,7 @@ def main() -> None:
     """Runs the worker until it is told to stop."""
     settings = load(WorkerSettings)
     configure_logging(settings.log_format, settings.log_level)
+    keep_freed_memory()
     # The render's thread takes the interpreter lock between any two operations; by default it may wait 5 ms for it while
     # a step is reported.
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -31,22 +31,31 @@ _SMALL_PREVIEW_BYTES: Final = 64 * 64 * 3
 
 @dataclass(frozen=True, slots=True)
 class _Report:
+    number: int
+    """Counts the reports of the attempt, from 1."""
     event: job_event_pb2.JobEvent
+    """Has no id yet: that has the attempt's in front."""
     preview: Pixels | None
 
 
 class ProgressReporter:
-    """Publishes the progress of one attempt, every report of it, in their order."""
+    """Publishes the progress of one attempt, every report of it, in their order.
 
-    def __init__(self, publisher: EventPublisher, attempt: worker_service_pb2.Attempt, pool: Executor) -> None:
+    A render may be ahead of its attempt: until `begin` reports are kept.
+    """
+
+    def __init__(self, publisher: EventPublisher, pool: Executor) -> None:
         """Takes where to publish, and the pool in which large previews become JPEGs."""
         self._publisher = publisher
-        self._attempt = attempt
         self._pool = pool
         self._count = 0
         self._previous_fetch_s: float | None = None
         self._reports: asyncio.Queue[list[_Report] | None] = asyncio.Queue()
-        self._task = asyncio.create_task(self._run())
+        self._publishing: asyncio.Task[None] | None = None
+
+    def begin(self, attempt: worker_service_pb2.Attempt) -> None:
+        """Begins to publish, what has been reported so far first. To be called once."""
+        self._publishing = asyncio.create_task(self._publish_all(attempt))
 
     def tell_fetch(self, fetched_bytes: int, size_bytes: int) -> None:
         """Reports how much of the models is there: the first, the last, and one a second between."""
@@ -69,35 +78,38 @@ class ProgressReporter:
 
     async def close(self) -> None:
         """Publishes what is left and ends. What Redis doesn't take by then is given up: the pictures don't wait for it."""
+        if self._publishing is None:
+            return
         self._reports.put_nowait(None)
         try:
-            await asyncio.wait([self._task], timeout=_LAST_REPORTS_SECONDS)
+            await asyncio.wait([self._publishing], timeout=_LAST_REPORTS_SECONDS)
         finally:
-            self._task.cancel()
+            self._publishing.cancel()
 
     def _tell(self, *told: tuple[job_event_pb2.JobProgress, Pixels | None]) -> None:
         first = self._count + 1
         self._count += len(told)
         self._reports.put_nowait(
-            [
-                _Report(progress_event(self._attempt, count, progress), preview)
-                for count, (progress, preview) in enumerate(told, first)
-            ]
+            [_Report(number, _event(progress), preview) for number, (progress, preview) in enumerate(told, first)]
         )
 
-    async def _run(self) -> None:
+    async def _publish_all(self, attempt: worker_service_pb2.Attempt) -> None:
         while (reports := await self._reports.get()) is not None:
             try:
-                await self._publish(reports)
+                await self._publish(attempt, reports)
             except REDIS_ERRORS as error:
-                _log.warning("progress.lost", job_id=self._attempt.job_id, reports=len(reports), error=repr(error))
+                _log.warning("progress.lost", job_id=attempt.job_id, reports=len(reports), error=repr(error))
 
-    async def _publish(self, reports: Sequence[_Report]) -> None:
+    async def _publish(self, attempt: worker_service_pb2.Attempt, reports: Sequence[_Report]) -> None:
         for report in reports:
+            # Numbered below the attempt's started event. Reports are counted, not steps: a render that is begun anew has
+            # step 1 twice, and its watchers must hear both.
+            report.event.event_id = f"{attempt.event_sequence}-{report.number}"
+            report.event.job_id = attempt.job_id
             if report.preview is not None:
                 report.event.progress.preview_jpeg = await self._jpeg(report.preview)
         events = [report.event.SerializeToString() for report in reports]
-        await self._publisher.publish_progress(UUID(self._attempt.account_id), UUID(self._attempt.job_id), *events)
+        await self._publisher.publish_progress(UUID(attempt.account_id), UUID(attempt.job_id), *events)
 
     async def _jpeg(self, preview: Pixels) -> bytes:
         if preview.nbytes <= _SMALL_PREVIEW_BYTES:
@@ -116,18 +128,7 @@ def _step(report: StepReport) -> job_event_pb2.JobProgress:
     )
 
 
-def progress_event(
-    attempt: worker_service_pb2.Attempt, count: int, progress: job_event_pb2.JobProgress
-) -> job_event_pb2.JobEvent:
-    """Writes the attempt's count-th report, from 1, as an event numbered below the attempt's started event.
-
-    Reports are counted, not steps: a render that is begun anew has step 1 twice, and its watchers must hear both.
-    """
-    event = job_event_pb2.JobEvent(
-        event_id=f"{attempt.event_sequence}-{count}",
-        job_id=attempt.job_id,
-        state=job_pb2.JOB_STATE_RUNNING,
-        progress=progress,
-    )
+def _event(progress: job_event_pb2.JobProgress) -> job_event_pb2.JobEvent:
+    event = job_event_pb2.JobEvent(state=job_pb2.JOB_STATE_RUNNING, progress=progress)
     event.create_time.GetCurrentTime()
     return event

@@ -5,6 +5,7 @@ default, pickle, would let whoever can write to Redis run code in every worker.
 """
 
 import json
+from base64 import b64decode, b64encode
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +37,8 @@ def encode_job(job: QueuedJob) -> bytes:
         "model_id": job.model_id,
         "cost_millicredits": job.cost_millicredits,
         "running_limit": job.running_limit,
+        "operation_kind": job.operation_kind,
+        "operation": b64encode(job.operation).decode(),
     }
     return serialize_job(FUNCTION_NAME, (), arguments, None, job.create_time_ms, serializer=serialize)
 
@@ -51,4 +54,7 @@ def decode_job(record: bytes) -> QueuedJob:
         cost_millicredits=arguments["cost_millicredits"],
         running_limit=arguments["running_limit"],
         create_time_ms=create_time_ms,
+        # Absent from what an earlier release has put into the queue.
+        operation_kind=arguments.get("operation_kind", ""),
+        operation=b64decode(arguments.get("operation", "")),
     )

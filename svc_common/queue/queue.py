@@ -233,8 +233,10 @@ def _record(job: QueuedJob) -> tuple[str | bytes | int, ...]:
 def _claim_from(worker_id: str, reply: list[Any] | None) -> Claim | None:
     if reply is None:
         return None
-    payload, fence, cancel_requested = reply
-    return Claim(decode_job(payload), worker_id, int(fence), cancel_requested=bool(cancel_requested))
+    payload, fence, cancel_requested, is_first = reply
+    return Claim(
+        decode_job(payload), worker_id, int(fence), cancel_requested=bool(cancel_requested), is_first=bool(is_first)
+    )
 
 
 def _text(value: bytes | str) -> str:

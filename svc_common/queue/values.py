@@ -40,10 +40,18 @@ class AcceptedJob(Protocol):
     def create_time(self) -> datetime:
         """When it was accepted."""
 
+    @property
+    def operation_kind(self) -> str:
+        """Names what it does."""
+
+    @property
+    def operation(self) -> bytes:
+        """What it does, serialized."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueuedJob:
-    """What the queue knows about a job. The full specification stays with the service that owns the job."""
+    """What the queue knows about a job. What is true of it stays with the service that owns the job."""
 
     job_id: UUID
     account_id: UUID
@@ -55,6 +63,10 @@ class QueuedJob:
     """How many jobs of the account may run at once; this job waits while so many do. At least 1."""
     create_time_ms: int
     """When the job was accepted, in milliseconds since the epoch; its place in its account's line."""
+    operation_kind: str = ""
+    """Names the operation, as the contract does; empty: the worker learns of it when it starts."""
+    operation: bytes = b""
+    """The serialized message of the operation, so that a worker can begin with it while it asks for the job."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number with which the job could never run, or would run for nothing."""
@@ -72,6 +84,8 @@ class QueuedJob:
             cost_millicredits=job.quoted_millicredits,
             running_limit=job.running_limit,
             create_time_ms=int(job.create_time.timestamp() * 1000),
+            operation_kind=job.operation_kind,
+            operation=job.operation,
         )
 
 
@@ -85,6 +99,8 @@ class Claim:
     """Greater than that of every earlier claim, also across the loss of Redis' data."""
     cancel_requested: bool = False
     """Whether the cancellation of the job was wanted already when it was claimed."""
+    is_first: bool = False
+    """Whether nobody has claimed the job before, as far as Redis remembers."""
 
     @property
     def holder(self) -> str:

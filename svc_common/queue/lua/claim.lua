@@ -1,5 +1,5 @@
--- Chooses the next job and leases it. Returns {payload, fence, whether its cancellation is wanted}, or nil if nothing
--- can start now.
+-- Chooses the next job and leases it. Returns {payload, fence, whether its cancellation is wanted, whether it is claimed for
+-- the first time}, or nil if nothing can start now.
 -- ARGV: now, worker, lease_ms, models that are loaded...
 local now = now_ms()
 local worker, lease_ms = ARGV[2], tonumber(ARGV[3])
@@ -84,13 +84,13 @@ local function lease(tier, account, id, payload)
   redis.call('SADD', RUNNING .. account, id)
   redis.call('SET', LEASE .. id, worker .. ':' .. fence, 'PX', lease_ms)
   redis.call('ZADD', LEASES .. tier, now + lease_ms, id)
-  redis.call('HSET', JOB .. id, 'fence', fence)
+  local is_first = redis.call('HSET', JOB .. id, 'fence', fence)  -- the number of fields that weren't there
   redis.call('INCR', CLAIMS)
   local served = tonumber(redis.call('ZINCRBY', FAIR .. tier, cost, account))
   settle_account(tier, account)
   -- If nobody is left it was alone and the least-served itself, at the time from before the charge.
   advance_clock(tier, least_virtual_time(tier) or served - cost)
-  return {payload, fence, redis.call('EXISTS', CANCEL .. id)}
+  return {payload, fence, redis.call('EXISTS', CANCEL .. id), is_first}
 end
 
 put_back_lapsed()
