@@ -126,6 +126,19 @@ def test_job_that_kills_each_of_its_workers_fails_after_three_attempts(shaken: S
     assert_whole(shaken, person, person.end_of(healthy.job_id, within_seconds=60), attempt=1)
 
 
+def test_job_that_kills_workers_in_its_head_start_is_given_up_too(shaken: Stage, person: Person) -> None:
+    # Each worker has learnt what the model is, and begins with the next job before its attempt is recorded.
+    slow = [person.create("[[slow:0.1]] a hen", step_count=5) for _ in range(2)]
+    assert {job_pb2.JobState.Name(person.end_of(job.job_id).state) for job in slow} == {"JOB_STATE_COMPLETED"}
+    assert len({shaken.worker_of(job.job_id) for job in slow}) == len(slow)
+    before = person.balance().available
+    job = person.create("[[kill:1]] a moa")
+    ended = person.end_of(job.job_id, within_seconds=2 * 60)
+    assert (ended.attempt, ended.failure.reason) == (3, error_reason_pb2.ERROR_REASON_WORKER_LOST)
+    assert person.balance().available == before
+    assert_invariants(shaken)
+
+
 def test_cancelled_job_of_a_dead_worker_ends_without_a_charge(shaken: Stage, person: Person) -> None:
     before = person.balance().available
     shaken.faults.arm(Moment.DENOISING, Accident.KILL)

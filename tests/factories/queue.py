@@ -3,6 +3,8 @@
 import itertools
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from pingvas.generation.v1 import job_pb2
+
 from svc_common.queue import QueuedJob
 
 START_MS = 1_790_000_000_000
@@ -43,4 +45,19 @@ def queued_job(
         cost_millicredits=cost_millicredits,
         running_limit=running_limit,
         create_time_ms=START_MS + number if create_time_ms is None else create_time_ms,
+    )
+
+
+def record_of(job: job_pb2.Job, account_id: UUID, operation: job_pb2.TextToImage | None = None) -> QueuedJob:
+    """Returns what the queue keeps of a job from a prompt, or of one that does something else."""
+    return QueuedJob(
+        job_id=UUID(job.job_id),
+        account_id=account_id,
+        tier="starter",
+        model_id=job.text_to_image.model_id,
+        cost_millicredits=1,
+        running_limit=2,
+        create_time_ms=job.create_time.ToMilliseconds(),
+        operation_kind="text_to_image",
+        operation=(operation or job.text_to_image).SerializeToString(),
     )

@@ -71,6 +71,21 @@ async def test_claim_carries_the_whole_job_and_rising_fences(queue: JobQueue) ->
     assert claims[0].fence < claims[1].fence < claims[2].fence
 
 
+async def test_claim_tells_whether_anybody_had_the_job_before(
+    queue: JobQueue, redis: Redis, clock: SettableClock
+) -> None:
+    job = queued_job()
+    first = await claimed_job(queue, job)
+    await queue.hand_back(first)
+    after_return = await claim(queue)
+    clock.now_ms += LEASE_MS + 1
+    after_lapse = await claim(queue)
+    await redis.flushall()
+    forgotten = await claimed_job(queue, job)
+
+    assert [each.is_first for each in (first, after_return, after_lapse, forgotten)] == [True, False, False, True]
+
+
 async def test_fences_keep_rising_when_redis_lost_its_data(queue: JobQueue, redis: Redis) -> None:
     before = await claimed_job(queue)
     await redis.flushall()

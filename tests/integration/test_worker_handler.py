@@ -21,10 +21,10 @@ from pingvas.generation.v1 import job_event_pb2, job_pb2
 from gpu_worker.encode import Artifact
 from gpu_worker.rendering import ModelSpec, RenderSpec
 from gpu_worker.upload import Uploader
-from svc_common.queue import QueuedJob
 from svc_generation.domain.objects import METADATA, THUMBNAIL, object_key
 from tests.factories.actors import Operator, Person, WorkerClient
 from tests.factories.platform import Platform, running_platform
+from tests.factories.queue import record_of
 from tests.factories.streams import assert_one_watchers_view, detail, read_to_end, read_until
 from tests.factories.working import working
 from tests.fakes.pipeline import FakePipeline
@@ -226,7 +226,7 @@ async def test_worker_that_lost_its_lease_stops_and_reports_nothing(
         await read_until(stream, lambda event: event.progress.step == 2)
         # Another worker gets the job, as it does when this one couldn't renew its lease in time.
         await platform.queue.redis.flushall()
-        await platform.queue.enqueue(as_queued(job, person))
+        await platform.queue.enqueue(record_of(job, person.account_id))
         taken = await platform.queue.claim("worker-1", (), 60_000)
         assert taken is not None
         winner = WorkerClient(platform)
@@ -245,18 +245,6 @@ async def test_worker_that_lost_its_lease_stops_and_reports_nothing(
     assert "lease.lost" in log
     assert "job.report_refused" not in log, "it has reported"
     await platform.queue.finish(taken)
-
-
-def as_queued(job: job_pb2.Job, person: Person) -> QueuedJob:
-    return QueuedJob(
-        job_id=UUID(job.job_id),
-        account_id=person.account_id,
-        tier="starter",
-        model_id=job.text_to_image.model_id,
-        cost_millicredits=1,
-        running_limit=2,
-        create_time_ms=job.create_time.ToMilliseconds(),
-    )
 
 
 async def test_worker_that_stops_hands_its_job_back_uncounted(platform: Platform, person: Person) -> None:
@@ -329,7 +317,7 @@ async def test_finished_job_is_delivered_while_redis_does_not_answer(
 async def test_claim_of_a_job_that_has_ended_is_dropped(platform: Platform, person: Person) -> None:
     job = await person.create()
     await person.cancel(job.job_id)
-    await platform.queue.enqueue(as_queued(job, person))
+    await platform.queue.enqueue(record_of(job, person.account_id))
     async with working(platform) as consumer:
         await person.ended((await person.create()).job_id)
 

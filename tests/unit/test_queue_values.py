@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from svc_common.queue import DEFAULT_TIERS, FUNCTION_NAME, Claim, QueuedJob, QueuePolicy, TierPolicy
 from svc_common.queue.keys import Key, lua_constants
-from svc_common.queue.payload import decode_job, deserialize, encode_job
+from svc_common.queue.payload import decode_job, deserialize, encode_job, serialize
 from svc_common.queue.scripts import QueueScripts, script_source
 from tests.factories.queue import queued_job
 
@@ -25,6 +25,8 @@ jobs = st.builds(
     cost_millicredits=st.integers(1, 10**12),
     running_limit=st.integers(1, 1_000),
     create_time_ms=st.integers(1, 4 * 10**12),
+    operation_kind=st.text(),
+    operation=st.binary(),
 )
 
 
@@ -39,6 +41,14 @@ def test_arq_reads_the_encoding_as_its_own(job: QueuedJob) -> None:
     assert definition.function == FUNCTION_NAME
     assert UUID(definition.kwargs["job_id"]) == job.job_id
     assert round(definition.enqueue_time.timestamp() * 1000) == job.create_time_ms
+
+
+def test_record_of_an_earlier_release_has_no_operation() -> None:
+    record = deserialize(encode_job(queued_job()))
+    for name in ("operation_kind", "operation"):
+        del record["k"][name]
+    found = decode_job(serialize(record))
+    assert (found.operation_kind, found.operation) == ("", b"")
 
 
 def test_pickled_record_is_refused() -> None:
