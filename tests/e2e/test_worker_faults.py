@@ -132,7 +132,10 @@ def test_job_that_kills_workers_in_its_head_start_is_given_up_too(shaken: Stage,
     assert {job_pb2.JobState.Name(person.end_of(job.job_id).state) for job in slow} == {"JOB_STATE_COMPLETED"}
     assert len({shaken.worker_of(job.job_id) for job in slow}) == len(slow)
     before = person.balance().available
-    job = person.create("[[kill:1]] a moa")
+    workers = _worker_pids(shaken)
+    with shaken.locked("generation.attempts"):
+        job = person.create("[[kill:1]] a moa")
+        until(lambda: _worker_pids(shaken) != workers, "a worker to die before its attempt is recorded")
     ended = person.end_of(job.job_id, within_seconds=2 * 60)
     assert (ended.attempt, ended.failure.reason) == (3, error_reason_pb2.ERROR_REASON_WORKER_LOST)
     assert person.balance().available == before
@@ -165,3 +168,7 @@ def _refusals(stage: Stage, worker: str, job_id: str) -> list[str]:
 
 def _logged(stage: Stage, worker: str, event: str, job_id: str) -> list[str]:
     return [line for line in stage.fleet.log(worker).splitlines() if event in line and job_id in line]
+
+
+def _worker_pids(stage: Stage) -> list[int]:
+    return [stage.fleet.process(name).pid for name in ("worker-0", "worker-1")]
