@@ -94,7 +94,8 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         """Checks the objects, then moves the job to FINALIZING, then closes it."""
         # An account that is named is believed until the job has been read: by then its objects have been read as well.
         account_id = UUID(request.account_id) if request.account_id else await self._account_of(request.job_id)
-        found, fault = await asyncio.gather(self._found(request), self._fault(account_id, request))
+        # The objects are read by threads below Python, so they go first.
+        fault, found = await asyncio.gather(self._fault(account_id, request), self._found(request))
         while (job := await self._accept_completion(found, account_id, request, fault)) is None:
             found = await self._found(request)
         return worker.CompleteAttemptResponse(state=_message_state(await self._close(job)))

@@ -71,7 +71,7 @@ class Finalizer:
         """
         if job.state != JobState.FINALIZING:
             return JobState(job.state)
-        _, used = await asyncio.gather(self._import_images(job), self._close_hold(job))
+        used, _ = await asyncio.gather(self._close_hold(job), self._import_images(job))
         outcome = JobState(job.outcome or JobState.FAILED)
         try:
             await transitions.end(self._database, job, used, self._now())
