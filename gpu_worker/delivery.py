@@ -1,11 +1,13 @@
 """What comes after a render: pictures are looked at, encoded, stored and reported, while the GPU is at the next job.
 
-Each object is on its way as soon as it is encoded. Leaves the bytes to `encode`, and what a report means to svc_generation.
+Encoding begins in the render's thread, and each object is on its way as soon as it is encoded. Leaves the bytes to `encode`,
+and what a report means to svc_generation.
 """
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +21,7 @@ from gpu_worker.insisting import insist
 from gpu_worker.lease import Lease
 from gpu_worker.preparation import PreparedJob
 from gpu_worker.recipe import image_recipe
-from gpu_worker.rendering import RenderedImage, RenderResult
+from gpu_worker.rendering import RenderResult
 from gpu_worker.safety import SafetyHook
 from gpu_worker.upload import Uploader, UploadError
 from svc_common.errors import Reason, ServiceError
@@ -32,6 +34,15 @@ _log = structlog.get_logger(__name__)
 
 _UPLOAD_AGAIN: Final = frozenset({Reason.ARTIFACT_MISSING, Reason.ARTIFACT_MISMATCH})
 _UPLOAD_TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What a render has made, on its way to bytes."""
+
+    result: RenderResult
+    encodings: tuple[tuple[Future[Artifact], ...], ...]
+    """Of each picture: original, thumbnail and metadata."""
 
 
 class Deliverer:
@@ -51,11 +62,24 @@ class Deliverer:
         self._service = service
         self._encode_pool = encode_pool
 
+    def encode(self, job: PreparedJob, result: RenderResult) -> Pictures:
+        """Begins to encode the pictures of a job; may be called in any thread, and returns at once."""
+        encodings = []
+        for image in result.images:
+            recipe = image_recipe(job.spec, image, result, job.inputs)
+            encodings.append(
+                (
+                    self._encode_pool.submit(encode_original, image.pixels, recipe),
+                    self._encode_pool.submit(encode_thumbnail, image.pixels),
+                    self._encode_pool.submit(encode_metadata, recipe),
+                )
+            )
+        return Pictures(result, tuple(encodings))
+
     async def deliver(
         self,
         attempt: worker_service_pb2.Attempt,
-        job: PreparedJob,
-        result: RenderResult,
+        pictures: Pictures,
         lease: Lease,
         progress_told: Awaitable[object],
     ) -> None:
@@ -67,13 +91,13 @@ class Deliverer:
             AttemptFailedError: the safety policy refuses a picture, or the store took none.
             LeaseLostError: the lease was lost before the report was answered.
         """
+        result = pictures.result
         for image in result.images:
             if (refusal := await self._safety.check_picture(image.pixels)) is not None:
                 raise AttemptFailedError(Reason.CONTENT_REJECTED, refusal.message, result.gpu_seconds)
-        encodings = [self._encodings(job, image, result) for image in result.images]
         for _ in range(_UPLOAD_TRIES):
             try:
-                artifacts = await self._upload(attempt.slots, encodings)
+                artifacts = await self._upload(attempt.slots, pictures)
                 await progress_told
                 report = completion(attempt, result, artifacts)
                 await insist(partial(self._service.CompleteAttempt, report), lease)
@@ -90,26 +114,7 @@ class Deliverer:
             Reason.STORAGE_FAILED, "The pictures couldn't be stored. Try again later.", result.gpu_seconds
         )
 
-    def _encodings(
-        self, job: PreparedJob, image: RenderedImage, result: RenderResult
-    ) -> "tuple[asyncio.Future[Artifact], ...]":
-        """Begins to encode one picture; returns original, thumbnail and metadata."""
-        loop = asyncio.get_running_loop()
-        recipe = image_recipe(job.spec, image, result, job.inputs)
-        # A text of two kilobytes: it is done before a thread has heard of it.
-        metadata = loop.create_future()
-        metadata.set_result(encode_metadata(recipe))
-        return (
-            loop.run_in_executor(self._encode_pool, encode_original, image.pixels, recipe),
-            loop.run_in_executor(self._encode_pool, encode_thumbnail, image.pixels),
-            metadata,
-        )
-
-    async def _upload(
-        self,
-        slots: Sequence[worker_service_pb2.UploadSlot],
-        encodings: "Sequence[tuple[asyncio.Future[Artifact], ...]]",
-    ) -> list[list[Artifact]]:
+    async def _upload(self, slots: Sequence[worker_service_pb2.UploadSlot], pictures: Pictures) -> list[list[Artifact]]:
         """Stores every object, side by side; returns them in the slots' order."""
         return await asyncio.gather(
             *(
@@ -121,12 +126,12 @@ class Deliverer:
                         )
                     )
                 )
-                for slot, of_image in zip(slots, encodings, strict=True)
+                for slot, of_image in zip(slots, pictures.encodings, strict=True)
             )
         )
 
-    async def _put(self, url: str, encoding: "asyncio.Future[Artifact]") -> Artifact:
+    async def _put(self, url: str, encoding: Future[Artifact]) -> Artifact:
         # Shielded: when another object's upload fails, this one is tried again as well, and its encoding still needed.
-        artifact = await asyncio.shield(encoding)
+        artifact = await asyncio.shield(asyncio.wrap_future(encoding))
         await self._uploader.put(url, artifact)
         return artifact

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gpu_worker.failures import AttemptFailedError, failure_of
 from gpu_worker.interruption import Interruption, TimeLeft, error_of, interruption
@@ -20,6 +20,8 @@ from gpu_worker.prefetch import Prefetcher
 from gpu_worker.progress import PREVIEW_INTERVAL_S
 from gpu_worker.rendering import Pipeline, RenderCancelledError, RenderResult, RenderSpec, StepReport
 from gpu_worker.reporter import ProgressReporter
+
+R = TypeVar("R")
 
 _QUICK_STEP_SECONDS: Final = 0.05
 _TELL_INTERVAL_SECONDS: Final = PREVIEW_INTERVAL_S
@@ -52,9 +54,18 @@ class Renderer:
         await self._prefetcher.close()
 
     async def render(
-        self, spec: RenderSpec, reporter: ProgressReporter, lease: Lease, repair: Callable[[], Awaitable[bool]]
-    ) -> RenderResult:
+        self,
+        spec: RenderSpec,
+        reporter: ProgressReporter,
+        lease: Lease,
+        *,
+        repair: Callable[[], Awaitable[bool]],
+        hand_over: Callable[[RenderResult], R],
+    ) -> R:
         """Renders a spec; once more when `repair` has found and mended the files of its models.
+
+        Returns what `hand_over` makes of the result. It is called in the render's thread, so that what comes next doesn't
+        wait for the event loop, and must return at once.
 
         Raises:
             AttemptFailedError: the render failed, or was cancelled.
@@ -62,16 +73,18 @@ class Renderer:
             StoppingError: the worker stops before the render could be done and delivered.
         """
         try:
-            return await self._render(spec, reporter, lease)
+            return await self._render(spec, reporter, lease, hand_over)
         except ModelFilesError as error:
             if not await repair():
                 raise failure_of(error) from error
         try:
-            return await self._render(spec, reporter, lease)
+            return await self._render(spec, reporter, lease, hand_over)
         except ModelFilesError as error:
             raise failure_of(error) from error
 
-    async def _render(self, spec: RenderSpec, reporter: ProgressReporter, lease: Lease) -> RenderResult:
+    async def _render(
+        self, spec: RenderSpec, reporter: ProgressReporter, lease: Lease, hand_over: Callable[[RenderResult], R]
+    ) -> R:
         if spec.model.model_id not in self._pipeline.loaded_models:
             reporter.tell_loading()
         loop = asyncio.get_running_loop()
@@ -99,7 +112,10 @@ class Renderer:
                 told_s = now_s
             previous_s = now_s
 
-        rendering = loop.run_in_executor(self._render_thread, self._pipeline.render, spec, on_step, stop.is_set)
+        def work() -> R:
+            return hand_over(self._pipeline.render(spec, on_step, stop.is_set))
+
+        rendering = loop.run_in_executor(self._render_thread, work)
         rendering.add_done_callback(_look_at)
         with self._prefetcher.beside_render():
             try:
@@ -108,8 +124,8 @@ class Renderer:
                 stop.set()
 
     async def _outcome(
-        self, rendering: "asyncio.Future[RenderResult]", stop: threading.Event, time_left: TimeLeft, lease: Lease
-    ) -> RenderResult:
+        self, rendering: "asyncio.Future[R]", stop: threading.Event, time_left: TimeLeft, lease: Lease
+    ) -> R:
         interrupting = asyncio.create_task(interruption(lease, time_left.exceeds_grace(lease)))
         either: tuple[asyncio.Future[Any], ...] = (rendering, interrupting)
         try:
@@ -136,7 +152,7 @@ class Renderer:
             raise failure_of(error) from error
 
 
-def _look_at(rendering: "asyncio.Future[RenderResult]") -> None:
+def _look_at(rendering: "asyncio.Future[Any]") -> None:
     """Takes note of how a render has ended that nobody waits for any more, or asyncio would log it as forgotten."""
     if not rendering.cancelled():
         rendering.exception()

@@ -7,6 +7,7 @@ Whether a job gets another attempt is decided by svc_generation, never here.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,15 +16,14 @@ from pingvas.generation.v1 import job_pb2
 from pingvas.models.v1 import model_pb2
 from pingvas.worker.v1 import worker_service_pb2
 
-from gpu_worker.delivery import Deliverer
+from gpu_worker.delivery import Deliverer, Pictures
 from gpu_worker.execution import Renderer
 from gpu_worker.failures import AttemptFailedError
 from gpu_worker.head_start import HeadStart, expected_attempt
 from gpu_worker.insisting import insist
 from gpu_worker.interruption import StoppingError, unless_interrupted
 from gpu_worker.lease import HandBack, Lease, LeaseLostError
-from gpu_worker.preparation import PreparedJob, Preparer
-from gpu_worker.rendering import RenderResult
+from gpu_worker.preparation import Preparer
 from gpu_worker.reporter import ProgressReporter
 from svc_common.errors import Reason, ServiceError
 from svc_common.queue import Claim
@@ -56,7 +56,7 @@ class JobHandler:
         self._deliverer = deliverer
         self._make_reporter = make_reporter
         self._latest_models: dict[str, model_pb2.ModelSpec] = {}
-        """Those of the latest render, by id, as svc_generation described them."""
+        """Those of the latest attempt, by id, as svc_generation described them."""
 
     async def __call__(self, claim: Claim, lease: Lease) -> None:
         """Takes a claimed job to its report.
@@ -132,7 +132,8 @@ class JobHandler:
     async def _make_pictures(
         self, attempt: worker_service_pb2.Attempt, lease: Lease, head_start: HeadStart | None
     ) -> None:
-        making: Awaitable[tuple[PreparedJob, RenderResult]]
+        self._latest_models = {model.model.model_id: model for model in (attempt.model, *attempt.loras)}
+        making: Awaitable[Pictures]
         if head_start is not None and head_start.is_for(attempt):
             reporter, making = head_start.reporter, head_start.making
         else:
@@ -143,28 +144,25 @@ class JobHandler:
         reporter.begin(attempt)
         telling: asyncio.Task[None] | None = None
         try:
-            job, result = await making
-            self._latest_models = {model.model.model_id: model for model in (attempt.model, *attempt.loras)}
+            pictures = await making
             lease.release_slot()
             if lease.lost.is_set():
                 raise LeaseLostError
             telling = asyncio.create_task(reporter.close())
-            await self._deliverer.deliver(attempt, job, result, lease, telling)
+            await self._deliverer.deliver(attempt, pictures, lease, telling)
         finally:
             await (telling or reporter.close())
 
-    async def _make(
-        self, attempt: worker_service_pb2.Attempt, reporter: ProgressReporter, lease: Lease
-    ) -> tuple[PreparedJob, RenderResult]:
-        """Prepares and renders; what is raised is told by both parts."""
+    async def _make(self, attempt: worker_service_pb2.Attempt, reporter: ProgressReporter, lease: Lease) -> Pictures:
+        """Prepares, renders and begins to encode; what is raised is told by the parts."""
         job = await unless_interrupted(self._preparer.prepare(attempt, reporter, lease), lease)
-        result = await self._renderer.render(
+        return await self._renderer.render(
             job.spec,
             reporter,
             lease,
-            lambda: unless_interrupted(self._preparer.repair(job.spec, reporter, lease), lease),
+            repair=lambda: unless_interrupted(self._preparer.repair(job.spec, reporter, lease), lease),
+            hand_over=partial(self._deliverer.encode, job),
         )
-        return job, result
 
     async def _report_failure(
         self, attempt: worker_service_pb2.Attempt, failure: AttemptFailedError, lease: Lease

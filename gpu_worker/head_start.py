@@ -19,8 +19,7 @@ from pingvas.models.v1 import model_pb2
 from pingvas.worker.v1 import worker_service_pb2
 
 from gpu_worker.conversion import render_spec
-from gpu_worker.preparation import PreparedJob
-from gpu_worker.rendering import RenderResult
+from gpu_worker.delivery import Pictures
 from gpu_worker.reporter import ProgressReporter
 from svc_common.queue import Claim
 
@@ -35,7 +34,7 @@ class HeadStart:
     expected: worker_service_pb2.Attempt
     reporter: ProgressReporter
     """Keeps its reports until it is told the attempt."""
-    making: asyncio.Task[tuple[PreparedJob, RenderResult]]
+    making: asyncio.Task[Pictures]
 
     def is_for(self, attempt: worker_service_pb2.Attempt) -> bool:
         """Tells whether the render makes what the attempt asks for, to the pixel."""

@@ -60,7 +60,7 @@ async def no_attempt_can_be_recorded(platform: Platform) -> AsyncIterator[None]:
 async def test_render_is_done_while_its_attempt_is_recorded(platform: Platform, person: Person) -> None:
     pipeline = NotingPipeline()
     async with working(platform, pipeline=pipeline):
-        # From its attempt the worker knows what the model is.
+        # From the attempt before the worker knows what the model is.
         await person.ended((await person.create("before")).job_id)
         async with no_attempt_can_be_recorded(platform):
             job = await person.create("ahead", step_count=5)
