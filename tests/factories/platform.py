@@ -151,6 +151,17 @@ class Platform:
         async with running(parts.server()) as service:
             yield Replica(parts, service)
 
+    @asynccontextmanager
+    async def locked(self, area: str, table: str) -> AsyncIterator[None]:
+        """Lets everybody who needs a table wait until the block ends."""
+        connection = await asyncpg.connect(self.databases[area].admin_url)
+        try:
+            await connection.execute(f"BEGIN; LOCK TABLE {area}.{table} IN ACCESS EXCLUSIVE MODE")
+            yield
+        finally:
+            # Without a word to the server, which may be gone; with the connection it gives up the lock.
+            connection.terminate()
+
     async def rows(self, area: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Runs a statement in the database of an area as its administrator, who sees every row."""
         connection = await asyncpg.connect(self.databases[area].admin_url)

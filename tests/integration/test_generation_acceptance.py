@@ -3,11 +3,8 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import UUID
 
-import asyncpg
 import grpc
 import pytest
 from pingvas.generation.v1 import job_pb2
@@ -27,16 +24,9 @@ from tests.harness_s3 import S3Server
 from tests.harness_service import Identities, refusal_of
 
 
-@asynccontextmanager
-async def insertions_held_up(platform: Platform) -> AsyncIterator[None]:
+def insertions_held_up(platform: Platform) -> contextlib.AbstractAsyncContextManager[None]:
     """Lets every acceptance wait between its hold and its row until the block ends."""
-    connection = await asyncpg.connect(platform.databases["generation"].admin_url)
-    try:
-        await connection.execute("BEGIN; LOCK TABLE generation.account_counters IN ACCESS EXCLUSIVE MODE")
-        yield
-    finally:
-        # Without a word to the server, which may be gone; with the connection it gives up the lock.
-        connection.terminate()
+    return platform.locked("generation", "account_counters")
 
 
 async def until_held(person: Person) -> None:

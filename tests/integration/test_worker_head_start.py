@@ -1,11 +1,8 @@
 """A render that begins before its attempt is recorded: what is kept of it, and what never leaves the worker."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 from pingvas.generation.v1 import job_pb2
 
@@ -46,23 +43,12 @@ async def person(platform: Platform) -> Person:
     return await Person.arrive(platform, tier="starter")
 
 
-@asynccontextmanager
-async def no_attempt_can_be_recorded(platform: Platform) -> AsyncIterator[None]:
-    connection = await asyncpg.connect(platform.databases["generation"].admin_url)
-    try:
-        async with connection.transaction():
-            await connection.execute("LOCK TABLE generation.attempts IN EXCLUSIVE MODE")
-            yield
-    finally:
-        await connection.close()
-
-
 async def test_render_is_done_while_its_attempt_is_recorded(platform: Platform, person: Person) -> None:
     pipeline = NotingPipeline()
     async with working(platform, pipeline=pipeline):
         # From the attempt before the worker knows what the model is.
         await person.ended((await person.create("before")).job_id)
-        async with no_attempt_can_be_recorded(platform):
+        async with platform.locked("generation", "attempts"):
             job = await person.create("ahead", step_count=5)
 
             async def is_rendered() -> bool:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-_TOUCH_TWICE = """
+_TOUCH_THRICE = """
 import ctypes, resource, sys, threading
 from gpu_worker.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
@@ -31,7 +31,7 @@ _PAGES = (200 << 20) // 4096
 def _faults_of_third_block(mode: str) -> int:
     """Returns how often a thread waited for a page while it filled a block for the third time, the others freed."""
     output = subprocess.run(
-        [sys.executable, "-c", _TOUCH_TWICE, mode], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", _TOUCH_THRICE, mode], capture_output=True, text=True, check=True, timeout=60
     )
     return int(output.stdout.splitlines()[-1])
 

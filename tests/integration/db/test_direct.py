@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import Integer, SmallInteger, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from svc_common.caller import Call, enter_call
 from svc_common.clock import new_id
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
@@ -17,6 +16,7 @@ from svc_common.statements import Direct, Statement
 from svc_generation.domain.states import JobState
 from tests.factories.notes import REQUESTS, TASKS, bodies, create_notes, database, write
 from tests.harness_postgres import PostgresServer, until
+from tests.integration.db.interruptions import assert_ends_with_its_call, cancel_inside
 
 WRITE = Statement(text("INSERT INTO n.notes VALUES (CAST(:account_id AS uuid), CAST(:body AS text))"))
 BODIES = Statement(text("SELECT body FROM n.notes ORDER BY body"))
@@ -99,12 +99,7 @@ async def test_cancelled_work_rolls_back_and_frees_its_connection(requests: Data
 
     for work in (transaction, statement):
         inside.clear()
-        task = asyncio.create_task(work())
-        await asyncio.wait_for(inside.wait(), 5)
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel_inside(work, inside)
         assert await asyncio.wait_for(own_bodies(requests, ada), 5) == []
 
 
@@ -128,16 +123,8 @@ async def test_statement_ends_with_the_deadline_of_its_call(requests: Database) 
     async def statement() -> None:
         await requests.call(SLEEP, {})
 
-    async def within_a_short_call(work: Callable[[], Awaitable[None]]) -> None:
-        call = Call("/a/method", {}, started=0.0)
-        call.deadline = asyncio.get_running_loop().time() + 0.1
-        enter_call(call)
-        await work()
-
     for work in (transaction, statement):
-        with pytest.raises(ServiceError) as caught:
-            await asyncio.wait_for(asyncio.create_task(within_a_short_call(work)), 5)
-        assert caught.value.reason is Reason.DEADLINE_TOO_SHORT
+        await assert_ends_with_its_call(work)
         assert await asyncio.wait_for(own_bodies(requests, None), 5) == []
 
 

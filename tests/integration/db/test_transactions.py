@@ -6,12 +6,12 @@ import pytest
 import sqlalchemy.exc
 from sqlalchemy import text
 
-from svc_common.caller import Call, enter_call
 from svc_common.clock import new_id
 from svc_common.db import Database, try_advisory_lock
 from svc_common.errors import Reason, ServiceError
 from tests.factories.notes import REQUESTS, TASKS, bodies, create_notes, database, write
 from tests.harness_postgres import PostgresServer, until
+from tests.integration.db.interruptions import assert_ends_with_its_call, cancel_inside
 
 
 async def test_account_sees_its_own_rows_only(requests: Database) -> None:
@@ -135,27 +135,17 @@ async def test_cancelled_transaction_rolls_back_and_frees_its_connection(request
             inside.set()
             await session.execute(text("SELECT pg_sleep(60)"))
 
-    task = asyncio.create_task(work())
-    await asyncio.wait_for(inside.wait(), 5)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancel_inside(work, inside)
 
     assert await asyncio.wait_for(bodies(requests, ada), 5) == []
 
 
 async def test_statement_ends_with_the_deadline_of_its_call(requests: Database) -> None:
-    async def within_a_short_call() -> None:
-        call = Call("/a/method", {}, started=0.0)
-        call.deadline = asyncio.get_running_loop().time() + 0.1
-        enter_call(call)
+    async def work() -> None:
         async with requests.transaction() as session:
             await session.execute(text("SELECT pg_sleep(60)"))
 
-    with pytest.raises(ServiceError) as caught:
-        await asyncio.wait_for(asyncio.create_task(within_a_short_call()), 5)
-
-    assert caught.value.reason is Reason.DEADLINE_TOO_SHORT
+    await assert_ends_with_its_call(work)
 
 
 async def test_exhausted_pool_is_overload(
