@@ -26,3 +26,15 @@ async def tasks(postgres: PostgresServer, notes: str) -> AsyncIterator[Database]
     handle = database(postgres, notes, TASKS)
     yield handle
     await handle.close()
+
+
+@pytest.fixture
+async def one_connection(
+    postgres: PostgresServer, notes: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Database]:
+    """The notes under the requests' role, over one connection that nobody waits long for."""
+    monkeypatch.setattr("svc_common.db._CHECKOUT_SECONDS", 0.05)
+    monkeypatch.setattr("svc_common.db._OVERFLOW", 0)
+    handle = database(postgres, notes, REQUESTS)
+    yield handle
+    await handle.close()

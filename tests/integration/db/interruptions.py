@@ -14,9 +14,10 @@ _CALL_SECONDS = 0.1
 _PATIENCE_SECONDS = 5.0
 
 
-async def cancel_inside(work: Callable[[], Coroutine[Any, Any, None]], inside: asyncio.Event) -> None:
-    """Cancels work whose statement has been sent to the server, just after it has set `inside`."""
-    task = asyncio.create_task(work())
+async def cancel_inside(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Cancels work whose statement has been sent to the server, just after it has set the event."""
+    inside = asyncio.Event()
+    task = asyncio.create_task(work(inside))
     await asyncio.wait_for(inside.wait(), _PATIENCE_SECONDS)
     await asyncio.sleep(_SENT_SECONDS)
     task.cancel()

@@ -14,7 +14,7 @@ from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_common.statements import Direct, Statement
 from svc_generation.domain.states import JobState
-from tests.factories.notes import REQUESTS, TASKS, bodies, create_notes, database, write
+from tests.factories.notes import TASKS, bodies, create_notes, database, write
 from tests.harness_postgres import PostgresServer, until
 from tests.integration.db.interruptions import assert_ends_with_its_call, cancel_inside
 
@@ -85,21 +85,19 @@ async def test_exception_rolls_back_and_comes_through_as_it_is(requests: Databas
 
 async def test_cancelled_work_rolls_back_and_frees_its_connection(requests: Database) -> None:
     ada = new_id()
-    inside = asyncio.Event()
 
-    async def transaction() -> None:
+    async def transaction(inside: asyncio.Event) -> None:
         async with requests.direct(ada) as direct:
             await direct.fetch(WRITE, {"account_id": ada, "body": "lost"})
             inside.set()
             await direct.fetch(SLEEP, {})
 
-    async def statement() -> None:
+    async def statement(inside: asyncio.Event) -> None:
         inside.set()
         await requests.call(SLEEP, {})
 
     for work in (transaction, statement):
-        inside.clear()
-        await cancel_inside(work, inside)
+        await cancel_inside(work)
         assert await asyncio.wait_for(own_bodies(requests, ada), 5) == []
 
 
@@ -128,18 +126,10 @@ async def test_statement_ends_with_the_deadline_of_its_call(requests: Database) 
         assert await asyncio.wait_for(own_bodies(requests, None), 5) == []
 
 
-async def test_exhausted_pool_is_overload(
-    postgres: PostgresServer, notes: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("svc_common.db._CHECKOUT_SECONDS", 0.05)
-    monkeypatch.setattr("svc_common.db._OVERFLOW", 0)
-    handle = database(postgres, notes, REQUESTS)
-    try:
-        async with handle.direct():
-            with pytest.raises(ServiceError) as caught:
-                await handle.call(BODIES, {})
-    finally:
-        await handle.close()
+async def test_exhausted_pool_is_overload(one_connection: Database) -> None:
+    async with one_connection.direct():
+        with pytest.raises(ServiceError) as caught:
+            await one_connection.call(BODIES, {})
 
     assert caught.value.reason is Reason.OVERLOADED
 

@@ -127,15 +127,14 @@ async def test_exception_rolls_back(requests: Database) -> None:
 
 async def test_cancelled_transaction_rolls_back_and_frees_its_connection(requests: Database) -> None:
     ada = new_id()
-    inside = asyncio.Event()
 
-    async def work() -> None:
+    async def work(inside: asyncio.Event) -> None:
         async with requests.transaction(ada) as session:
             await session.execute(text("INSERT INTO n.notes VALUES (:id, 'lost')"), {"id": ada})
             inside.set()
             await session.execute(text("SELECT pg_sleep(60)"))
 
-    await cancel_inside(work, inside)
+    await cancel_inside(work)
 
     assert await asyncio.wait_for(bodies(requests, ada), 5) == []
 
@@ -148,19 +147,11 @@ async def test_statement_ends_with_the_deadline_of_its_call(requests: Database) 
     await assert_ends_with_its_call(work)
 
 
-async def test_exhausted_pool_is_overload(
-    postgres: PostgresServer, notes: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("svc_common.db._CHECKOUT_SECONDS", 0.05)
-    monkeypatch.setattr("svc_common.db._OVERFLOW", 0)
-    handle = database(postgres, notes, REQUESTS)
-    try:
-        async with handle.transaction() as session:
-            await session.execute(text("SELECT 1"))
-            with pytest.raises(ServiceError) as caught:
-                await handle.ping()
-    finally:
-        await handle.close()
+async def test_exhausted_pool_is_overload(one_connection: Database) -> None:
+    async with one_connection.transaction() as session:
+        await session.execute(text("SELECT 1"))
+        with pytest.raises(ServiceError) as caught:
+            await one_connection.ping()
 
     assert caught.value.reason is Reason.OVERLOADED
     assert caught.value.retry_after is not None
