@@ -64,6 +64,12 @@ def _made_on(device: torch.device, dtype: torch.dtype) -> Any:
         torch.set_default_dtype(usual)
 
 
+def _scheduler(kind: Any, **config: Any) -> Any:
+    """Returns a scheduler with its tables on the processor, where a loaded one has them; the meta device has no numbers."""
+    with torch.device("cpu"):
+        return kind(**config)
+
+
 def _clip_l() -> CLIPTextConfig:
     return _clip(768, 12, 12, 3072)
 
@@ -116,8 +122,13 @@ def _sd15() -> Any:
             attention_head_dim=8,
             cross_attention_dim=768,
         ),
-        scheduler=PNDMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
+        scheduler=_scheduler(
+            PNDMScheduler,
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            skip_prk_steps=True,
+            steps_offset=1,
         ),
         safety_checker=None,
         feature_extractor=None,
@@ -147,7 +158,7 @@ def _sdxl() -> Any:
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(pad_token="!"),  # noqa: S106 - a token of text
         unet=unet,
-        scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        scheduler=_scheduler(EulerDiscreteScheduler, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
         add_watermarker=False,
     )
 
@@ -164,7 +175,7 @@ def _flux() -> Any:
         is_encoder_decoder=False,
     )
     return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        scheduler=_scheduler(FlowMatchEulerDiscreteScheduler, shift=3.0, use_dynamic_shifting=True),
         vae=_flow_vae(),
         text_encoder=CLIPTextModel(_clip_l()),
         tokenizer=clip_tokenizer(),
@@ -187,7 +198,7 @@ def _zimage() -> Any:
         tie_word_embeddings=True,
     )
     return ZImagePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        scheduler=_scheduler(FlowMatchEulerDiscreteScheduler, shift=3.0),
         vae=_flow_vae(),
         text_encoder=Qwen3Model(text),
         tokenizer=tiny_pipeline("zimage").tokenizer,
