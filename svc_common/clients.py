@@ -164,7 +164,9 @@ def _error_of_code(error: grpc.aio.AioRpcError, method: str) -> ServiceError | N
     code = Code(error.code().value[0])
     if code is Code.DEADLINE_EXCEEDED:
         return deadline_too_short(method)
-    if code is Code.UNAVAILABLE:
+    # CANCELLED, too, is the word of a server that stops and has no more time for its calls: a call that is cancelled on this
+    # side ends as a cancelled task.
+    if code in (Code.UNAVAILABLE, Code.CANCELLED):
         dependency = _service_name(method)
         return dependency_unavailable(dependency, f"{dependency} doesn't answer. Retry with backoff.")
     return None

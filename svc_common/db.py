@@ -16,6 +16,7 @@ import asyncpg
 import sqlalchemy.exc
 import structlog
 from sqlalchemy import Connection, MetaData, event, text
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import PoolProxiedConnection
@@ -55,8 +56,11 @@ _NAMING_CONVENTION: Final = {
 _ACCOUNT: Final = "account_id"
 
 # asyncpg lets OSError and TimeoutError out as they are when it can't connect; its own errors come from direct statements.
+# Those of the adapter come from the pool, when the server refuses the connection that a direct statement is to go to:
+# SQLAlchemy makes a DBAPIError of them only where it sends the statement as well.
 _DRIVER_ERRORS: Final = (
     sqlalchemy.exc.DBAPIError,
+    AsyncAdapt_asyncpg_dbapi.Error,
     sqlalchemy.exc.TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,

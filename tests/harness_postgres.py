@@ -111,6 +111,11 @@ class PostgresServer:
                 child.kill()
         psutil.wait_procs(children, timeout=START_DEADLINE_SECONDS)
 
+    def begin_shutdown(self) -> None:
+        """Asks the server to end as soon as its sessions have: until then it lets nobody new in."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """Stops the server and deletes its folder."""
         if self._process is not None and self._process.poll() is None:

@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
+from svc_common.clients import CallError
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_generation.store import queries
@@ -41,7 +42,7 @@ class UncertainHolds:
                 await asyncio.wait_for(stop.wait(), _PAUSE_SECONDS)
             try:
                 await self.settle()
-            except ServiceError as error:
+            except (ServiceError, CallError) as error:
                 _log.warning("hold.settling_postponed", noted=len(self._noted), error=str(error))
 
     async def settle(self) -> int:
@@ -49,6 +50,7 @@ class UncertainHolds:
 
         Raises:
             ServiceError: DEPENDENCY_UNAVAILABLE; what is left is tried again.
+            CallError: svc_payment failed; the same.
         """
         count = 0
         for job_id, account_id in list(self._noted.items()):

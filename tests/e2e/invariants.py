@@ -73,18 +73,27 @@ _CHECKS: Final = {
 
 def assert_invariants(stage: Stage, *, within_seconds: float = QUIET_SECONDS) -> None:
     """Waits until the system is quiet and asserts that nothing was lost, doubled, or charged wrongly."""
-    until(lambda: is_quiet(stage), "the system to be quiet (I2, I10, I11)", within_seconds=within_seconds)
+    try:
+        until(lambda: is_quiet(stage), "the system to be quiet (I2, I10, I11)", within_seconds=within_seconds)
+    except AssertionError as error:
+        error.add_note(f"What isn't: {_unquiet(stage)}")
+        raise
     broken = {name: rows for name, statement in _CHECKS.items() if (rows := stage.rows(statement))}
-    assert broken == {}
+    assert broken == {}, broken
     assert list(stage.audit()) == [], "I1"
     _assert_pictures(stage)
 
 
 def is_quiet(stage: Stage) -> bool:
     """Tells whether every job has ended (I2), Redis knows of none (I11), and nothing is due to be deleted (I10)."""
-    open_jobs = stage.value("SELECT count(*) FROM generation.jobs WHERE state < 4")
-    due = stage.value("SELECT count(*) FROM generation.attempts WHERE clean_time < now()")
-    return open_jobs == due == 0 and _queued(stage) == []
+    return not any(_unquiet(stage).values())
+
+
+def _unquiet(stage: Stage) -> dict[str, Sequence[object]]:
+    """Returns what is still to be done: the jobs that haven't ended, the attempts to be cleaned, the queues' members."""
+    jobs = "SELECT job_id, state, outcome, attempt, worker_id, cancel_requested FROM generation.jobs WHERE state < 4"
+    attempts = "SELECT job_id, attempt, outcome, clean_time FROM generation.attempts WHERE clean_time < now()"
+    return {"jobs": stage.rows(jobs), "attempts": stage.rows(attempts), "queues": _queued(stage)}
 
 
 def _queued(stage: Stage) -> Sequence[bytes]:

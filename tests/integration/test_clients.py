@@ -84,6 +84,18 @@ async def test_service_that_is_not_there_is_an_unavailable_dependency(identities
     assert caught.value.metadata == {"dependency": "svc_payment"}
 
 
+async def test_service_that_stops_before_it_answers_is_an_unavailable_dependency(identities: Identities) -> None:
+    async def handler(request: StringValue, context: Any) -> StringValue:
+        await context.abort(grpc.StatusCode.CANCELLED)
+        return request
+
+    async with back_service(identities, ask=handler) as service, back_channel(identities, service) as to:
+        with pytest.raises(ServiceError) as caught:
+            await ask(to)
+
+    assert caught.value.reason is Reason.DEPENDENCY_UNAVAILABLE
+
+
 async def test_restarted_service_is_found_again(identities: Identities) -> None:
     async def handler(request: StringValue, context: Any) -> StringValue:
         return StringValue(value="here")

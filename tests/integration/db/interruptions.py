@@ -1,13 +1,16 @@
-"""Work on a database that is ended from outside, for both ways to PostgreSQL."""
+"""Work on a database that is ended from outside, or can't begin, for every way to PostgreSQL."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from svc_common.caller import Call, enter_call
+from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
+from svc_common.statements import Statement
 
 _SENT_SECONDS = 0.05
 _CALL_SECONDS = 0.1
@@ -37,3 +40,19 @@ async def assert_ends_with_its_call(work: Callable[[], Awaitable[None]]) -> None
     with pytest.raises(ServiceError) as caught:
         await asyncio.wait_for(asyncio.create_task(within_a_short_call()), _PATIENCE_SECONDS)
     assert caught.value.reason is Reason.DEADLINE_TOO_SHORT
+
+
+async def assert_unavailable(handle: Database) -> None:
+    """Asserts that each way to the database tells of one that is away."""
+    statement = Statement(text("SELECT 1"))
+
+    async def direct() -> None:
+        async with handle.direct() as transaction:
+            await transaction.fetch(statement, {})
+
+    ways = (handle.ping(), direct(), handle.call(statement, {}), handle.advisory_lock("x").__aenter__())
+    for way in ways:
+        with pytest.raises(ServiceError) as caught:
+            await way
+        assert caught.value.reason is Reason.DEPENDENCY_UNAVAILABLE
+        assert caught.value.metadata == {"dependency": "postgresql"}

@@ -11,7 +11,11 @@ from svc_common.db import Database, try_advisory_lock
 from svc_common.errors import Reason, ServiceError
 from tests.factories.notes import REQUESTS, TASKS, bodies, create_notes, database, write
 from tests.harness_postgres import PostgresServer, until
-from tests.integration.db.interruptions import assert_ends_with_its_call, cancel_inside
+from tests.integration.db.interruptions import (
+    assert_ends_with_its_call,
+    assert_unavailable,
+    cancel_inside,
+)
 
 
 async def test_account_sees_its_own_rows_only(requests: Database) -> None:
@@ -201,11 +205,26 @@ async def test_transaction_lock_ends_with_its_transaction(
 
 async def test_server_that_is_not_there_is_an_unavailable_dependency() -> None:
     handle = Database("postgresql+asyncpg://nobody:x@127.0.0.1:1/none")
-    for attempt in (handle.ping(), handle.advisory_lock("x").__aenter__()):
-        with pytest.raises(ServiceError) as caught:
-            await attempt
-        assert caught.value.reason is Reason.DEPENDENCY_UNAVAILABLE
-        assert caught.value.metadata == {"dependency": "postgresql"}
+    await assert_unavailable(handle)
+    await handle.close()
+
+
+async def test_server_that_has_no_room_is_an_unavailable_dependency(own_postgres: PostgresServer) -> None:
+    handle = database(own_postgres, await create_notes(own_postgres), REQUESTS)
+    await own_postgres.execute(f"ALTER ROLE {REQUESTS} CONNECTION LIMIT 0")
+    await assert_unavailable(handle)
+    await own_postgres.execute(f"ALTER ROLE {REQUESTS} CONNECTION LIMIT 1")
+    await handle.ping()
+    await handle.close()
+
+
+async def test_server_that_lets_nobody_in_is_an_unavailable_dependency(own_postgres: PostgresServer) -> None:
+    """As one that is starting or recovering does; that state is too short for a test."""
+    handle = database(own_postgres, await create_notes(own_postgres), REQUESTS)
+    async with database(own_postgres, "postgres", TASKS).transaction() as session:
+        await session.execute(text("SELECT 1"))
+        own_postgres.begin_shutdown()
+        await assert_unavailable(handle)
     await handle.close()
 
 
