@@ -125,7 +125,8 @@ async def test_steps_are_reported_with_previews_and_the_time_left(platform: Plat
     assert {step.stage for step in steps} == {job_event_pb2.JOB_STAGE_RENDERING}
     assert [(step.step, step.step_count, step.percent) for step in steps] == [(n, 20, 5 * n) for n in range(1, 21)]
     assert [step.image_index for step in steps] == [0] * 10 + [1] * 10
-    assert steps[-1].seconds_left == 0
+    # What is left after the last step is the decoding of its picture, as long as that of the first one took.
+    assert all(step.seconds_left > steps[-1].seconds_left >= 0 for step in steps[10:-1])
     assert all(step.seconds_left > 0 for step in steps[:-1])
     previews = [step.preview_jpeg for step in steps if step.preview_jpeg]
     assert previews
