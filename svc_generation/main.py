@@ -114,7 +114,7 @@ class Composition:
             now=clock.now,
             prompt_of=lambda job: parsed(job.operation_kind, job.operation).prompt,
         )
-        self.uncertain = UncertainHolds(database=self.tasks, ledger=self.ledger)
+        self.uncertain = UncertainHolds(database=self.tasks, ledger=self.ledger, now=clock.now)
         self.planner = self._planner()
         self.acceptor = self._acceptor()
         self.sweeper = Sweeper(
@@ -212,7 +212,7 @@ class Composition:
             self.statistics.observe(position, wait.total_seconds())
 
     async def _run_sweeps(self, stop: asyncio.Event) -> None:
-        await run_sweeps(self.tasks, self.sweeper.sweeps(), stop)
+        await run_sweeps(self.tasks, [*self.sweeper.sweeps(), self.uncertain.sweep()], stop)
 
     async def _hear_tiers(self) -> None:
         await hear_hints(self.listening_redis, ENTITLEMENT_CHANGED, self.lookups.forget_tier, self.lookups.forget_tiers)

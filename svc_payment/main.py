@@ -32,11 +32,13 @@ def compose(settings: ServiceSettings) -> Server:
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     tasks_database = Database(settings.tasks_database_url, pool_size=2)
     redis = redis_client.connect(settings.redis_url)
-    credit_servicer = CreditServicer(
-        database=database, page_tokens=PageTokens.derived_from(settings.service_key_file.read_bytes())
-    )
+    page_tokens = PageTokens.derived_from(settings.service_key_file.read_bytes())
+    credit_servicer = CreditServicer(database=database, page_tokens=page_tokens)
     ledger_servicer = LedgerServicer(
-        database=database, tasks_database=tasks_database, announce_entitlement=entitlement_announcer(redis)
+        database=database,
+        tasks_database=tasks_database,
+        announce_entitlement=entitlement_announcer(redis),
+        page_tokens=page_tokens,
     )
     return Server(
         settings,

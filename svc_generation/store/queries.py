@@ -27,6 +27,7 @@ _JOB_WITH_ATTEMPT = Statement(
 _ATTEMPT = Statement(
     select(Attempt).where(Attempt.job_id == bindparam("job_id"), Attempt.attempt == bindparam("attempt"))
 )
+_KNOWN = Statement(select(Job.job_id).where(Job.job_id == any_(bindparam("job_ids", type_=ARRAY(Uuid)))))
 _CHANGED = Statement(
     select(Job)
     .where(Job.account_id == bindparam("account_id"), Job.last_sequence > bindparam("after"))
@@ -79,6 +80,11 @@ async def find_job(database: Database, job_id: UUID) -> Job | None:
     """Returns a job of any account, as the tasks' database sees it."""
     rows = await database.call(_JOB, {"job_id": job_id})
     return _load_job(rows[0]) if rows else None
+
+
+async def known_jobs(database: Database, job_ids: Collection[UUID]) -> set[UUID]:
+    """Returns those of the ids that are jobs of any account, as the tasks' database sees them."""
+    return {row["job_id"] for row in await database.call(_KNOWN, {"job_ids": list(job_ids)})}
 
 
 async def list_jobs(

@@ -4,6 +4,7 @@ A movement is one call of a database function; what it does is written there (mi
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -44,6 +45,15 @@ _RESERVE_CREDITS: Final = Statement(
 _CLOSE_HOLD: Final = Statement(
     text("SELECT * FROM payment.close_hold(CAST(:account_id AS uuid), CAST(:hold_id AS uuid), CAST(:used AS bigint))")
 )
+_OPEN_HOLDS: Final = Statement(
+    text("""
+    SELECT account_id, hold_id, state, amount, settled, expire_time FROM payment.holds
+    WHERE state = 'held' AND expire_time - lifetime < CAST(:held_before AS timestamptz)
+        AND (expire_time, hold_id) > (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid))
+    ORDER BY expire_time, hold_id LIMIT CAST(:most AS integer)
+""")
+)
+_BEFORE_ALL: Final = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 _RELEASE_EXPIRED_HOLDS: Final = text("SELECT payment.release_expired_holds(:limit)")
 _LAPSE_DUE_GRANTS: Final = text("SELECT payment.lapse_due_grants(:limit)")
 
@@ -91,6 +101,19 @@ async def close_hold(database: Database, account_id: UUID, hold_id: UUID, *, use
     (row,) = await database.call(_CLOSE_HOLD, parameters)
     outcome = CloseOutcome(row["outcome"])
     return Closing(outcome, None if outcome is CloseOutcome.MISSING else _hold(account_id, hold_id, row))
+
+
+async def open_holds(
+    database: Database, *, held_before: datetime, after: tuple[datetime, UUID] | None, limit: int
+) -> list[Hold]:
+    """Returns open holds of all accounts that were made before a moment, in the order of their expiry.
+
+    `after` is the expiry and the id of the last one seen; `database` must see the rows of all accounts.
+    """
+    after_time, after_id = after or _BEFORE_ALL
+    parameters = {"held_before": held_before, "after_time": after_time, "after_id": after_id, "most": limit}
+    rows = await database.call(_OPEN_HOLDS, parameters)
+    return [_hold(row["account_id"], row["hold_id"], row) for row in rows]
 
 
 async def balance(session: AsyncSession, account_id: UUID) -> tuple[int, list[Grant]]:

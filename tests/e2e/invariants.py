@@ -45,10 +45,6 @@ _CHECKS: Final = {
         SELECT j.job_id FROM generation.jobs j JOIN payment.holds h ON h.hold_id = j.job_id
         WHERE j.state = 4 AND (h.settled < 1 OR h.state <> 'settled')
     """,
-    "I4 credits are held for no job": """
-        SELECT h.hold_id FROM payment.holds h LEFT JOIN generation.jobs j ON j.job_id = h.hold_id
-        WHERE h.state = 'held' AND j.job_id IS NULL
-    """,
     "I5 a hold was closed twice": """
         SELECT hold_id FROM payment.transactions WHERE kind IN ('settle', 'release')
         GROUP BY hold_id HAVING count(*) > 1
@@ -74,7 +70,7 @@ _CHECKS: Final = {
 def assert_invariants(stage: Stage, *, within_seconds: float = QUIET_SECONDS) -> None:
     """Waits until the system is quiet and asserts that nothing was lost, doubled, or charged wrongly."""
     try:
-        until(lambda: is_quiet(stage), "the system to be quiet (I2, I10, I11)", within_seconds=within_seconds)
+        until(lambda: is_quiet(stage), "the system to be quiet (I2, I4, I10, I11)", within_seconds=within_seconds)
     except AssertionError as error:
         error.add_note(f"What isn't: {_unquiet(stage)}")
         raise
@@ -85,15 +81,23 @@ def assert_invariants(stage: Stage, *, within_seconds: float = QUIET_SECONDS) ->
 
 
 def is_quiet(stage: Stage) -> bool:
-    """Tells whether every job has ended (I2), Redis knows of none (I11), and nothing is due to be deleted (I10)."""
+    """Tells whether every job has ended (I2), Redis knows of none (I11), and nothing is due to be released or deleted."""
     return not any(_unquiet(stage).values())
 
 
 def _unquiet(stage: Stage) -> dict[str, Sequence[object]]:
-    """Returns what is still to be done: the jobs that haven't ended, the attempts to be cleaned, the queues' members."""
+    """Returns what is still to be done.
+
+    That is: jobs that haven't ended, attempts to be cleaned (I10), holds without a job (I4), and the queues' members.
+    """
     jobs = "SELECT job_id, state, outcome, attempt, worker_id, cancel_requested FROM generation.jobs WHERE state < 4"
     attempts = "SELECT job_id, attempt, outcome, clean_time FROM generation.attempts WHERE clean_time < now()"
-    return {"jobs": stage.rows(jobs), "attempts": stage.rows(attempts), "queues": _queued(stage)}
+    holds = """
+        SELECT h.hold_id, h.account_id FROM payment.holds h LEFT JOIN generation.jobs j ON j.job_id = h.hold_id
+        WHERE h.state = 'held' AND j.job_id IS NULL
+    """
+    unquiet = {name: stage.rows(query) for name, query in (("jobs", jobs), ("attempts", attempts), ("holds", holds))}
+    return {**unquiet, "queues": _queued(stage)}
 
 
 def _queued(stage: Stage) -> Sequence[bytes]:

@@ -24,6 +24,7 @@ from svc_gallery.main import compose as compose_gallery
 from svc_generation.main import Composition, GenerationSettings
 from svc_generation.servicer.watch import Watch
 from svc_generation.tasks.sweeps import Sweeper
+from svc_generation.tasks.uncertain import UncertainHolds
 from svc_models.main import ModelsSettings
 from svc_models.main import compose as compose_models
 from svc_models.tasks import read_folders
@@ -115,6 +116,12 @@ class Replica:
             "lease": timedelta(seconds=parts.settings.lease_seconds),
         }
         return Sweeper(**values | changes)
+
+    def holds_seen_in(self, time: timedelta) -> UncertainHolds:
+        """Returns what gives holds without a job back, with a clock that runs ahead."""
+        return UncertainHolds(
+            database=self.parts.tasks, ledger=self.parts.ledger, now=lambda: self.parts.clock.now() + time
+        )
 
 
 class Platform:

@@ -10,6 +10,7 @@ from pingvas.generation.v1 import job_pb2
 from pingvas.payment.v1 import ledger_service_pb2
 from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
+from svc_common.clock import new_id
 from svc_common.clock import now as real_now
 from svc_common.errors import Reason
 from svc_common.queue import Claim
@@ -125,6 +126,29 @@ async def test_job_whose_hold_was_closed_behind_its_back_still_ends(
     done = await person.ended(job.job_id)
     assert (done.state, done.credits_used) == (job_pb2.JOB_STATE_COMPLETED, "0.000")
     assert await person.balance() == ("1.000", "0.000")
+
+
+async def test_hold_that_no_job_has_is_released_when_its_job_can_not_come_any_more(
+    platform: Platform, person: Person
+) -> None:
+    """As when a process dies between the hold and the acceptance, and takes with it all that knew of the hold."""
+    job = await person.create()
+    held = (await person.balance())[1]
+    reserve = ledger_service_pb2.ReserveCreditsRequest(
+        hold_id=str(new_id()), account_id=str(person.account_id), amount_millicredits=200, minimum_millicredits=200
+    )
+    reserve.lifetime.FromTimedelta(timedelta(hours=1))
+    ledger = LedgerServiceStub(platform.ledger_channel)
+    await ledger.ReserveCredits(reserve, metadata=platform.identities.as_service("svc_generation"))
+    assert (await person.balance())[1] != held
+
+    await platform.generation.holds_seen_in(timedelta(seconds=100)).release_forgotten()
+    assert (await person.balance())[1] != held, "its job may still be on its way"
+    await platform.generation.holds_seen_in(timedelta(minutes=3)).release_forgotten()
+
+    assert (await person.balance())[1] == held
+    assert (await person.get(job.job_id)).state == job_pb2.JOB_STATE_QUEUED
+    await Operator(platform).assert_holds_match_jobs()
 
 
 async def test_objects_of_lost_and_failed_attempts_are_deleted_and_those_of_the_winner_stay(

@@ -250,6 +250,32 @@ async def test_close_does_not_find_holds_of_other_accounts(payment: Payment) -> 
     assert (await payment.balance_call(account)).held == "1.000"
 
 
+async def test_open_holds_of_all_accounts_are_listed_page_by_page(payment: Payment) -> None:
+    ada, bob = new_id(), new_id()
+    holds = [new_id() for _ in range(5)]
+    for account in (ada, bob):
+        await payment.grant_call(account, 5000)
+    # Made in another order than that in which they expire.
+    for account, number in ((ada, 3), (bob, 1), (ada, 0), (bob, 4), (ada, 2)):
+        await payment.reserve_call(account, 100, hold=holds[number], lifetime=(number + 1) * HOUR)
+    await payment.settle_call(ada, holds[0], 50)
+    await payment.release_call(bob, holds[4])
+    request = ledger_service_pb2.ListOpenHoldsRequest(held_before=soon(seconds=1), page_size=2)
+
+    first = await payment.ledger_service.ListOpenHolds(request, metadata=payment.as_generation)
+    request.page_token = first.next_page_token
+    second = await payment.ledger_service.ListOpenHolds(request, metadata=payment.as_generation)
+
+    listed = [(UUID(hold.hold_id), UUID(hold.account_id)) for page in (first, second) for hold in page.holds]
+    assert listed == [(holds[1], bob), (holds[2], ada), (holds[3], ada)]
+    assert (len(first.holds), second.next_page_token) == (2, "")
+    request.held_before.CopyFrom(soon(seconds=2))
+    refused = await refusal_of(payment.ledger_service.ListOpenHolds(request, metadata=payment.as_generation))
+    assert refused.reason is Reason.PAGE_TOKEN_INVALID
+    earlier = ledger_service_pb2.ListOpenHoldsRequest(held_before=soon(seconds=-60))
+    assert not (await payment.ledger_service.ListOpenHolds(earlier, metadata=payment.as_generation)).holds
+
+
 async def test_audit_lists_the_breaches_of_the_whole_ledger_or_of_an_account(payment: Payment) -> None:
     account = new_id()
     await payment.grant_call(account, 1000)
@@ -275,6 +301,7 @@ async def test_audit_lists_the_breaches_of_the_whole_ledger_or_of_an_account(pay
         ("ReserveCredits", {"svc_generation"}),
         ("SettleCredits", {"svc_generation"}),
         ("ReleaseCredits", {"svc_generation"}),
+        ("ListOpenHolds", {"svc_generation"}),
         ("GetEntitlement", {"svc_generation", "svc_models", "svc_gallery", "svc_user", "operator"}),
         ("SetTier", {"operator"}),
         ("AuditLedger", {"operator", "svc_generation"}),
@@ -283,7 +310,8 @@ async def test_audit_lists_the_breaches_of_the_whole_ledger_or_of_an_account(pay
 async def test_ledger_methods_serve_only_the_services_that_they_name(
     payment: Payment, method: str, allowed: set[str]
 ) -> None:
-    request = getattr(ledger_service_pb2, f"{method}Request")(account_id="not an id")
+    invalid = {"page_size": -1} if method == "ListOpenHolds" else {"account_id": "not an id"}
+    request = getattr(ledger_service_pb2, f"{method}Request")(**invalid)
     call = getattr(payment.ledger_service, method)
 
     for caller in ("svc_user", "svc_payment", "svc_generation", "svc_gallery", "svc_models", "gpu_worker", "operator"):

@@ -313,6 +313,66 @@ class ReleaseCreditsRequest(_message.Message):
 Global___ReleaseCreditsRequest: _TypeAlias = ReleaseCreditsRequest  # noqa: Y015
 
 @_typing.final
+class ListOpenHoldsRequest(_message.Message):
+    """Asks LedgerService.ListOpenHolds for a page of holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_BEFORE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Limits the page, 1 to 200. Absent or 0: 50."""
+    page_token: _builtins.str
+    """Gives `next_page_token` of the page before, whose `held_before` must be the same. Absent: the first page."""
+    @_builtins.property
+    def held_before(self) -> _timestamp_pb2.Timestamp:
+        """Leaves out what was held at this moment or later: its caller may be about to use it."""
+
+    def __init__(
+        self,
+        *,
+        held_before: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held_before", b"held_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_before", b"held_before", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenHoldsRequest: _TypeAlias = ListOpenHoldsRequest  # noqa: Y015
+
+@_typing.final
+class ListOpenHoldsResponse(_message.Message):
+    """Holds one page of open holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Leads to the next page. Is empty on the last one."""
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
+        """Lists the holds."""
+
+    def __init__(
+        self,
+        *,
+        holds: _abc.Iterable[Global___Hold] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenHoldsResponse: _TypeAlias = ListOpenHoldsResponse  # noqa: Y015
+
+@_typing.final
 class GetEntitlementRequest(_message.Message):
     """Asks LedgerService.GetEntitlement what an account may do."""
 

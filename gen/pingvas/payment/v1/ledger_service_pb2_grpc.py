@@ -65,6 +65,11 @@ class LedgerServiceStub:
                 request_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ReleaseCreditsRequest.SerializeToString,
                 response_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.Hold.FromString,
                 _registered_method=True)
+        self.ListOpenHolds = channel.unary_unary(
+                '/pingvas.payment.v1.LedgerService/ListOpenHolds',
+                request_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ListOpenHoldsRequest.SerializeToString,
+                response_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ListOpenHoldsResponse.FromString,
+                _registered_method=True)
         self.GetEntitlement = channel.unary_unary(
                 '/pingvas.payment.v1.LedgerService/GetEntitlement',
                 request_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.GetEntitlementRequest.SerializeToString,
@@ -143,6 +148,17 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOpenHolds(self, request, context):
+        """Lists open holds of all accounts, those first that expire first. Whoever made a hold and doesn't know it never heard that
+        it was made, and should release it.
+
+        Errors:
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is of another list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetEntitlement(self, request, context):
         """Returns what an account may do. An account that payment has never heard of has the free tier.
         """
@@ -192,6 +208,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ReleaseCredits,
                     request_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ReleaseCreditsRequest.FromString,
                     response_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.Hold.SerializeToString,
+            ),
+            'ListOpenHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOpenHolds,
+                    request_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ListOpenHoldsRequest.FromString,
+                    response_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ListOpenHoldsResponse.SerializeToString,
             ),
             'GetEntitlement': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEntitlement,
@@ -348,6 +369,33 @@ class LedgerService:
             '/pingvas.payment.v1.LedgerService/ReleaseCredits',
             pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ReleaseCreditsRequest.SerializeToString,
             pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOpenHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.payment.v1.LedgerService/ListOpenHolds',
+            pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ListOpenHoldsRequest.SerializeToString,
+            pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.ListOpenHoldsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,6 +73,13 @@ class LedgerServiceStub:
     - NOT_FOUND (HOLD_NOT_FOUND): no such hold.
     - FAILED_PRECONDITION (HOLD_CLOSED): it was settled.
     """
+    ListOpenHolds: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListOpenHoldsRequest, _ledger_service_pb2.ListOpenHoldsResponse]
+    """Lists open holds of all accounts, those first that expire first. Whoever made a hold and doesn't know it never heard that
+    it was made, and should release it.
+
+    Errors:
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is of another list.
+    """
     GetEntitlement: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetEntitlementRequest, _entitlement_pb2.Entitlement]
     """Returns what an account may do. An account that payment has never heard of has the free tier."""
     SetTier: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.SetTierRequest, _entitlement_pb2.Entitlement]
@@ -124,6 +131,13 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     Errors:
     - NOT_FOUND (HOLD_NOT_FOUND): no such hold.
     - FAILED_PRECONDITION (HOLD_CLOSED): it was settled.
+    """
+    ListOpenHolds: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListOpenHoldsRequest, _ledger_service_pb2.ListOpenHoldsResponse]  # type: ignore[assignment]
+    """Lists open holds of all accounts, those first that expire first. Whoever made a hold and doesn't know it never heard that
+    it was made, and should release it.
+
+    Errors:
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is of another list.
     """
     GetEntitlement: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetEntitlementRequest, _entitlement_pb2.Entitlement]  # type: ignore[assignment]
     """Returns what an account may do. An account that payment has never heard of has the free tier."""
@@ -203,6 +217,19 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND (HOLD_NOT_FOUND): no such hold.
         - FAILED_PRECONDITION (HOLD_CLOSED): it was settled.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOpenHolds(
+        self,
+        request: _ledger_service_pb2.ListOpenHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListOpenHoldsResponse, _abc.Awaitable[_ledger_service_pb2.ListOpenHoldsResponse]]:
+        """Lists open holds of all accounts, those first that expire first. Whoever made a hold and doesn't know it never heard that
+        it was made, and should release it.
+
+        Errors:
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is of another list.
         """
 
     @_abc_1.abstractmethod
