@@ -213,7 +213,7 @@ async def test_server_that_has_no_room_is_an_unavailable_dependency(own_postgres
     handle = database(own_postgres, await create_notes(own_postgres), REQUESTS)
     await own_postgres.execute(f"ALTER ROLE {REQUESTS} CONNECTION LIMIT 0")
     await assert_unavailable(handle)
-    await own_postgres.execute(f"ALTER ROLE {REQUESTS} CONNECTION LIMIT 1")
+    await own_postgres.execute(f"ALTER ROLE {REQUESTS} CONNECTION LIMIT -1")
     await handle.ping()
     await handle.close()
 
