@@ -220,11 +220,12 @@ async def test_server_that_has_no_room_is_an_unavailable_dependency(own_postgres
 
 async def test_server_that_lets_nobody_in_is_an_unavailable_dependency(own_postgres: PostgresServer) -> None:
     """As one that is starting or recovering does; that state is too short for a test."""
-    handle = database(own_postgres, await create_notes(own_postgres), REQUESTS)
-    async with database(own_postgres, "postgres", TASKS).transaction() as session:
-        await session.execute(text("SELECT 1"))
-        own_postgres.begin_shutdown()
-        await assert_unavailable(handle)
+    name = await create_notes(own_postgres)
+    handle, inside = (database(own_postgres, name, role) for role in (REQUESTS, TASKS))
+    await inside.ping()
+    own_postgres.begin_shutdown()
+    await assert_unavailable(handle)
+    await inside.close()
     await handle.close()
 
 
