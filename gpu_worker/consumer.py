@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 from gpu_worker.lease import HandBack, Lease, renewing
 from svc_common.queue import FUNCTION_NAME, Claim, JobQueue
 from svc_common.queue.payload import deserialize, serialize
+from svc_common.tasks import end_tasks
 
 Handler = Callable[[Claim, Lease], Awaitable[None]]
 """Runs a job and reports it. Returning ends the job in the queue; HandBack runs it again at once; any other exception
@@ -99,8 +100,8 @@ class TierConsumer(Worker):
             await self._drain()
         finally:
             self.stop()
-            listener.cancel()
-            await asyncio.wait([listener, stopper])
+            await end_tasks(listener)
+            await asyncio.wait([stopper])
 
     def stop(self) -> None:
         """Stops claiming at once; `main` returns when the running jobs have ended or were handed back."""

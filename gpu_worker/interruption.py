@@ -58,7 +58,8 @@ class TimeLeft:
             self._changed.clear()
             # When no step tells of the render any more, the time is up by the clock.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), latest_end_s - self._clock())
+                async with asyncio.timeout(latest_end_s - self._clock()):
+                    await self._changed.wait()
 
 
 async def interruption(lease: Lease, stopping: Coroutine[Any, Any, object]) -> Interruption:

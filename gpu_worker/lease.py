@@ -12,6 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from svc_common.queue import Claim, JobQueue, LeaseState
+from svc_common.tasks import end_tasks
 
 RENEWALS_PER_LEASE = 3
 """Two renewals may fail before the lease lapses."""
@@ -65,8 +66,7 @@ async def renewing(queue: JobQueue, claim: Claim, lease: Lease, lease_ms: int) -
     try:
         yield
     finally:
-        renewals.cancel()
-        await asyncio.wait([renewals])
+        await end_tasks(renewals)
 
 
 async def _renew_until_lost(queue: JobQueue, claim: Claim, lease: Lease, lease_ms: int) -> None:

@@ -139,7 +139,8 @@ class EventListener:
             return
         with contextlib.suppress(*REDIS_ERRORS, TimeoutError):
             await self._pubsub.subscribe(_channel(account_id))
-            await asyncio.wait_for(confirmed.wait(), _CONFIRM_SECONDS)
+            async with asyncio.timeout(_CONFIRM_SECONDS):
+                await confirmed.wait()
 
     async def unfollow(self, account_id: UUID) -> None:
         """Stops hearing an account."""

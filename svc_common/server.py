@@ -23,6 +23,7 @@ from svc_common.interceptors.hooks import Verifiers
 from svc_common.interceptors.method import ContractError
 from svc_common.interceptors.registration import Listener, Registration, register
 from svc_common.settings import ServiceSettings
+from svc_common.tasks import end_tasks
 from svc_common.telemetry import MetricsServer, configure_logging
 from svc_common.tokens import AccessTokens, KeySet, ServiceTokens
 
@@ -156,9 +157,7 @@ class Server:
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=grace)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await end_tasks(*late)
 
 
 def verifiers_from(settings: ServiceSettings) -> Verifiers:

@@ -27,6 +27,7 @@ from svc_common.redis_client import REDIS_ERRORS, connect
 from svc_common.server import Server, run
 from svc_common.settings import ServiceSettings, load
 from svc_common.sweeps import run_sweeps
+from svc_common.tasks import end_tasks
 from svc_common.tokens import ServiceCredential
 from svc_generation.domain.waiting import WaitStatistics
 from svc_generation.servicer.accepting import Acceptor, Clock
@@ -235,9 +236,7 @@ async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]], stop: as
         if task.done():
             task.result()
     finally:
-        stopped.cancel()
-        task.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
+        await end_tasks(task, stopped)
 
 
 def main() -> None:

@@ -92,7 +92,8 @@ class Mailbox:
     async def wait(self, seconds: float) -> bool:
         """Waits until something is there; returns False when nothing came for so long."""
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         except TimeoutError:
             return False
         self._wake.clear()

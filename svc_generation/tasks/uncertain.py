@@ -55,7 +55,8 @@ class UncertainHolds:
         """Settles what was noted, every two seconds until the process stops."""
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _PAUSE_SECONDS)
+                async with asyncio.timeout(_PAUSE_SECONDS):
+                    await stop.wait()
             try:
                 await self.settle()
             except (ServiceError, CallError) as error:

@@ -19,8 +19,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gpu_worker.consumer import Handler, TierConsumer
-from gpu_worker.lease import HandBack, Lease
-from svc_common.queue import Claim, JobQueue, TierDepth
+from gpu_worker.lease import HandBack, Lease, renewing
+from svc_common.queue import Claim, JobQueue, LeaseState, TierDepth
+from svc_common.redis_client import connect
 from tests.factories.queue import account, queued_job
 from tests.harness_redis import RedisServer, eventually
 
@@ -400,3 +401,31 @@ async def _raises(redis: Redis) -> bool:
     except RedisError:
         return True
     return False
+
+
+class WatchedQueue(JobQueue):
+    """A queue that tells when a renewal begins."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self.renewing = asyncio.Event()
+
+    async def renew(self, claim: Claim, lease_ms: int) -> LeaseState:
+        self.renewing.set()
+        return await super().renew(claim, lease_ms)
+
+
+async def test_renewals_end_with_the_handler_whatever_they_are_at(redis_server: RedisServer) -> None:
+    """redis-py sends with asyncio.wait_for, which on Python 3.11 swallows a cancellation that comes as the bytes are sent."""
+    async with connect(redis_server.url) as redis:
+        queue = WatchedQueue(redis)
+        await queue.enqueue(queued_job())
+        claim = await queue.claim("worker-0", (), 10_000)
+        assert claim is not None
+        for turns in range(20):
+            queue.renewing.clear()
+            async with asyncio.timeout(5), renewing(queue, claim, Lease(claim, lambda: None), lease_ms=150):
+                await queue.renewing.wait()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            assert f"renew {claim.job.job_id}" not in {task.get_name() for task in asyncio.all_tasks()}, turns
