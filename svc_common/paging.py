@@ -5,14 +5,25 @@ import binascii
 import hashlib
 import hmac
 import json
-from typing import Final, Self
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final, Self, TypeVar
+from uuid import UUID
 
 from svc_common.errors import Reason, ServiceError
+
+ItemT = TypeVar("ItemT")
 
 DEFAULT_PAGE_SIZE: Final = 50
 LARGEST_PAGE_SIZE: Final = 200
 
 _SIGNATURE_BYTES: Final = 16
+
+
+def moment_and_id(parts: Iterable[str]) -> tuple[datetime, UUID]:
+    """Returns the key of a list that is sorted by a time and an id, from the parts of its token."""
+    moment, item_id = parts
+    return datetime.fromisoformat(moment), UUID(item_id)
 
 
 def page_size(requested: int) -> int:
@@ -47,6 +58,16 @@ class PageTokens:
         if not hmac.compare_digest(signature, self._signature(list_filter, payload)):
             raise _invalid()
         return tuple(json.loads(payload))
+
+    def cut(
+        self, found: Sequence[ItemT], size: int, list_filter: str, key: Callable[[ItemT], Iterable[str]]
+    ) -> tuple[Sequence[ItemT], str]:
+        """Returns a page of `size` items and the token that leads to the next one, "" when there is none.
+
+        `found` has one item more than the page where another page follows; `key` returns the sort key of an item.
+        """
+        page = found[:size]
+        return page, self.encode(list_filter, *key(page[-1])) if len(found) > size else ""
 
     def _signature(self, list_filter: str, payload: bytes) -> bytes:
         # The length keeps filter and payload apart, whatever they contain.

@@ -15,7 +15,7 @@ from svc_gallery.domain.images import ImageCursor, image_not_found
 from svc_gallery.domain.uploads import UPLOAD_LIFETIME, check_room
 from svc_gallery.servicer.messages import image_message, upload_message
 from svc_gallery.store import queries, uploads
-from svc_gallery.store.models import Image, Upload
+from svc_gallery.store.models import Upload
 
 
 class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):
@@ -48,8 +48,9 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):
         async with self._database.transaction(account_id) as transaction:
             # One more than the page holds tells whether another page follows.
             found = await queries.list_images(transaction, account_id, job_id=job_id, after=after, limit=size + 1)
-        images, has_more = found[:size], len(found) > size
-        next_page_token = self._page_tokens.encode(scope, *_place_after(images[-1]).parts()) if has_more else ""
+        images, next_page_token = self._page_tokens.cut(
+            found, size, scope, lambda image: ImageCursor(image.create_time, image.image_id).parts()
+        )
         now = self._now()
         messages = [await image_message(image, self._objects, now) for image in images]
         return gallery_service_pb2.ListImagesResponse(images=messages, next_page_token=next_page_token)
@@ -95,7 +96,3 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):
 
     def _place(self, page_token: str, scope: str) -> ImageCursor | None:
         return ImageCursor.from_parts(*self._page_tokens.decode(page_token, scope)) if page_token else None
-
-
-def _place_after(image: Image) -> ImageCursor:
-    return ImageCursor(image.create_time, image.image_id)

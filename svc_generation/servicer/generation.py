@@ -1,7 +1,6 @@
 """The users' service: prices, accepts, shows, lists, cancels and watches jobs."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from svc_common.credits import format_credits
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_common.idempotency import idempotency_key
-from svc_common.paging import PageTokens, page_size
+from svc_common.paging import PageTokens, moment_and_id, page_size
 from svc_common.queue import JobQueue
 from svc_generation.domain.pricing import hold_millicredits
 from svc_generation.domain.states import JobState
@@ -86,13 +85,12 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         states = sorted({JobState(state) for state in request.states})
         scope = f"jobs:{account_id}:{','.join(str(int(state)) for state in states)}"
         size = page_size(request.page_size)
-        before = _place(self._page_tokens.decode(request.page_token, scope)) if request.page_token else None
+        before = moment_and_id(self._page_tokens.decode(request.page_token, scope)) if request.page_token else None
         async with self._database.transaction(account_id) as session:
             rows = await queries.list_jobs(session, account_id, states, before, size + 1)
-        page = rows[:size]
-        token = ""
-        if len(rows) > size:
-            token = self._page_tokens.encode(scope, page[-1].create_time.isoformat(), str(page[-1].job_id))
+        page, token = self._page_tokens.cut(
+            rows, size, scope, lambda row: (row.create_time.isoformat(), str(row.job_id))
+        )
         jobs = [await self._converted(row) for row in page]
         return generation_service_pb2.ListJobsResponse(jobs=jobs, next_page_token=token)
 
@@ -156,8 +154,3 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
     async def _converted(self, row: Job) -> job_pb2.Job:
         position, estimate = await self._watch.place(row)
         return await self._converter.job(row, position, estimate)
-
-
-def _place(parts: tuple[str, ...]) -> tuple[datetime, UUID]:
-    moment, job_id = parts
-    return datetime.fromisoformat(moment), UUID(job_id)

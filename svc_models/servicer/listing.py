@@ -36,10 +36,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             if model.model_id > after and reach.includes(model.family, minimum_tier_of(model))
         )
         # One more than the page holds tells whether another page follows.
-        models = list(islice(reached, size + 1))
-        has_more = len(models) > size
-        next_page_token = self._page_tokens.encode(_FILTER, models[size - 1].model_id) if has_more else ""
-        return model_service_pb2.ListModelsResponse(models=models[:size], next_page_token=next_page_token)
+        found = list(islice(reached, size + 1))
+        models, token = self._page_tokens.cut(found, size, _FILTER, lambda model: [model.model_id])
+        return model_service_pb2.ListModelsResponse(models=models, next_page_token=token)
 
     async def GetModel(self, request: model_service_pb2.GetModelRequest, _context: object) -> model_pb2.Model:
         """Returns a model that the caller reaches."""

@@ -42,9 +42,7 @@ class CreditServicer(credit_service_pb2_grpc.CreditServiceServicer):
         before = int(self._page_tokens.decode(request.page_token, scope)[0]) if request.page_token else None
         async with self._database.transaction(account_id) as session:
             found = await queries.transactions(session, account_id, before=before, limit=size + 1)
-        page = found[:size]
-        more = len(found) > size
+        page, token = self._page_tokens.cut(found, size, scope, lambda transaction: [str(transaction.sequence)])
         return credit_service_pb2.ListTransactionsResponse(
-            transactions=map(messages.transaction_message, page),
-            next_page_token=self._page_tokens.encode(scope, str(page[-1].sequence)) if more else "",
+            transactions=map(messages.transaction_message, page), next_page_token=token
         )

@@ -5,7 +5,7 @@ recognised by the ids that callers chose.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -15,7 +15,7 @@ from pingvas.payment.v1 import credit_service_pb2, entitlement_pb2, ledger_servi
 from svc_common.db import Database
 from svc_common.errors import ServiceError
 from svc_common.group_commit import GroupCommit
-from svc_common.paging import PageTokens, page_size
+from svc_common.paging import PageTokens, moment_and_id, page_size
 from svc_common.status import to_status
 from svc_payment.domain import CloseOutcome, Closing, GrantOutcome, Hold, HoldTerms, Reservation, ReserveOutcome
 from svc_payment.servicer import messages, refusals
@@ -94,14 +94,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """Lists holds that nobody has closed."""
         held_before, size = request.held_before.ToDatetime(tzinfo=UTC), page_size(request.page_size)
         scope = f"open holds:{held_before.isoformat()}"
-        after = _hold_place(self._page_tokens.decode(request.page_token, scope)) if request.page_token else None
+        after = moment_and_id(self._page_tokens.decode(request.page_token, scope)) if request.page_token else None
         found = await queries.open_holds(self._tasks_database, held_before=held_before, after=after, limit=size + 1)
-        page, more = found[:size], len(found) > size
-        place = [page[-1].expire_time.isoformat(), str(page[-1].hold_id)] if more else []
-        return ledger_service_pb2.ListOpenHoldsResponse(
-            holds=map(messages.hold_message, page),
-            next_page_token=self._page_tokens.encode(scope, *place) if more else "",
+        page, token = self._page_tokens.cut(
+            found, size, scope, lambda hold: (hold.expire_time.isoformat(), str(hold.hold_id))
         )
+        return ledger_service_pb2.ListOpenHoldsResponse(holds=map(messages.hold_message, page), next_page_token=token)
 
     async def GetEntitlement(
         self, request: ledger_service_pb2.GetEntitlementRequest, _context: object
@@ -144,12 +142,6 @@ def _closed(closing: Closing, hold_id: UUID) -> Hold:
     if closing.outcome is CloseOutcome.CONFLICT:
         raise refusals.hold_closed(closing.hold)
     return closing.hold
-
-
-def _hold_place(parts: tuple[str, ...]) -> tuple[datetime, UUID]:
-    """Returns the place of a hold in the order of expiry, from a page token."""
-    expire_time, hold_id = parts
-    return datetime.fromisoformat(expire_time), UUID(hold_id)
 
 
 def _hold_message(terms: HoldTerms, reservation: Reservation) -> ledger_service_pb2.Hold:
