@@ -26,9 +26,9 @@ from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
 from gpu_worker.lease import HandBack, Lease, renewing
+from svc_common.concurrency import end_tasks
 from svc_common.queue import FUNCTION_NAME, Claim, JobQueue
 from svc_common.queue.payload import deserialize, serialize
-from svc_common.tasks import end_tasks
 
 Handler = Callable[[Claim, Lease], Awaitable[None]]
 """Runs a job and reports it. Returning ends the job in the queue; HandBack runs it again at once; any other exception

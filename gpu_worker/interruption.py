@@ -5,13 +5,13 @@ and not at the end of the grace: its owner waits, and another worker may be free
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Any, Final, TypeVar
 
 from gpu_worker.failures import AttemptFailedError
 from gpu_worker.lease import Lease, LeaseLostError
+from svc_common.concurrency import is_set_within
 
 R = TypeVar("R")
 
@@ -57,9 +57,7 @@ class TimeLeft:
         while (self._end_s is None or self._end_s <= latest_end_s) and self._clock() < latest_end_s:
             self._changed.clear()
             # When no step tells of the render any more, the time is up by the clock.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(latest_end_s - self._clock()):
-                    await self._changed.wait()
+            await is_set_within(self._changed, latest_end_s - self._clock())
 
 
 async def interruption(lease: Lease, stopping: Coroutine[Any, Any, object]) -> Interruption:

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import structlog
 from redis.exceptions import RedisError
 
+from svc_common.concurrency import end_tasks
 from svc_common.queue import Claim, JobQueue, LeaseState
-from svc_common.tasks import end_tasks
 
 RENEWALS_PER_LEASE = 3
 """Two renewals may fail before the lease lapses."""

@@ -1,11 +1,12 @@
-"""Ends asyncio tasks for certain.
+"""Ends asyncio tasks for certain, and waits for events no longer than one likes.
 
-One cancellation may not do: on Python 3.11 `asyncio.wait_for` returns as if nothing were the matter when it is cancelled
-just as that for which it waits is done (cpython issue 86296, mended in 3.12), and redis-py sends each command with it. A
-task that talks to Redis in a loop would go on for ever, and who waits for its end as well.
+One cancellation may not end a task: on Python 3.11 `asyncio.wait_for` returns as if nothing were the matter when it is
+cancelled just as that for which it waits is done (cpython issue 86296, mended in 3.12), and redis-py sends each command
+with it. A task that talks to Redis in a loop would go on for ever, and who waits for its end as well.
 """
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 _AGAIN_SECONDS: Final = 0.2
@@ -25,3 +26,11 @@ async def end_tasks(*tasks: "asyncio.Task[Any]") -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()  # looked at, or asyncio would log it as forgotten
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Waits for an event, but no longer than so many seconds; tells whether it is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()

@@ -17,6 +17,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from svc_common.concurrency import is_set_within
 from svc_common.redis_client import REDIS_ERRORS
 
 _log = structlog.get_logger(__name__)
@@ -137,10 +138,9 @@ class EventListener:
         confirmed = self._followed.setdefault(_channel(account_id), asyncio.Event())
         if self._pubsub is None:
             return
-        with contextlib.suppress(*REDIS_ERRORS, TimeoutError):
+        with contextlib.suppress(*REDIS_ERRORS):
             await self._pubsub.subscribe(_channel(account_id))
-            async with asyncio.timeout(_CONFIRM_SECONDS):
-                await confirmed.wait()
+            await is_set_within(confirmed, _CONFIRM_SECONDS)
 
     async def unfollow(self, account_id: UUID) -> None:
         """Stops hearing an account."""

@@ -18,12 +18,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
+from svc_common.concurrency import end_tasks
 from svc_common.errors import ServiceError
 from svc_common.interceptors.hooks import Verifiers
 from svc_common.interceptors.method import ContractError
 from svc_common.interceptors.registration import Listener, Registration, register
 from svc_common.settings import ServiceSettings
-from svc_common.tasks import end_tasks
 from svc_common.telemetry import MetricsServer, configure_logging
 from svc_common.tokens import AccessTokens, KeySet, ServiceTokens
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from svc_common.concurrency import is_set_within
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_common.redis_client import REDIS_ERRORS
@@ -54,18 +55,9 @@ async def run_sweeps(
 async def _repeat(database: Database, sweep: Sweep, stop: asyncio.Event, jitter: Callable[[], float]) -> None:
     interval = sweep.interval.total_seconds()
     pause = min(interval, _FIRST_ROUND_SECONDS) * jitter()
-    while not await _is_set_within(stop, pause):
+    while not await is_set_within(stop, pause):
         await run_round(database, sweep)
         pause = interval * (1 + _JITTER * (2 * jitter() - 1))
-
-
-async def _is_set_within(stop: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 async def run_round(database: Database, sweep: Sweep) -> bool:

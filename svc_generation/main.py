@@ -17,6 +17,7 @@ from pydantic import Field
 
 from svc_common import clock
 from svc_common.clients import channel
+from svc_common.concurrency import end_tasks
 from svc_common.db import Database
 from svc_common.errors import ServiceError
 from svc_common.events import ENTITLEMENT_CHANGED, EventListener, EventPublisher, hear_hints
@@ -27,7 +28,6 @@ from svc_common.redis_client import REDIS_ERRORS, connect
 from svc_common.server import Server, run
 from svc_common.settings import ServiceSettings, load
 from svc_common.sweeps import run_sweeps
-from svc_common.tasks import end_tasks
 from svc_common.tokens import ServiceCredential
 from svc_generation.domain.waiting import WaitStatistics
 from svc_generation.servicer.accepting import Acceptor, Clock

@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 from pingvas.generation.v1 import job_event_pb2
 
+from svc_common.concurrency import is_set_within
 from svc_common.errors import ServiceError
 from svc_common.events import EventListener
 from svc_generation.store.models import Job
@@ -91,13 +92,9 @@ class Mailbox:
 
     async def wait(self, seconds: float) -> bool:
         """Waits until something is there; returns False when nothing came for so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return False
+        woken = await is_set_within(self._wake, seconds)
         self._wake.clear()
-        return True
+        return woken
 
     def take(self) -> Mail:
         """Empties the mailbox."""

@@ -6,7 +6,6 @@ looks through all holds for those that no job has. A hold would lapse by itself 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,6 +15,7 @@ import structlog
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
 from svc_common.clients import CallError
+from svc_common.concurrency import is_set_within
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_common.paging import LARGEST_PAGE_SIZE
@@ -54,9 +54,7 @@ class UncertainHolds:
     async def run(self, stop: asyncio.Event) -> None:
         """Settles what was noted, every two seconds until the process stops."""
         while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSE_SECONDS):
-                    await stop.wait()
+            await is_set_within(stop, _PAUSE_SECONDS)
             try:
                 await self.settle()
             except (ServiceError, CallError) as error:

@@ -5,7 +5,6 @@ by each replica a few seconds later. When the database is away, the last catalog
 """
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 import structlog
 from pingvas.models.v1 import model_pb2
 
+from svc_common.concurrency import is_set_within
 from svc_common.db import Database
 from svc_common.errors import ServiceError
 from svc_models.domain.access import Tier, model_not_found
@@ -63,18 +63,11 @@ class CatalogueSnapshot:
 
     async def keep_fresh(self, stopping: asyncio.Event) -> None:
         """Reads the catalogue anew every few seconds until `stopping` is set."""
-        while not await _is_set_within(stopping, _REFRESH_SECONDS):
+        while not await is_set_within(stopping, _REFRESH_SECONDS):
             try:
                 await self.refresh()
             except ServiceError as error:
                 _log.warning("catalogue.refresh_failed", error=str(error))
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    return event.is_set()
 
 
 def minimum_tier_of(model: model_pb2.Model) -> Tier:

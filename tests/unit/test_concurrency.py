@@ -1,8 +1,8 @@
-"""Tasks that are to end do, also those that miss their cancellation."""
+"""Tasks that are to end do, also those that miss their cancellation; a wait for an event has an end."""
 
 import asyncio
 
-from svc_common.tasks import end_tasks
+from svc_common.concurrency import end_tasks, is_set_within
 
 
 async def deaf(times: int) -> None:
@@ -36,3 +36,11 @@ async def test_tasks_that_have_ended_or_fail_at_their_end_are_ended() -> None:
     await end_tasks()
     assert (ended.result(), failing.done()) == ("here", True)
     assert isinstance(failing.exception(), ValueError)
+
+
+async def test_wait_for_an_event_ends_when_it_is_set_or_the_time_is_up() -> None:
+    event = asyncio.Event()
+    assert not await is_set_within(event, 0.01)
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await is_set_within(event, 5)
+    assert await is_set_within(event, 0)
