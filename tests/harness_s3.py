@@ -18,6 +18,7 @@ import pytest
 
 from svc_common.objects import S3ObjectStore
 
+_OPTIONS = ("--dir-cache-time", "1s")  # as the local stack's server has it
 START_DEADLINE_SECONDS = 20.0
 REGION = "us-east-1"
 
@@ -60,7 +61,7 @@ class S3Server:
         # The variable is a line of CSV, one pair a field.
         keys = f'"{self.access_key},{self.secret_key}"'
         environment = os.environ | {"RCLONE_AUTH_KEY": keys, "RCLONE_CONFIG": "/dev/null"}
-        command = [_program(), "serve", "s3", "--addr", f"127.0.0.1:{self.port}", str(self.folder / "data")]
+        command = [_program(), "serve", "s3", *_OPTIONS, "--addr", f"127.0.0.1:{self.port}", str(self.folder / "data")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         deadline = time.monotonic() + START_DEADLINE_SECONDS

@@ -25,6 +25,11 @@ def url_of(layout: Layout) -> str:
     return f"http://{HOST}:{layout.ports.s3}"
 
 
+# Objects that are put side by side into a new folder can leave rclone's cache of it with a name that isn't there. By default
+# it believes that for five minutes, and answers 500 to whoever reads the object.
+_OPTIONS = ("--dir-cache-time", "1s")
+
+
 @dataclass(frozen=True, slots=True)
 class S3Server:
     """The S3 server of one stack."""
@@ -40,7 +45,7 @@ class S3Server:
         port = self.layout.ports.s3
         return Process(
             name=NAME,
-            command=(_program(), "serve", "s3", "--addr", f"{HOST}:{port}", str(self.layout.s3)),
+            command=(_program(), "serve", "s3", *_OPTIONS, "--addr", f"{HOST}:{port}", str(self.layout.s3)),
             probe=self._lists_a_bucket,
             address=f"{HOST}:{port}",
             log=self.layout.log(NAME),
