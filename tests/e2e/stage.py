@@ -292,16 +292,20 @@ class FleetPlan:
     workers: int = 1
     lease_seconds: float = 3.0
     grace_seconds: float = 25.0
+    draws_for_real: bool = False
 
 
 @contextmanager
 def running_stage(folder: Path, plan: FleetPlan) -> Iterator[Stage]:
-    """Runs a fleet whose workers draw with the fast fake and have the accidents that a test arms."""
+    """Runs a fleet whose workers draw with the fast fake and have the accidents that a test arms, or draw for real."""
     faults_folder = folder / "faults"
     faults_folder.mkdir()
-    settings = {
+    pipeline = {
         "PIPELINE": "tests.fakes.faulty_worker:create",
         FAULTS_DIR_VARIABLE: str(faults_folder),
+    }
+    settings = {
+        **({} if plan.draws_for_real else pipeline),
         "LEASE_SECONDS": str(plan.lease_seconds),
         "GRACE_SECONDS": str(plan.grace_seconds),
         "LOG_LEVEL": "info",
