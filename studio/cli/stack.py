@@ -87,10 +87,12 @@ def _follow(chosen: list[Path], *, show_name: bool) -> None:
     while True:
         for log, position in positions.items():
             grown_to = log_tail.size(log)
-            if grown_to > position:
+            # A log that is shorter than before was rotated.
+            start = position if position <= grown_to else 0
+            if grown_to > start:
                 with log.open("rb") as stream:
-                    stream.seek(position)
-                    text = stream.read(grown_to - position).decode(errors="replace")
+                    stream.seek(start)
+                    text = stream.read(grown_to - start).decode(errors="replace")
                 click.echo(_with_name(log, text.rstrip("\n"), show_name=show_name))
             positions[log] = grown_to
         time.sleep(0.2)

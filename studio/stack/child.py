@@ -97,14 +97,14 @@ def send_signal(handle: asyncio.subprocess.Process, number: signal.Signals) -> N
             os.kill(handle.pid, number)
 
 
-def shim(command: Sequence[str], identity: Identity | None, orphan_signal: signal.Signals) -> list[str]:
+def shim(command: Sequence[str], identity: Identity | None, orphan_signal: signal.Signals | None) -> list[str]:
     """Returns the command line that runs a command through the spawn shim.
 
     The interpreter of the shim is the system's own beneath any virtual environment, without site-packages: it starts in
-    10 ms.
+    10 ms. Without an orphan signal the command outlives its parent.
     """
     uid, gid, crosses = (identity.uid, identity.gid, identity.crosses_closed_folders) if identity else (-1, -1, False)
-    arguments = [os.getpid(), orphan_signal.value, uid, gid, int(crosses)]
+    arguments = [os.getpid(), orphan_signal.value if orphan_signal else 0, uid, gid, int(crosses)]
     return [sys.executable, "-I", "-S", spawn.__file__, *map(str, arguments), "--", *command]
 
 

@@ -10,6 +10,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+from studio.stack import log_tail
 from studio.stack.child import Child, describe_exit
 from studio.stack.events import Event, EventKind, Listen
 from studio.stack.failures import StackError
@@ -136,6 +137,7 @@ class Keeper:
         missed = 0
         while True:
             await asyncio.sleep(self._timings.watch_every)
+            log_tail.rotate(self.process.log)
             missed = 0 if await self._probe() else missed + 1
             if missed == _MISSED_PROBES_UNTIL_UNHEALTHY:
                 self._become(Health.UNHEALTHY)

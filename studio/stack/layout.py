@@ -6,6 +6,8 @@ This module owns the numbers and the names. It creates the folders, and leaves w
 from dataclasses import dataclass
 from pathlib import Path
 
+from studio.stack.failures import StackError
+
 HOST = "127.0.0.1"
 DEFAULT_PORT_BASE = 8000
 AREAS = ("user", "payment", "generation", "gallery", "models")
@@ -18,6 +20,8 @@ _PUBLIC, _METRICS, _WORKER_METRICS, _INTERNAL = 1, 11, 21, 101
 # Worker metrics start at offset 21 and PostgreSQL stands at 32.
 MAX_WORKERS = _POSTGRES - _WORKER_METRICS
 HIGHEST_OFFSET = _INTERNAL + len(AREAS) - 1
+
+_OWNER_ONLY, _PASSABLE = 0o700, 0o711
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,25 @@ class Layout:
         return self.data_dir / "models"
 
     def create(self) -> None:
-        """Creates the folders that are missing; only the owner may look into those that hold secrets."""
-        for folder in (self.data_dir, self.redis, self.s3, self.logs, self.run, self.models):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.keys.mkdir(mode=0o700, exist_ok=True)
+        """Creates the folders that are missing; only their owner may look into them.
+
+        Others may pass through the data folder, since PostgreSQL runs as another user where root starts the stack. The
+        mode of a data folder that was there before is its owner's choice.
+
+        Raises StackError when the data folder can't be made or written to.
+        """
+        try:
+            if not self.data_dir.exists():
+                self.data_dir.mkdir(parents=True)
+                self.data_dir.chmod(_PASSABLE)
+            for folder in (self.redis, self.s3, self.logs, self.run, self.models, self.keys):
+                folder.mkdir(exist_ok=True)
+                folder.chmod(_OWNER_ONLY)
+        except OSError as error:
+            raise StackError(
+                f"the data folder {self.data_dir} can't be used: {error.strerror}: {error.filename}",
+                advice="Choose another with --data-dir, or correct its owner and permissions.",
+            ) from error
 
     def log(self, process_name: str) -> Path:
         """Returns the log of a process."""

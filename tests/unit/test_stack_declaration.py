@@ -149,13 +149,18 @@ def test_end_of_a_log_is_that_of_this_run(tmp_path: Path) -> None:
     assert log_tail.tail(log, since_byte=start).splitlines() == [f"line {number}" for number in range(10, 30)]
 
 
-def test_log_that_has_grown_too_large_is_moved_aside(tmp_path: Path) -> None:
+def test_log_that_has_grown_too_large_goes_on_empty_for_its_writer(tmp_path: Path) -> None:
     log = tmp_path / "svc_user.log"
-    with log.open("wb") as stream:
-        stream.truncate(10 * 1024 * 1024 + 1)
-    descriptor = log_tail.open_for_append(log)
+    writer = log_tail.open_for_append(log)
     try:
-        assert log_tail.size(log) == 0
-        assert (tmp_path / "svc_user.log.1").exists()
+        os.write(writer, b"x" * (10 * 1024 * 1024) + b"\nbefore\n")
+        start = log_tail.size(log)
+        log_tail.rotate(log)
+        os.write(writer, b"after\n")
+        log_tail.rotate(log)
     finally:
-        os.close(descriptor)
+        os.close(writer)
+    assert log.read_bytes() == b"after\n"
+    assert log_tail.tail(log, since_byte=start) == "after"
+    assert (tmp_path / "svc_user.log.1").read_bytes().endswith(b"x\nbefore\n")
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}

@@ -3,7 +3,7 @@
 PostgreSQL refuses to run as root. A stack that root started (a container, mostly) runs it as an unprivileged user that
 exists on every system, and hands the cluster's folder to it. Where the folder, or the binaries, lie below one that this
 user may not enter (such as /root), it keeps the single capability to pass there, rather than permissions of root's
-folders being opened to everybody.
+folders being opened to everybody. A root without that capability is told so before anything is started.
 """
 
 import importlib.util
@@ -30,6 +30,8 @@ CLUSTER = "postgres-cluster"
 DATABASE_STEP = "postgres-database"
 _CONNECT_SECONDS = 10.0
 _UNPRIVILEGED_USERS = ("postgres", "nobody")
+# CAP_DAC_OVERRIDE, CAP_SETGID, CAP_SETUID and CAP_SETPCAP, by their numbers in linux/capability.h.
+_LENDING_CAPABILITIES = (1, 6, 7, 8)
 
 # Each service keeps two small pools; the remaining settings are for one machine that does other things too.
 _SETTINGS = {
@@ -125,13 +127,21 @@ def binaries() -> Path:
 def unprivileged_identity(cluster: Path, programs: Path) -> Identity | None:
     """Returns as whom PostgreSQL runs: None for an ordinary user's stack, who runs it himself.
 
-    Raises StackError when root started the stack and the system has no user to hand the cluster to.
+    Raises StackError when root started the stack and the system has no user to hand the cluster to, or when that user
+    can't be let through a folder that is closed to it.
     """
     if os.geteuid() != 0:
         return None
     user = _owner_of(cluster) or _first_existing_user()
-    closed = any(_is_closed_to(user, folder) for path in (cluster, programs) for folder in path.resolve().parents)
-    return Identity(user.pw_uid, user.pw_gid, crosses_closed_folders=closed)
+    passed = (*cluster.resolve().parents, *(programs.resolve() / "postgres").parents)
+    closed = next((folder for folder in passed if _is_closed_to(user, folder)), None)
+    if closed and not _may_lend_file_access():
+        raise StackError(
+            f"PostgreSQL does not run as root, and the user {user.pw_name}, as whom it would run, may not enter {closed}",
+            advice=f"Run `chmod o+x {closed}`, start the stack as an ordinary user, or set DATABASE_URL to a PostgreSQL "
+            "that runs already.",
+        )
+    return Identity(user.pw_uid, user.pw_gid, crosses_closed_folders=closed is not None)
 
 
 def _owner_of(cluster: Path) -> pwd.struct_passwd | None:
@@ -160,6 +170,16 @@ def _is_closed_to(user: pwd.struct_passwd, folder: Path) -> bool:
     status = folder.stat()
     shift = 6 if status.st_uid == user.pw_uid else 3 if status.st_gid == user.pw_gid else 0
     return not (status.st_mode >> shift) & 1
+
+
+def _may_lend_file_access() -> bool:
+    """Returns whether this process has what `spawn` needs to give another user the capability to pass folders."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return False  # no Linux, so no capabilities
+    effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
+    return all(effective >> capability & 1 for capability in _LENDING_CAPABILITIES)
 
 
 def _write_password(draft: Path, password: str, identity: Identity | None) -> Path:
