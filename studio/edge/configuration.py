@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import jinja2
 
-from studio.edge.contracts import PublicMethod, public_methods
 from studio.edge.replies import DEADLINE_HEADER, SPOKEN_HEADER, mappers
+from svc_common.contracts import PublicMethod, public_methods
 
 _TEMPLATE: Final = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j2"
 
