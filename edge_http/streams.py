@@ -50,7 +50,9 @@ async def answer_stream(call: Any, area: str, request: Request, stopping: asynci
     if first is None and not stopping.is_set():
         return Response(status_code=204, headers={"cache-control": "no-store"})
     lines = _lines(first, messages, call, area, ndjson=ndjson)
-    return StreamingResponse(lines, headers=_HEADERS, media_type=_NDJSON if ndjson else _SSE)
+    # Given as a header, since Starlette adds a charset to types of text: server-sent events are always UTF-8.
+    headers = {**_HEADERS, "content-type": _NDJSON if ndjson else _SSE}
+    return StreamingResponse(lines, headers=headers)
 
 
 async def _lines(

@@ -71,6 +71,8 @@ class EdgeSettings:
     request_burst: int = 10_000
     # Longer than the services' own deadline of 10 s: the edge answers only for one that hangs.
     unary_timeout_seconds: float = 15.0
+    # The HTTP bridge, which gets the HTTP forms of streaming methods; absent: the transcoder keeps them.
+    bridge: Address | None = None
     reflection: bool = False
     access_log: bool = True
 
@@ -120,6 +122,7 @@ def edge_configuration(settings: EdgeSettings) -> str:
         settings=settings,
         services=sorted({method.service for method in methods}),
         routes=list(_routes(methods, f"{settings.unary_timeout_seconds}s", reflection=settings.reflection)),
+        bridged=list(_bridged_matches(methods)) if settings.bridge else [],
         clusters=list(_clusters(methods, settings.upstreams)),
         anonymous_matches=list(_anonymous_matches(methods, reflection=settings.reflection)),
         mappers=mappers(settings.upstreams, _BODY_BYTES),
@@ -150,6 +153,14 @@ def _routes(methods: Iterable[PublicMethod], unary_timeout: str, *, reflection: 
     if reflection:
         for path in _REFLECTION:
             yield Route(path, _REPRESENTATIVE, _NO_TIMEOUT, _RETRY_UNSENT, duplex=True)
+
+
+def _bridged_matches(methods: Iterable[PublicMethod]) -> Iterator[dict[str, Any]]:
+    """Yields Envoy's route matches for the HTTP forms of streaming methods."""
+    for method in methods:
+        for binding in method.bindings if method.streams else ():
+            verb = {"name": ":method", "string_match": {"exact": binding.verb}}
+            yield {"safe_regex": {"regex": binding.pattern}, "headers": [verb]}
 
 
 def _clusters(methods: Iterable[PublicMethod], upstreams: Mapping[str, Address]) -> Iterator[Cluster]:

@@ -11,7 +11,7 @@ from typing import Self
 from studio.stack import state
 from studio.stack.connections import Connections, DatabaseConnection, ObjectStoreConnection
 from studio.stack.events import Event, Listen, ignore
-from studio.stack.fleet import BUILT_IN_MODEL, MIGRATIONS, SERVICES, Fleet
+from studio.stack.fleet import BRIDGE, BUILT_IN_MODEL, MIGRATIONS, SERVICES, Fleet
 from studio.stack.keys import Secrets, ensure_role_passwords, ensure_secrets
 from studio.stack.layout import AREAS, Layout
 from studio.stack.process import Node
@@ -114,7 +114,8 @@ def declare(
         fleet.migrations((postgres.DATABASE_STEP,)),
         fleet.built_in_model(),
         *services,
-        Envoy(layout, secrets).node(SERVICES),
+        fleet.bridge(),
+        Envoy(layout, secrets).node((*SERVICES, BRIDGE)),
         *fleet.workers((redis.NAME, s3.NAME, BUILT_IN_MODEL)),
     )
 

@@ -18,7 +18,6 @@ from svc_common.errors import Reason, ServiceError
 from tests.contract.surface import HttpForm, HttpRequest, Rpc, public_rpcs, rpc_named
 from tests.factories.messages import JOB_ID, filled, request_for
 from tests.fakes.public_platform import PublicPlatform
-from tests.harness_bridge import running_bridge
 from tests.harness_envoy import Edge, Metadata, json_refusal
 from tests.harness_service import Identities
 
@@ -37,12 +36,8 @@ def caller(identities: Identities) -> Metadata:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def bridge(shared_platform: PublicPlatform) -> AsyncIterator[httpx.AsyncClient]:
-    addresses = {area: f"127.0.0.1:{port}" for area, port in shared_platform.ports.items()}
-    async with (
-        running_bridge(addresses) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20.0) as client,
-    ):
+async def bridge(bridge_port: int) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{bridge_port}", timeout=20.0) as client:
         yield client
 
 

@@ -62,6 +62,7 @@ def render(layout: Layout, secrets: Secrets) -> str:
             upstreams={area: Address(HOST, ports.public(area)) for area in AREAS},
             descriptor_set=_DESCRIPTOR_SET,
             user_jwks=secrets.user_jwks,
+            bridge=Address(HOST, ports.bridge),
             reflection=True,
         )
     )
