@@ -37,7 +37,7 @@ lint: setup ## Style
 	$(BIN)/ruff format --check .
 
 types: setup ## Types
-	$(BIN)/mypy svc_common svc_user svc_payment svc_generation svc_gallery svc_models gpu_worker training studio bench
+	$(BIN)/mypy svc_common svc_user svc_payment svc_generation svc_gallery svc_models gpu_worker training edge_http studio bench
 
 imports: setup ## Who may import whom
 	$(BIN)/lint-imports

@@ -50,6 +50,9 @@ class ObjectStore(Protocol):
     ) -> str:
         """Returns a URL that lets its holder write just so many bytes of a type, until the lifetime after `now` is over."""
 
+    def public_address(self, url: str) -> str:
+        """Returns a presigned URL of this bucket as clients outside the platform reach it."""
+
     async def head(self, key: str) -> StoredObject | None:
         """Returns the object's size, or None when there is none."""
 
@@ -81,8 +84,12 @@ class S3ObjectStore:
         signing_endpoint_url: str,
         access_key: str,
         secret_key: str,
+        public_url: str | None = None,
     ) -> None:
-        """Takes where this process reaches the server and where clients do, as a presigned URL's host is signed too."""
+        """Takes where this process reaches the server and for which address URLs are signed, as the host is signed too.
+
+        `public_url` is where clients reach it through a proxy that restores the signed host; absent: they reach it as signed.
+        """
 
         def store(url: str) -> S3Store:
             return S3Store(
@@ -101,6 +108,8 @@ class S3ObjectStore:
             )
 
         self._store = store(endpoint_url)
+        self._signing_url = signing_endpoint_url.rstrip("/")
+        self._public_url = (public_url or signing_endpoint_url).rstrip("/")
         self._signing_store = store(signing_endpoint_url)
         self._upload_signer = UploadSigner(signing_endpoint_url, region, bucket, access_key, secret_key)
 
@@ -118,6 +127,10 @@ class S3ObjectStore:
     ) -> str:
         """Returns a URL that writes just so many bytes of a type; nothing is sent for it."""
         return self._upload_signer.presign(key, content_type, size_bytes, lifetime, now)
+
+    def public_address(self, url: str) -> str:
+        """Returns a presigned URL as clients reach it: the same path and signature, under the public address."""
+        return self._public_url + url.removeprefix(self._signing_url)
 
     async def head(self, key: str) -> StoredObject | None:
         """Returns the object's size, or None when there is none."""

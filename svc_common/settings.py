@@ -44,6 +44,11 @@ class ServiceSettings(BaseSettings):
     s3_public_endpoint_url: str | None = Field(
         default=None, description="URL of the same endpoint for clients; absent: S3_ENDPOINT_URL"
     )
+    objects_public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="URL under which clients reach objects, such as that of the edge's /objects; absent: the store's own",
+    )
     s3_access_key: str = Field(min_length=3, description="access key of the bucket")
     s3_secret_key: str = Field(min_length=3, description="secret key of the bucket")
     s3_bucket: str = Field(default="pingvas", description="bucket of all pictures")

@@ -36,6 +36,7 @@ def compose(settings: ServiceSettings, now: Callable[[], datetime] = clock.now) 
         signing_endpoint_url=settings.s3_signing_endpoint_url,
         access_key=settings.s3_access_key,
         secret_key=settings.s3_secret_key,
+        public_url=settings.objects_public_url,
     )
     page_tokens = PageTokens.derived_from(settings.service_key_file.read_bytes())
     sweeper = UploadSweeper(database=tasks_database, objects=objects, now=now)

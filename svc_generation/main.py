@@ -79,6 +79,7 @@ class Composition:
             signing_endpoint_url=settings.s3_signing_endpoint_url,
             access_key=settings.s3_access_key,
             secret_key=settings.s3_secret_key,
+            public_url=settings.objects_public_url,
         )
         credential = ServiceCredential.from_file(SERVICE_NAME, settings.service_key_file)
         self.channels = {

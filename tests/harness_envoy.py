@@ -223,5 +223,5 @@ def web_frame(message: bytes) -> bytes:
 
 
 def server_sent_events(lines: bytes) -> list[Any]:
-    """Returns the documents of a stream of server-sent events that has ended."""
-    return [json.loads(block.removeprefix(b"data: ")) for block in lines.split(b"\n\n") if block]
+    """Returns the documents of a stream of server-sent events that has ended, without comments and times to retry."""
+    return [json.loads(line.removeprefix(b"data: ")) for line in lines.split(b"\n") if line.startswith(b"data: ")]

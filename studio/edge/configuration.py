@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import jinja2
 
-from studio.edge.contracts import PublicMethod, public_methods
 from studio.edge.replies import DEADLINE_HEADER, SPOKEN_HEADER, mappers
+from svc_common.contracts import PublicMethod, public_methods
 
 _TEMPLATE: Final = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j2"
 
@@ -34,6 +34,7 @@ _REFLECTION: Final = (
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )
 
+_OBJECTS_PREFIX: Final = "/objects"
 _STREAMS: Final = "_streams"
 _UNARY_CONCURRENCY: Final = 4096
 # Each watcher is a request that lasts for minutes; the default of 1,024 would refuse the next one and every other call with it.
@@ -50,6 +51,20 @@ class Address:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The S3 server and its bucket of pictures. `host` is the one for which addresses are signed."""
+
+    address: Address
+    host: str
+    bucket: str
+
+    @property
+    def keys(self) -> str:
+        """The path on the store under which all pictures and uploads are: never a bucket, and so never a list."""
+        return f"/{self.bucket}/users/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,10 @@ class EdgeSettings:
     request_burst: int = 10_000
     # Longer than the services' own deadline of 10 s: the edge answers only for one that hangs.
     unary_timeout_seconds: float = 15.0
+    # The store of pictures, for whoever has a presigned address; absent: they reach it by themselves.
+    objects: Objects | None = None
+    # The HTTP bridge, which gets the HTTP forms of streaming methods; absent: the transcoder keeps them.
+    bridge: Address | None = None
     reflection: bool = False
     access_log: bool = True
 
@@ -120,6 +139,8 @@ def edge_configuration(settings: EdgeSettings) -> str:
         settings=settings,
         services=sorted({method.service for method in methods}),
         routes=list(_routes(methods, f"{settings.unary_timeout_seconds}s", reflection=settings.reflection)),
+        objects_prefix=_OBJECTS_PREFIX,
+        bridged=list(_bridged_matches(methods)) if settings.bridge else [],
         clusters=list(_clusters(methods, settings.upstreams)),
         anonymous_matches=list(_anonymous_matches(methods, reflection=settings.reflection)),
         mappers=mappers(settings.upstreams, _BODY_BYTES),
@@ -150,6 +171,14 @@ def _routes(methods: Iterable[PublicMethod], unary_timeout: str, *, reflection: 
     if reflection:
         for path in _REFLECTION:
             yield Route(path, _REPRESENTATIVE, _NO_TIMEOUT, _RETRY_UNSENT, duplex=True)
+
+
+def _bridged_matches(methods: Iterable[PublicMethod]) -> Iterator[dict[str, Any]]:
+    """Yields Envoy's route matches for the HTTP forms of streaming methods."""
+    for method in methods:
+        for binding in method.bindings if method.streams else ():
+            verb = {"name": ":method", "string_match": {"exact": binding.verb}}
+            yield {"safe_regex": {"regex": binding.pattern}, "headers": [verb]}
 
 
 def _clusters(methods: Iterable[PublicMethod], upstreams: Mapping[str, Address]) -> Iterator[Cluster]:

@@ -71,6 +71,8 @@ class ObjectStoreConnection:
     models_bucket: str = DEFAULT_MODELS_BUCKET
     region: str = DEFAULT_REGION
     public_endpoint_url: str = ""
+    # Where clients reach objects through a proxy; empty: at the endpoint itself.
+    objects_public_url: str = ""
 
     @classmethod
     def parse(cls, environment: Mapping[str, str]) -> Self:
@@ -89,6 +91,7 @@ class ObjectStoreConnection:
             models_bucket=environment.get("MODELS_BUCKET", DEFAULT_MODELS_BUCKET),
             region=environment.get("S3_REGION", DEFAULT_REGION),
             public_endpoint_url=environment.get("S3_PUBLIC_ENDPOINT_URL", ""),
+            objects_public_url=environment.get("OBJECTS_PUBLIC_URL", ""),
         )
 
     @property
@@ -102,6 +105,7 @@ class ObjectStoreConnection:
             "S3_BUCKET": self.bucket,
             "MODELS_BUCKET": self.models_bucket,
             "S3_REGION": self.region,
+            **({"OBJECTS_PUBLIC_URL": self.objects_public_url} if self.objects_public_url else {}),
         }
 
 

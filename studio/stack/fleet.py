@@ -15,6 +15,7 @@ from studio.stack.probes import grpc_probe, http_probe
 from studio.stack.process import Listener, Process, Step
 
 MIGRATIONS = "migrations"
+BRIDGE = "edge_http"
 BUILT_IN_MODEL = "built-in-model"
 SERVICES = tuple(f"svc_{area}" for area in AREAS)
 
@@ -74,6 +75,27 @@ class Fleet:
                 Listener(ports.internal(area), "internal calls"),
                 Listener(ports.metrics(area), "metrics"),
             ),
+        )
+
+    def bridge(self) -> Process:
+        """Returns the HTTP bridge's process, which needs nothing before it: it connects when it is first called."""
+        ports = self.layout.ports
+        addresses = {f"{area.upper()}_PUBLIC_ADDRESS": f"{HOST}:{ports.public(area)}" for area in AREAS}
+        return Process(
+            name=BRIDGE,
+            command=_module("edge_http.main"),
+            probe=http_probe(ports.bridge, "/readyz"),
+            address=f"{HOST}:{ports.bridge}",
+            log=self.layout.log(BRIDGE),
+            environment={
+                **addresses,
+                "LISTEN_ADDRESS": f"{HOST}:{ports.bridge}",
+                "PYTHONUNBUFFERED": "1",
+                "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS,
+                **self.overrides,
+            },
+            outlived_by=SERVICES,
+            listeners=(Listener(ports.bridge, "HTTP"),),
         )
 
     def workers(self, depends_on: tuple[str, ...]) -> tuple[Process, ...]:

@@ -14,7 +14,7 @@ AREAS = ("user", "payment", "generation", "gallery", "models")
 
 # Offsets from the port base. A stack occupies one hundred and six ports from its base, so bases are best chosen 1000
 # apart.
-_EDGE, _EDGE_ADMIN, _POSTGRES, _REDIS, _S3 = 80, 90, 32, 79, 33
+_EDGE, _EDGE_ADMIN, _BRIDGE, _POSTGRES, _REDIS, _S3 = 80, 90, 6, 32, 79, 33
 _PUBLIC, _METRICS, _WORKER_METRICS, _INTERNAL = 1, 11, 21, 101
 
 # Worker metrics start at offset 21 and PostgreSQL stands at 32.
@@ -39,6 +39,11 @@ class Ports:
     def edge_admin(self) -> int:
         """The port of Envoy's own administration."""
         return self.base + _EDGE_ADMIN
+
+    @property
+    def bridge(self) -> int:
+        """The port of the HTTP bridge, to which Envoy sends streams."""
+        return self.base + _BRIDGE
 
     @property
     def postgres(self) -> int:

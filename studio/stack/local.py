@@ -11,9 +11,9 @@ from typing import Self
 from studio.stack import state
 from studio.stack.connections import Connections, DatabaseConnection, ObjectStoreConnection
 from studio.stack.events import Event, Listen, ignore
-from studio.stack.fleet import BUILT_IN_MODEL, MIGRATIONS, SERVICES, Fleet
+from studio.stack.fleet import BRIDGE, BUILT_IN_MODEL, MIGRATIONS, SERVICES, Fleet
 from studio.stack.keys import Secrets, ensure_role_passwords, ensure_secrets
-from studio.stack.layout import AREAS, Layout
+from studio.stack.layout import AREAS, HOST, Layout
 from studio.stack.process import Node
 from studio.stack.servers import postgres, redis, s3
 from studio.stack.servers.envoy import Envoy
@@ -114,9 +114,15 @@ def declare(
         fleet.migrations((postgres.DATABASE_STEP,)),
         fleet.built_in_model(),
         *services,
-        Envoy(layout, secrets).node(SERVICES),
+        fleet.bridge(),
+        Envoy(layout, secrets, _own_bucket(environment, connections)).node((*SERVICES, BRIDGE)),
         *fleet.workers((redis.NAME, s3.NAME, BUILT_IN_MODEL)),
     )
+
+
+def _own_bucket(environment: Mapping[str, str], connections: Connections) -> str:
+    """Returns the bucket that the edge leads to; a running server is reached without the edge."""
+    return "" if environment.get("S3_ENDPOINT_URL") else connections.object_store.bucket
 
 
 def _needs_of(area: str) -> tuple[str, ...]:
@@ -158,5 +164,10 @@ def _object_store(
     if environment.get("S3_ENDPOINT_URL"):
         running = ObjectStoreConnection.parse(environment)
         return running_object_store(s3.NAME, running), running
-    own = ObjectStoreConnection(s3.url_of(layout), secrets.s3_access_key, secrets.s3_secret_key)
+    own = ObjectStoreConnection(
+        s3.url_of(layout),
+        secrets.s3_access_key,
+        secrets.s3_secret_key,
+        objects_public_url=f"http://{HOST}:{layout.ports.edge}/objects",
+    )
     return s3.S3Server(layout, secrets, (own.bucket, own.models_bucket)).node(), own

@@ -25,8 +25,8 @@ async def image_message(image: Image, objects: ObjectStore, now: datetime) -> im
         prompt=image.prompt,
         model_id=image.model_id,
         seed=image.seed,
-        content_url=await objects.presign_get(keys.original, URL_LIFETIME),
-        thumbnail_url=await objects.presign_get(keys.thumbnail, URL_LIFETIME),
+        content_url=objects.public_address(await objects.presign_get(keys.original, URL_LIFETIME)),
+        thumbnail_url=objects.public_address(await objects.presign_get(keys.thumbnail, URL_LIFETIME)),
     )
     message.url_expire_time.FromDatetime(now + URL_LIFETIME)
     message.create_time.FromDatetime(image.create_time)
@@ -38,7 +38,9 @@ async def upload_message(upload: Upload, objects: ObjectStore, now: datetime) ->
     key = upload_key(upload.account_id, upload.upload_id)
     message = gallery_service_pb2.Upload(
         upload_id=str(upload.upload_id),
-        put_url=await objects.presign_upload(key, upload.content_type, upload.size_bytes, PUT_LIFETIME, now),
+        put_url=objects.public_address(
+            await objects.presign_upload(key, upload.content_type, upload.size_bytes, PUT_LIFETIME, now)
+        ),
     )
     message.put_expire_time.FromDatetime(now + PUT_LIFETIME)
     message.expire_time.FromDatetime(upload.expire_time)

@@ -63,7 +63,7 @@ class JobConverter:
     async def images(self, row: Job) -> list[job_pb2.JobImage]:
         """Converts the pictures of a completed job, with fresh addresses."""
         keys = [object_key(row.account_id, UUID(image["image_id"]), ORIGINAL) for image in row.images]
-        urls = [await self._objects.presign_get(key, ADDRESS_LIFETIME) for key in keys]
+        urls = [self._objects.public_address(await self._objects.presign_get(key, ADDRESS_LIFETIME)) for key in keys]
         return [
             job_pb2.JobImage(
                 image_id=image["image_id"],

@@ -11,6 +11,7 @@ from svc_common.interceptors.hooks import Verifiers
 from svc_common.tokens import AccessTokens, KeySet, ServiceTokens
 from tests.contract.surface import DESCRIPTOR_SET
 from tests.fakes.public_platform import PublicPlatform
+from tests.harness_bridge import running_bridge
 from tests.harness_envoy import Edge, running_edge
 from tests.harness_service import AUDIENCE, ISSUER, Identities
 
@@ -25,8 +26,15 @@ async def shared_platform(identities: Identities) -> AsyncIterator[PublicPlatfor
     await platform.stop()
 
 
+@pytest_asyncio.fixture(scope="session")
+async def bridge_port(shared_platform: PublicPlatform) -> AsyncIterator[int]:
+    addresses = {area: f"127.0.0.1:{port}" for area, port in shared_platform.ports.items()}
+    async with running_bridge(addresses) as port:
+        yield port
+
+
 @pytest.fixture(scope="session")
-def edge_settings(shared_platform: PublicPlatform, identities: Identities) -> EdgeSettings:
+def edge_settings(shared_platform: PublicPlatform, bridge_port: int, identities: Identities) -> EdgeSettings:
     """The edge as it runs in production, in front of the small platform."""
     return EdgeSettings(
         listen=Address("127.0.0.1", 8080),
@@ -34,6 +42,7 @@ def edge_settings(shared_platform: PublicPlatform, identities: Identities) -> Ed
         upstreams={area: Address("127.0.0.1", port) for area, port in shared_platform.ports.items()},
         descriptor_set=DESCRIPTOR_SET,
         user_jwks=identities.folder / "users.jwks",
+        bridge=Address("127.0.0.1", bridge_port),
     )
 
 

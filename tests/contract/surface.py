@@ -1,6 +1,6 @@
 """Owns what the tests know of the contracts, read straight from the descriptor set: every method, its rule and its HTTP forms.
 
-It is written apart from `studio.edge.contracts`, which the tests check with it.
+It is written apart from `svc_common.contracts`, which the tests check with it.
 """
 
 import json

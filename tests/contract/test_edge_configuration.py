@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from pingvas.generation.v1 import job_event_pb2, job_pb2
 
-from studio.edge.configuration import Address, EdgeSettings, edge_configuration
+from studio.edge.configuration import Address, EdgeSettings, Objects, edge_configuration
 from studio.stack.servers.envoy import program
 from svc_common.clock import new_id
 from svc_common.errors import Reason
@@ -43,6 +43,8 @@ def caller(identities: Identities) -> Metadata:
         pytest.param({}, id="as in production"),
         pytest.param({"reflection": True}, id="for developers"),
         pytest.param({"access_log": False}, id="without access log"),
+        pytest.param({"bridge": None}, id="without bridge"),
+        pytest.param({"objects": Objects(Address("10.0.0.9", 9000), "s3.example", "pictures")}, id="with objects"),
         pytest.param({"cors_origins": ("https://studio.example", "http://10.0.0.7:*")}, id="other origins"),
         pytest.param({"requests_per_second": 1, "request_burst": 1}, id="lowest rate"),
     ],
@@ -84,7 +86,7 @@ def connection_manager(settings: EdgeSettings) -> dict[str, Any]:
 
 def test_routes_are_the_public_methods_and_health_and_nothing_else(edge_settings: EdgeSettings) -> None:
     routes = connection_manager(edge_settings)["route_config"]["virtual_hosts"][0]["routes"]
-    paths = [route["match"]["path"] for route in routes[:-1]]
+    paths = [route["match"]["path"] for route in routes[:-1] if route["name"] != "bridged"]
     assert sorted(paths) == sorted([*(rpc.path for rpc in public_rpcs()), "/grpc.health.v1.Health/Check"])
     assert routes[-1]["match"] == {"prefix": "/"}
     assert routes[-1]["route"]["cluster_not_found_response_code"] == "NOT_FOUND"

@@ -124,8 +124,10 @@ async def test_event_arrives_by_sse_before_the_next_one_exists(
     platform.streams[str(WATCH_JOB)] = lambda _: _from(sent)
     async with edge.http.stream("GET", f"/api/v1/jobs/{JOB_ID}/events", headers=dict(caller)) as answer:
         lines = answer.aiter_lines()
+        assert [await anext(lines), await anext(lines)] == ["retry: 2000", ""]
         for number in range(1, 6):
             async with asyncio.timeout(5):
+                assert await anext(lines) == f"id: {number}"
                 document = await anext(lines)
                 assert await anext(lines) == ""
             assert json.loads(document.removeprefix("data: "))["event_id"] == str(number)

@@ -94,7 +94,7 @@ def test_status_names_every_process_as_healthy(maya: Person) -> None:
     document = maya.ask("status")
     processes = {process["name"]: process for process in document["processes"]}  # type: ignore[attr-defined]
     services = {"svc_user", "svc_payment", "svc_generation", "svc_gallery", "svc_models"}
-    assert set(processes) == services | {"postgres", "redis", "s3", "envoy", "worker-0"}
+    assert set(processes) == services | {"postgres", "redis", "s3", "envoy", "edge_http", "worker-0"}
     assert {process["health"] for process in processes.values()} == {"healthy"}
     assert all(Path(process["log"]).exists() and process["pid"] for process in processes.values())
     assert document["grpc"] == processes["envoy"]["address"] == maya.fleet.grpc

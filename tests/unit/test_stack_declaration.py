@@ -52,6 +52,7 @@ def test_published_ports_are_kept() -> None:
     assert [ports.public(area) for area in AREAS] == [8001, 8002, 8003, 8004, 8005]
     assert [ports.internal(area) for area in AREAS] == [8101, 8102, 8103, 8104, 8105]
     assert [ports.metrics(area) for area in AREAS] == [8011, 8012, 8013, 8014, 8015]
+    assert ports.bridge == 8006
     assert ports.worker_metrics(1) == 8022
 
 

@@ -5,7 +5,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio.edge.configuration import Address, EdgeSettings, edge_configuration
+from studio.edge.configuration import Address, EdgeSettings, Objects, edge_configuration
 from studio.stack.failures import StackError
 from studio.stack.keys import Secrets
 from studio.stack.layout import AREAS, HOST, Layout
@@ -23,11 +23,13 @@ class Envoy:
 
     layout: Layout
     secrets: Secrets
+    # The bucket of pictures on the stack's own S3 server; empty: clients reach the store without the edge.
+    bucket: str = ""
 
     def node(self, depends_on: tuple[str, ...]) -> Process:
         """Renders the configuration and returns the server."""
         configuration = self.layout.run / "envoy.yaml"
-        configuration.write_text(render(self.layout, self.secrets), encoding="utf-8")
+        configuration.write_text(render(self.layout, self.secrets, self.bucket), encoding="utf-8")
         ports = self.layout.ports
         return Process(
             name=NAME,
@@ -52,9 +54,10 @@ class Envoy:
         )
 
 
-def render(layout: Layout, secrets: Secrets) -> str:
+def render(layout: Layout, secrets: Secrets, bucket: str = "") -> str:
     """Returns Envoy's configuration for a stack, in YAML."""
     ports = layout.ports
+    store = Address(HOST, ports.s3)
     return edge_configuration(
         EdgeSettings(
             listen=Address(HOST, ports.edge),
@@ -62,6 +65,8 @@ def render(layout: Layout, secrets: Secrets) -> str:
             upstreams={area: Address(HOST, ports.public(area)) for area in AREAS},
             descriptor_set=_DESCRIPTOR_SET,
             user_jwks=secrets.user_jwks,
+            bridge=Address(HOST, ports.bridge),
+            objects=Objects(store, f"{HOST}:{ports.s3}", bucket) if bucket else None,
             reflection=True,
         )
     )

@@ -1,7 +1,7 @@
 """What the contracts say about the edge: which methods are public, who may call them, and by which HTTP paths.
 
 Read from the descriptor set that the contracts are compiled to, so that a method becomes reachable by being declared
-and in no other way. Envoy's own vocabulary is left to `studio.edge.configuration`.
+and in no other way. Envoy's configuration and the HTTP bridge are both built from it; their own vocabularies are left to them.
 """
 
 import re
@@ -16,6 +16,7 @@ from pingvas.common.v1 import authorization_pb2
 _PACKAGE: Final = re.compile(r"pingvas\.(?P<area>\w+)\.v1")
 _VERBS: Final = ("get", "put", "post", "delete", "patch")
 _VARIABLE: Final = re.compile(r"\{\w+\}")
+_VARIABLE_NAME: Final = re.compile(r"\{(\w+)\}")
 _PUBLIC: Final[tuple[int, ...]] = (authorization_pb2.AUDIENCE_ANONYMOUS, authorization_pb2.AUDIENCE_USER)
 
 
@@ -25,6 +26,15 @@ class HttpBinding:
 
     verb: str
     template: str
+    # The field that the body holds, `*` for the whole request, or empty for no body.
+    body: str = ""
+    # The field that is answered, or empty for the whole response.
+    response_body: str = ""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The fields that the path holds, in the order of their places."""
+        return tuple(_VARIABLE_NAME.findall(self.template))
 
     @property
     def pattern(self) -> str:
@@ -99,6 +109,6 @@ def _audience(method: MethodDescriptorProto) -> int:
 def _bindings(rule: http_pb2.HttpRule) -> Iterator[HttpBinding]:
     verb = rule.WhichOneof("pattern")
     if verb in _VERBS:
-        yield HttpBinding(verb=verb.upper(), template=getattr(rule, verb))
+        yield HttpBinding(verb.upper(), getattr(rule, verb), rule.body, rule.response_body)
     for additional in rule.additional_bindings:
         yield from _bindings(additional)

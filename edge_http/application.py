@@ -1,0 +1,178 @@
+"""The FastAPI application: finds the method, reads the request, calls, and answers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import grpc.aio
+import structlog
+from fastapi import FastAPI, Request, Response
+from google.protobuf.message import Message
+
+from edge_http.answers import JSON, defect, document_of, encoded, refused, status_of
+from edge_http.calls import Calls
+from edge_http.documents import add_parameters, descriptor_of, malformed, message_of, read_json
+from edge_http.routing import Match, Router
+from edge_http.streams import RESUME_FIELD, RESUME_HEADER, answer_stream
+from svc_common.concurrency import end_tasks
+from svc_common.errors import Reason, ServiceError
+from svc_common.status import to_status
+
+_BODY_BYTES: Final = 4 << 20
+_NOT_ALLOWED: Final = 405
+_CLIENT_GONE: Final = 499
+_VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+_log: Final = structlog.get_logger("edge_http")
+
+
+def application(router: Router, calls: Calls, stopping: asyncio.Event) -> FastAPI:
+    """Returns the application; `stopping` ends its streams and makes it not ready."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await calls.close()
+
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+
+    async def healthz() -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    async def readyz() -> Response:
+        stops = stopping.is_set()
+        return Response("stopping\n" if stops else "ok\n", 503 if stops else 200, media_type="text/plain")
+
+    async def serve(request: Request) -> Response:
+        return await _reported(request, _answer(request, router, calls, stopping))
+
+    app.add_api_route("/healthz", healthz, methods=["GET"])
+    app.add_api_route("/readyz", readyz, methods=["GET"])
+    app.add_api_route("/{path:path}", serve, methods=_VERBS)
+    # A path that not even the pattern above fits, and a verb that HTTP doesn't have.
+    app.add_exception_handler(404, _unrouted)
+    app.add_exception_handler(_NOT_ALLOWED, _unrouted)
+    return app
+
+
+async def _unrouted(request: Request, _: Exception) -> Response:
+    return _no_method(request.method, ())
+
+
+async def _reported(request: Request, answer: Any) -> Response:
+    """Awaits an answer and logs it; whatever isn't a refusal is a defect, of which the caller learns nothing."""
+    started = time.monotonic()
+    try:
+        response: Response = await answer
+    except ServiceError as error:
+        response = refused(to_status(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered
+        _log.error("http.failed", exc_info=error)
+        response = refused(defect())
+    _log.info(
+        "http.request",
+        method=request.method,
+        path=request.scope["raw_path"].decode("ascii", "replace"),
+        status=response.status_code,
+        seconds=round(time.monotonic() - started, 4),
+        request_id=request.headers.get("x-request-id", ""),
+    )
+    return response
+
+
+async def _answer(request: Request, router: Router, calls: Calls, stopping: asyncio.Event) -> Response:
+    match = router.find(request.method, request.scope["raw_path"].decode("ascii", "replace"))
+    if not isinstance(match, Match):
+        return _no_method(request.method, match)
+    message = await _message(match, request)
+    route = match.route
+    if route.method.streams:
+        return await answer_stream(calls.stream(route, message, request), route.method.area, request, stopping)
+    try:
+        response = await _unless_gone(calls.unary(route, message, request), request)
+    except grpc.aio.AioRpcError as error:
+        return refused(status_of(error, route.method.area))
+    if response is None:
+        return Response(status_code=_CLIENT_GONE)
+    document = document_of(response)
+    part = route.binding.response_body
+    return Response(encoded(document[part] if part else document), media_type=JSON)
+
+
+async def _message(match: Match, request: Request) -> Message:
+    """Returns the request message: the body first, then the path, then the query and the place to resume at."""
+    binding, descriptor = match.route.binding, descriptor_of(match.route.request_class)
+    fields: dict[str, Any] = {}
+    if binding.body:
+        document = read_json(await _body(request))
+        if binding.body != "*":
+            fields = {binding.body: document}
+        elif isinstance(document, dict):
+            fields = document
+        else:
+            raise malformed("The body must be a JSON object.")
+    for name, value in match.variables.items():
+        if name in fields or descriptor.fields_by_name[name].json_name in fields:
+            raise malformed(f"The field {name} is given by the path and by the body.", name)
+        fields[name] = value
+    add_parameters(descriptor, fields, _parameters(request))
+    resumes = match.route.method.streams and RESUME_FIELD in descriptor.fields_by_name
+    if resumes and RESUME_FIELD not in fields and (place := request.headers.get(RESUME_HEADER)):
+        fields[RESUME_FIELD] = place
+    return message_of(match.route.request_class, fields, binding.body.strip("*"))
+
+
+def _parameters(request: Request) -> list[tuple[str, str]]:
+    try:
+        query = request.scope["query_string"].decode("ascii")
+        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=1000)
+    except ValueError as error:
+        raise malformed("The query isn't UTF-8 in percent-encoding, or has too many parameters.") from error
+
+
+async def _body(request: Request) -> bytes:
+    """Returns the body; reads no more of one that is too large than shows that."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > _BODY_BYTES:
+            raise ServiceError(
+                Reason.REQUEST_TOO_LARGE,
+                f"The request is larger than {_BODY_BYTES:,} bytes. Send less.",
+                metadata={"limit_bytes": str(_BODY_BYTES)},
+            )
+    return bytes(content)
+
+
+async def _unless_gone(call: Any, request: Request) -> Message | None:
+    """Awaits a call, or cancels it and returns None when the client goes away before the answer."""
+    answer, gone = asyncio.ensure_future(_result(call)), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else None
+    finally:
+        call.cancel()
+        await end_tasks(gone, *(() if answer.done() else (answer,)))
+
+
+async def _result(call: Any) -> Message:
+    response: Message = await call
+    return response
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _no_method(verb: str, allowed: tuple[str, ...]) -> Response:
+    message = "No method has this path and HTTP verb. Compare them with the contract."
+    if not allowed:
+        return refused(to_status(ServiceError(Reason.METHOD_NOT_FOUND, message)))
+    told = f"This path isn't served under {verb[:20]}. Use {' or '.join(allowed)}."
+    response = refused(to_status(ServiceError(Reason.METHOD_NOT_FOUND, told)), _NOT_ALLOWED)
+    response.headers["allow"] = ", ".join(allowed)
+    return response

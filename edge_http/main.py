@@ -1,0 +1,109 @@
+"""Puts the bridge together from its settings and runs it: `python -m edge_http.main`."""
+
+import asyncio
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Final, Literal
+
+import uvicorn
+from pydantic import Field, FilePath
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from edge_http.application import application
+from edge_http.calls import Calls
+from edge_http.routing import router_of
+from svc_common.settings import load
+from svc_common.telemetry import configure_logging
+
+_DESCRIPTOR_SET: Final = Path(__file__).resolve().parents[1] / "gen" / "pingvas.binpb"
+_ADDRESS: Final = r"^[A-Za-z0-9.\-\[\]]+:\d{1,5}$"
+
+
+class EdgeHttpSettings(BaseSettings):
+    """Every setting of the bridge; the environment variable has the field's name in capitals."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    listen_address: str = Field(pattern=_ADDRESS, description="where HTTP is served, as host:port")
+    user_public_address: str = Field(pattern=_ADDRESS, description="public listener of svc_user, as host:port")
+    payment_public_address: str = Field(pattern=_ADDRESS, description="public listener of svc_payment, as host:port")
+    generation_public_address: str = Field(
+        pattern=_ADDRESS, description="public listener of svc_generation, as host:port"
+    )
+    gallery_public_address: str = Field(pattern=_ADDRESS, description="public listener of svc_gallery, as host:port")
+    models_public_address: str = Field(pattern=_ADDRESS, description="public listener of svc_models, as host:port")
+    descriptor_set_file: FilePath = Field(
+        default=_DESCRIPTOR_SET, description="file with the compiled contracts, a FileDescriptorSet"
+    )
+    unary_timeout_seconds: float = Field(
+        default=15.0, gt=0, description="how long a call without a deadline of its own may take"
+    )
+    grace_seconds: int = Field(default=10, ge=0, description="how long calls in progress may take to end at a stop")
+    log_format: Literal["json", "console"] = Field(default="json", description="form of the log")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe event that is logged"
+    )
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The public listener of each area."""
+        return {
+            name.removesuffix("_public_address"): str(value) for name, value in self if name.endswith("_public_address")
+        }
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells streams to end as soon as it is asked to stop rather than wait for their end."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        super().handle_exit(sig, frame)
+
+
+async def serve(settings: EdgeHttpSettings) -> None:
+    """Serves until SIGTERM or SIGINT; raises ValueError when an area has methods but no address."""
+    router = router_of(settings.descriptor_set_file.read_bytes())
+    calls = Calls(settings.addresses, timedelta(seconds=settings.unary_timeout_seconds))
+    unserved = calls.unserved(tuple(route.method for route in router.routes))
+    if unserved:
+        raise ValueError(f"these areas have public methods but no address: {', '.join(unserved)}")
+    stopping = asyncio.Event()
+    host, _, port = settings.listen_address.rpartition(":")
+    config = uvicorn.Config(
+        application(router, calls, stopping),
+        host=host.strip("[]"),
+        port=int(port),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=settings.grace_seconds,
+        # Behind Envoy, which is not the client.
+        proxy_headers=False,
+    )
+    await _Server(config, stopping).serve()
+
+
+def main() -> None:
+    """Runs the bridge until it is told to stop."""
+    settings = load(EdgeHttpSettings)
+    configure_logging(settings.log_format, settings.log_level)
+    try:
+        asyncio.run(serve(settings))
+    except ValueError as error:
+        sys.stderr.write(f"This process can't start: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()
