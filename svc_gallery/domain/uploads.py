@@ -18,9 +18,8 @@ _LARGEST_MIB: Final = 32
 _LARGEST_MEGAPIXELS: Final = 40
 """The contract's bounds of a source. A picture of 40 megapixels takes 160 MB when it is decoded."""
 
-HEAD_CHUNK_BYTES: Final = 64 * 1024
-HEAD_LIMIT_BYTES: Final = _MIB
-"""How far into a picture its size is looked for; colour profiles and previews may stand before it."""
+CHUNK_BYTES: Final = 64 * 1024
+"""How much of an upload is read at once; the first chunk is all that most pictures tell of themselves."""
 
 
 def upload_key(account_id: UUID, upload_id: UUID) -> str:

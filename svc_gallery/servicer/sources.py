@@ -9,10 +9,9 @@ from pingvas.gallery.v1 import source_service_pb2, source_service_pb2_grpc
 from svc_common.db import Database
 from svc_common.objects import ObjectStore, OpenObject
 from svc_gallery.domain.images import object_keys
-from svc_gallery.domain.picture_head import HeadIncompleteError, PictureHead, read_head
+from svc_gallery.domain.picture_head import PictureHead, read_head
 from svc_gallery.domain.uploads import (
-    HEAD_CHUNK_BYTES,
-    HEAD_LIMIT_BYTES,
+    CHUNK_BYTES,
     check_source,
     check_source_bytes,
     source_not_found,
@@ -52,7 +51,7 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
         async with self._database.transaction(account_id) as transaction:
             upload = await uploads.find_upload(transaction, account_id, upload_id, self._now())
         key = upload_key(account_id, upload_id)
-        found = await self._objects.open(key, HEAD_CHUNK_BYTES) if upload else None
+        found = await self._objects.open(key, CHUNK_BYTES) if upload else None
         if found is None:
             raise source_not_found("upload_id", upload_id)
         check_source_bytes(found.size_bytes)
@@ -60,15 +59,27 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
 
 
 async def _head(found: OpenObject) -> PictureHead:
-    """Reads on until the head is known, at most as far as the limit."""
-    data = b""
-    async for chunk in found.chunks:
-        data = (data + chunk)[:HEAD_LIMIT_BYTES]
-        try:
-            return read_head(data, is_all=len(data) >= min(found.size_bytes, HEAD_LIMIT_BYTES))
-        except HeadIncompleteError:
-            continue
-    return read_head(data, is_all=True)
+    """Reads on as far as the head goes, and keeps no more of it than is asked for.
+
+    A reading asks forward only, so one stream answers it. It isn't done by ranges, which S3 servers are at variance
+    about; see `ObjectStore.open`.
+    """
+    reading, start, window = read_head(), 0, bytearray()
+    try:
+        at, length = next(reading)
+        while True:
+            while at + length > start + len(window):
+                if at > start:
+                    passed = min(at - start, len(window))
+                    start, window = start + passed, window[passed:]
+                chunk = await anext(found.chunks, b"")
+                if not chunk:
+                    break
+                window += chunk
+            at, length = reading.send(bytes(window[max(0, at - start) : max(0, at - start + length)]))
+    except StopIteration as end:
+        head: PictureHead = end.value
+        return head
 
 
 def _checked(key: str, size_bytes: int, head: PictureHead) -> source_service_pb2.Source:

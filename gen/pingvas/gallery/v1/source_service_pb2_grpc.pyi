@@ -37,8 +37,8 @@ class SourceServiceStub:
     """Finds a picture or an upload of an account and tells what it is, by its content. Only its head is read: whether the
     rest can be decoded, the worker finds out.
 
-    Of an upload at most its first mebibyte is read: a picture whose size stands behind that is refused as damaged. What
-    was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
+    Of an upload as much is read as its size and orientation need, wherever they stand; metadata before them is passed
+    over. What was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
     Nothing is changed, so repeating it is safe; the answer is as good as the moment, as an upload may be put again.
 
     Errors:
@@ -57,8 +57,8 @@ class SourceServiceAsyncStub(SourceServiceStub):
     """Finds a picture or an upload of an account and tells what it is, by its content. Only its head is read: whether the
     rest can be decoded, the worker finds out.
 
-    Of an upload at most its first mebibyte is read: a picture whose size stands behind that is refused as damaged. What
-    was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
+    Of an upload as much is read as its size and orientation need, wherever they stand; metadata before them is passed
+    over. What was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
     Nothing is changed, so repeating it is safe; the answer is as good as the moment, as an upload may be put again.
 
     Errors:
@@ -80,8 +80,8 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Finds a picture or an upload of an account and tells what it is, by its content. Only its head is read: whether the
         rest can be decoded, the worker finds out.
 
-        Of an upload at most its first mebibyte is read: a picture whose size stands behind that is refused as damaged. What
-        was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
+        Of an upload as much is read as its size and orientation need, wherever they stand; metadata before them is passed
+        over. What was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
         Nothing is changed, so repeating it is safe; the answer is as good as the moment, as an upload may be put again.
 
         Errors:
