@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from svc_common.colour import to_srgb
+from svc_common.masks import repainted_by
 from svc_common.pictures import PictureFaultError, facts_in
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -33,7 +34,7 @@ _LARGEST_PROFILE_BYTES: Final = 16 * 2**20
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY: Final = 0
 _WIDE_SAMPLE_BITS: Final = 16
-_WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
+_WHITE: Final = (255, 255, 255, 255)
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -63,18 +64,12 @@ def decode_source(data: bytes) -> Pixels:
 
 
 def decode_mask(data: bytes, width_px: int, height_px: int) -> Mask:
-    """Returns a mask's luminance at a size, upright.
-
-    Transparency counts as black, that is kept: a mask that was painted on a transparent layer is white where it was painted.
+    """Returns how much of each pixel a mask repaints, at a size, upright; `masks` says what its transparency means.
 
     Raises:
         PictureRefusedError: as for a source.
     """
-
-    def luminance(image: Image.Image) -> Image.Image:
-        return _opaque(image, _BLACK).convert("L")
-
-    mask = Image.fromarray(_decoded(data, luminance))
+    mask = Image.fromarray(_decoded(data, repainted_by))
     if mask.size != (width_px, height_px):
         # Not Lanczos: it rings, and a kept pixel beside the edge would be repainted a little.
         mask = mask.resize((width_px, height_px), Image.Resampling.BILINEAR)
@@ -82,7 +77,7 @@ def decode_mask(data: bytes, width_px: int, height_px: int) -> Mask:
 
 
 def _decoded(
-    data: bytes, convert: Callable[[Image.Image], Image.Image]
+    data: bytes, convert: Callable[[Image.Image], Image.Image | NDArray[np.uint8]]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     decoder = _decoder(data)
     try:

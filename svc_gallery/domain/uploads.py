@@ -48,6 +48,16 @@ def check_source_bytes(size_bytes: int) -> None:
         raise _too_large("mebibytes", f"{size_bytes} bytes", _LARGEST_MIB)
 
 
+def useless_mask(cause: str) -> ServiceError:
+    """Returns the refusal of a mask that repaints nothing ("mask_empty") or everything ("mask_full")."""
+    advice = {
+        "mask_empty": "The mask repaints nothing. Paint what is to be repainted white, on black or on a transparent layer, "
+        "or erase it from a copy of the picture.",
+        "mask_full": "The mask repaints everything. Paint what is to be kept black, or use image-to-image without a mask.",
+    }
+    return ServiceError(Reason.SOURCE_INVALID, advice[cause], metadata={"cause": cause})
+
+
 def source_not_found(field: str, source_id: UUID) -> ServiceError:
     """Returns the answer for a source that isn't there, isn't the account's, or wasn't put yet; `field` names the id."""
     what = "upload" if field == "upload_id" else "picture"

@@ -17,6 +17,7 @@ from svc_gallery.domain.uploads import (
     source_not_found,
     upload_key,
 )
+from svc_gallery.servicer.masks import MaskChecker
 from svc_gallery.store import queries, uploads
 
 
@@ -28,6 +29,7 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
         self._database = database
         self._objects = objects
         self._now = now
+        self._masks = MaskChecker(objects)
 
     async def ResolveSource(
         self, request: source_service_pb2.ResolveSourceRequest, _context: object
@@ -35,8 +37,12 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
         """Returns what a picture or an upload of an account is."""
         account_id = UUID(request.account_id)
         if request.HasField("image_id"):
-            return await self._image(account_id, UUID(request.image_id))
-        return await self._upload(account_id, UUID(request.upload_id))
+            source = await self._image(account_id, UUID(request.image_id))
+        else:
+            source = await self._upload(account_id, UUID(request.upload_id))
+        if request.is_mask:
+            await self._masks.check(source)
+        return source
 
     async def _image(self, account_id: UUID, image_id: UUID) -> source_service_pb2.Source:
         """Answers by the row alone: type, size and SHA-256 of a picture that we made were checked when it came in."""
