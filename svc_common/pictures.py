@@ -1,4 +1,4 @@
-"""Tells type, size and orientation of a picture by a few of its bytes, as browsers do. Nothing is decoded.
+"""Tells type, size and orientation of a picture by a few of its bytes, as it is seen. Nothing is decoded.
 
 svc_gallery prices a job by the size as it is seen, and the worker turns the pixels: both read the orientation here, so
 that they can't disagree. A reading is a generator that asks for spans of the file and is sent their bytes: whoever has
@@ -184,7 +184,10 @@ def _webp(end: int) -> Reading[PictureFacts]:
 
 
 def _webp_orientation(place: int, end: int) -> Reading[int]:
-    """Looks for the first EXIF chunk, which usually stands behind the pixels, up to the end that the file names."""
+    """Looks for the first EXIF chunk, which usually stands behind the pixels, up to the end that the file names.
+
+    Chromium doesn't turn a WebP; viewers and libraries do, and so do we (nihui/waifu2x-ncnn-vulkan#119).
+    """
     while place + 8 <= end:
         header = yield place, 8
         if len(header) < 8:  # noqa: PLR2004 - a chunk's header
