@@ -14,10 +14,10 @@ from typing import Final, TypeVar
 import aiohttp
 import structlog
 
-from gpu_worker.decoding import MAX_BYTES, PictureRefusedError, decode_mask, decode_source
 from gpu_worker.failures import AttemptFailedError
 from gpu_worker.object_client import TRANSPORT_ERRORS, is_success, signed
 from gpu_worker.rendering import Mask, Pixels
+from svc_common.decoding import MAX_BYTES, PictureRefusedError, decode_mask, decode_source
 from svc_common.errors import Reason
 
 D = TypeVar("D")

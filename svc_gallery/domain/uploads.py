@@ -18,9 +18,8 @@ _LARGEST_MIB: Final = 32
 _LARGEST_MEGAPIXELS: Final = 40
 """The contract's bounds of a source. A picture of 40 megapixels takes 160 MB when it is decoded."""
 
-HEAD_CHUNK_BYTES: Final = 64 * 1024
-HEAD_LIMIT_BYTES: Final = _MIB
-"""How far into a picture its size is looked for; colour profiles and previews may stand before it."""
+CHUNK_BYTES: Final = 64 * 1024
+"""How much of an upload is read at once; the first chunk is all that most pictures tell of themselves."""
 
 
 def upload_key(account_id: UUID, upload_id: UUID) -> str:
@@ -47,6 +46,16 @@ def check_source_bytes(size_bytes: int) -> None:
     """
     if size_bytes > _LARGEST_MIB * _MIB:
         raise _too_large("mebibytes", f"{size_bytes} bytes", _LARGEST_MIB)
+
+
+def useless_mask(cause: str) -> ServiceError:
+    """Returns the refusal of a mask that repaints nothing ("mask_empty") or everything ("mask_full")."""
+    advice = {
+        "mask_empty": "The mask repaints nothing. Paint what is to be repainted white, on black or on a transparent layer, "
+        "or erase it from a copy of the picture.",
+        "mask_full": "The mask repaints everything. Paint what is to be kept black, or use image-to-image without a mask.",
+    }
+    return ServiceError(Reason.SOURCE_INVALID, advice[cause], metadata={"cause": cause})
 
 
 def source_not_found(field: str, source_id: UUID) -> ServiceError:

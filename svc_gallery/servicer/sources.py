@@ -9,15 +9,15 @@ from pingvas.gallery.v1 import source_service_pb2, source_service_pb2_grpc
 from svc_common.db import Database
 from svc_common.objects import ObjectStore, OpenObject
 from svc_gallery.domain.images import object_keys
-from svc_gallery.domain.picture_head import HeadIncompleteError, PictureHead, read_head
+from svc_gallery.domain.picture_head import PictureHead, read_head
 from svc_gallery.domain.uploads import (
-    HEAD_CHUNK_BYTES,
-    HEAD_LIMIT_BYTES,
+    CHUNK_BYTES,
     check_source,
     check_source_bytes,
     source_not_found,
     upload_key,
 )
+from svc_gallery.servicer.masks import MaskChecker
 from svc_gallery.store import queries, uploads
 
 
@@ -29,6 +29,7 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
         self._database = database
         self._objects = objects
         self._now = now
+        self._masks = MaskChecker(objects)
 
     async def ResolveSource(
         self, request: source_service_pb2.ResolveSourceRequest, _context: object
@@ -36,8 +37,12 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
         """Returns what a picture or an upload of an account is."""
         account_id = UUID(request.account_id)
         if request.HasField("image_id"):
-            return await self._image(account_id, UUID(request.image_id))
-        return await self._upload(account_id, UUID(request.upload_id))
+            source = await self._image(account_id, UUID(request.image_id))
+        else:
+            source = await self._upload(account_id, UUID(request.upload_id))
+        if request.is_mask:
+            await self._masks.check(source)
+        return source
 
     async def _image(self, account_id: UUID, image_id: UUID) -> source_service_pb2.Source:
         """Answers by the row alone: type, size and SHA-256 of a picture that we made were checked when it came in."""
@@ -52,7 +57,7 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
         async with self._database.transaction(account_id) as transaction:
             upload = await uploads.find_upload(transaction, account_id, upload_id, self._now())
         key = upload_key(account_id, upload_id)
-        found = await self._objects.open(key, HEAD_CHUNK_BYTES) if upload else None
+        found = await self._objects.open(key, CHUNK_BYTES) if upload else None
         if found is None:
             raise source_not_found("upload_id", upload_id)
         check_source_bytes(found.size_bytes)
@@ -60,15 +65,27 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
 
 
 async def _head(found: OpenObject) -> PictureHead:
-    """Reads on until the head is known, at most as far as the limit."""
-    data = b""
-    async for chunk in found.chunks:
-        data = (data + chunk)[:HEAD_LIMIT_BYTES]
-        try:
-            return read_head(data, is_all=len(data) >= min(found.size_bytes, HEAD_LIMIT_BYTES))
-        except HeadIncompleteError:
-            continue
-    return read_head(data, is_all=True)
+    """Reads on as far as the head goes, and keeps no more of it than is asked for.
+
+    A reading asks forward only, so one stream answers it. It isn't done by ranges, which S3 servers are at variance
+    about; see `ObjectStore.open`.
+    """
+    reading, start, window = read_head(), 0, bytearray()
+    try:
+        at, length = next(reading)
+        while True:
+            while at + length > start + len(window):
+                if at > start:
+                    passed = min(at - start, len(window))
+                    start, window = start + passed, window[passed:]
+                chunk = await anext(found.chunks, b"")
+                if not chunk:
+                    break
+                window += chunk
+            at, length = reading.send(bytes(window[max(0, at - start) : max(0, at - start + length)]))
+    except StopIteration as end:
+        head: PictureHead = end.value
+        return head
 
 
 def _checked(key: str, size_bytes: int, head: PictureHead) -> source_service_pb2.Source:

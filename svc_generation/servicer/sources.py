@@ -35,17 +35,19 @@ class SourceResolver:
         prefix = kind_of(operation)
         picture, mask = await asyncio.gather(
             self._resolved(source_of(operation), account_id, f"{prefix}.source"),
-            self._resolved(mask_of(operation), account_id, f"{prefix}.mask"),
+            self._resolved(mask_of(operation), account_id, f"{prefix}.mask", is_mask=True),
         )
         return Sources(picture, mask)
 
-    async def resolve_one(self, source: ImageSource, account_id: UUID, field: str) -> source_service_pb2.Source:
+    async def resolve_one(
+        self, source: ImageSource, account_id: UUID, field: str, *, is_mask: bool = False
+    ) -> source_service_pb2.Source:
         """Returns one picture of an account; `field` is where the request names it.
 
         Raises:
             ServiceError: SOURCE_NOT_FOUND, SOURCE_INVALID with the field's path.
         """
-        request = source_service_pb2.ResolveSourceRequest(account_id=str(account_id))
+        request = source_service_pb2.ResolveSourceRequest(account_id=str(account_id), is_mask=is_mask)
         if source.HasField("image_id"):
             request.image_id = source.image_id
         else:
@@ -59,6 +61,6 @@ class SourceResolver:
             raise
 
     async def _resolved(
-        self, source: ImageSource | None, account_id: UUID, field: str
+        self, source: ImageSource | None, account_id: UUID, field: str, *, is_mask: bool = False
     ) -> source_service_pb2.Source | None:
-        return None if source is None else await self.resolve_one(source, account_id, field)
+        return None if source is None else await self.resolve_one(source, account_id, field, is_mask=is_mask)

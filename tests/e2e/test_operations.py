@@ -17,6 +17,7 @@ from pingvas.generation.v1 import generation_service_pb2, job_pb2
 from svc_common.errors import Reason
 from tests.e2e.invariants import assert_invariants
 from tests.e2e.stage import CALL_SECONDS, Person, Stage, refusal_of
+from tests.factories.pictures import half_white_bytes
 from tests.fakes.faulty_worker import Faults
 from tests.harness import Fleet
 
@@ -137,9 +138,10 @@ def test_operations_through_json_answer_like_those_through_grpc(person: Person, 
     opened = stage.http.post("/api/v1/uploads", json=body, headers=headers).raise_for_status().json()
     httpx.put(opened["put_url"], content=data, headers={"content-type": "image/png"}).raise_for_status()
     source = {"upload_id": opened["upload_id"]}
+    mask = {"upload_id": upload(person, half_white_bytes(96, 64))}
     bodies = {
         "image-to-image": {"prompt": "a hill", "source": source, "step_count": 2},
-        "inpaint": {"prompt": "a hill", "source": source, "mask": source, "step_count": 2},
+        "inpaint": {"prompt": "a hill", "source": source, "mask": mask, "step_count": 2},
         "upscale": {"source": source},
     }
     for path, operation in bodies.items():

@@ -10,9 +10,22 @@ from PIL import Image
 CONTENT_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 
-def picture_bytes(width_px: int = 64, height_px: int = 48, form: str = "PNG", **options: Any) -> bytes:
-    """Returns a picture in one of Pillow's formats; `options` are those of saving it."""
-    return _saved(Image.new("RGB", (width_px, height_px), (200, 40, 40)), form, **options)
+def picture_bytes(
+    width_px: int = 64,
+    height_px: int = 48,
+    form: str = "PNG",
+    colour: tuple[int, int, int] = (200, 40, 40),
+    **options: Any,
+) -> bytes:
+    """Returns a picture of one colour in one of Pillow's formats; `options` are those of saving it."""
+    return _saved(Image.new("RGB", (width_px, height_px), colour), form, **options)
+
+
+def half_white_bytes(width_px: int, height_px: int) -> bytes:
+    """Returns a mask that is white at its left and black at its right."""
+    mask = Image.new("L", (width_px, height_px), 0)
+    mask.paste(255, (0, 0, width_px // 2, height_px))
+    return _saved(mask, "PNG")
 
 
 def moving_picture_bytes(form: str = "PNG", frames: int = 3) -> bytes:

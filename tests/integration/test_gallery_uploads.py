@@ -1,6 +1,8 @@
 """Uploads and sources through svc_gallery's real listeners, a real database and a real object store."""
 
 import asyncio
+import io
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from uuid import UUID
 import grpc
 import httpx
 import pytest
+from PIL import Image
 from pingvas.gallery.v1 import gallery_service_pb2, source_service_pb2
 from pingvas.gallery.v1.gallery_service_pb2_grpc import GalleryServiceStub
 from pingvas.gallery.v1.import_service_pb2_grpc import ImportServiceStub
@@ -213,13 +216,28 @@ async def test_too_many_bytes_are_refused_whoever_put_them(gallery: Gallery) -> 
     assert await gallery.cause(account_id, upload_id) == {"cause": "mebibytes", "limit": "32"}
 
 
-async def test_size_is_looked_for_as_far_as_a_mebibyte(gallery: Gallery) -> None:
+async def test_size_is_found_behind_megabytes_of_metadata(gallery: Gallery) -> None:
     account_id = new_id()
-    far = picture_bytes(80, 40, "JPEG", icc_profile=b"x" * (MIB // 2))
-    too_far = picture_bytes(80, 40, "JPEG", icc_profile=b"x" * (MIB + 1))
-    source = await gallery.resolve(account_id, upload_id=await gallery.put(account_id, far))
-    assert (source.width_px, source.height_px) == (80, 40)
-    assert await gallery.cause(account_id, await gallery.put(account_id, too_far)) == {"cause": "damaged"}
+    plain = picture_bytes(80, 40)
+    text = b"tEXtworkflow\0" + b"x" * (9 * MIB)
+    text = (len(text) - 4).to_bytes(4) + text + zlib.crc32(text).to_bytes(4)
+    for content in (
+        picture_bytes(80, 40, "JPEG", icc_profile=b"x" * (6 * MIB)),
+        plain[:33] + text + plain[33:],
+        plain[:33] + (b"\0\0\0\0prIv\x6b\x2d\x0d\x0c") * 100_000 + plain[33:],
+    ):
+        source = await gallery.resolve(account_id, upload_id=await gallery.put(account_id, content))
+        assert (source.width_px, source.height_px) == (80, 40)
+
+
+async def test_orientation_is_found_behind_the_pixels_of_a_webp(gallery: Gallery) -> None:
+    account_id, noise = new_id(), Image.effect_noise((1400, 1300), 90)
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    noise.save(buffer, "WEBP", lossless=True, exif=exif)
+    assert len(buffer.getvalue()) > MIB
+    source = await gallery.resolve(account_id, upload_id=await gallery.put(account_id, buffer.getvalue()))
+    assert (source.width_px, source.height_px) == (1300, 1400)
 
 
 async def test_account_may_have_exactly_so_many_open_uploads(gallery: Gallery) -> None:

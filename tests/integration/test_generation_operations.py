@@ -15,12 +15,12 @@ from svc_common.clock import new_id, now
 from svc_common.errors import Reason
 from svc_common.events import EventPublisher
 from tests.factories.actors import Operator, Person, WorkerClient
-from tests.factories.pictures import claimed_png_bytes, moving_picture_bytes, picture_bytes
+from tests.factories.pictures import claimed_png_bytes, half_white_bytes, moving_picture_bytes, picture_bytes
 from tests.factories.platform import Platform
 from tests.factories.streams import JobEvent, read
 from tests.harness_service import refusal_of
 
-SOURCE, MASK = picture_bytes(131, 70), picture_bytes(64, 64)
+SOURCE, MASK = picture_bytes(131, 70), half_white_bytes(64, 64)
 
 
 @pytest.fixture
@@ -89,6 +89,17 @@ async def test_inpaint_hands_source_and_mask_to_the_worker_and_ends_in_the_galle
     (image,) = await person.pictures(job.job_id)
     assert (image.prompt, image.model_id) == ("a heron", "pingvas-tiny")
     await Operator(platform).assert_holds_match_jobs()
+
+
+@pytest.mark.parametrize(("grey", "cause"), [(0, "mask_empty"), (255, "mask_full")])
+async def test_mask_that_is_no_use_is_refused_before_anything_is_held(
+    person: Person, source: ImageSource, grey: int, cause: str
+) -> None:
+    flat = await person.upload(picture_bytes(64, 64, colour=(grey, grey, grey)))
+    refusal = await refusal_of(person.submit(Inpaint(prompt="a heron", source=source, mask=flat)))
+    assert (refusal.reason, refusal.metadata["cause"]) == (Reason.SOURCE_INVALID, cause)
+    assert [violation.field for violation in refusal.violations] == ["inpaint.mask"]
+    await assert_nothing_happened(person)
 
 
 async def test_parameters_of_inpaint_that_are_given_are_kept_even_when_they_are_zero(

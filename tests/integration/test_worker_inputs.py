@@ -10,10 +10,10 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from gpu_worker.decoding import MAX_BYTES
 from gpu_worker.failures import AttemptFailedError
 from gpu_worker.inputs import NO_INPUTS, InputFetcher
 from gpu_worker.object_client import open_client
+from svc_common.decoding import MAX_BYTES
 from svc_common.errors import Reason
 from tests.factories.pictures import moving_picture_bytes, picture_bytes
 from tests.harness_s3 import S3Server

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from gpu_worker.decoding import PictureRefusedError, decode_mask, decode_source
+from svc_common.decoding import PictureRefusedError, decode_mask, decode_source
 from tests.factories.pictures import (
     claimed_png_bytes,
     moving_picture_bytes,
@@ -136,7 +136,7 @@ def test_bytes_after_the_picture_are_of_no_account() -> None:
 
 
 def test_sixteen_bit_grey_keeps_its_tones() -> None:
-    ramp = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
     pixels = decode_source(saved(Image.fromarray(ramp), "PNG"))
     assert np.array_equal(pixels, np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2))
 
@@ -200,7 +200,7 @@ def test_second_picture_of_a_telephone_is_left_out() -> None:
     assert pixels.shape == (8, 16, 3)
 
 
-def test_profile_is_carried_but_not_followed() -> None:
+def test_srgb_profile_changes_nothing() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     with_profile = picture_bytes(icc_profile=profile)
     assert np.array_equal(decode_source(with_profile), decode_source(picture_bytes()))

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpu_worker.decoding import decode_mask, decode_source
 from gpu_worker.encode import encode_original
 from gpu_worker.inputs import Inputs
 from gpu_worker.model_files import ModelSpec
 from gpu_worker.pipeline import DiffusersPipeline
 from gpu_worker.recipe import image_recipe, recipe_of_png, spec_of_recipe
 from gpu_worker.rendering import Operation, RenderSpec
+from svc_common.decoding import decode_mask, decode_source
 from tests.factories.renders import draw, ignore, never, photograph, render_spec, square_mask
 from tests.integration.pipeline.conftest import ModelOf
 

@@ -193,7 +193,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SOURCE_INVALID: _ErrorReason.ValueType  # 47
     """INVALID_ARGUMENT: (Also a state of a job.) A source or mask isn't a picture that can be used: not PNG, JPEG or WebP,
-    damaged, of several frames, or too large. Upload another. All credits were released.
+    damaged, of several frames, or too large; or a mask repaints nothing or everything. Upload another. All credits were released.
     Sample: {"reason": "SOURCE_INVALID", "metadata": {"cause": "megapixels", "limit": "40"}}
     """
     ERROR_REASON_CONTENT_REJECTED: _ErrorReason.ValueType  # 48
@@ -385,7 +385,7 @@ Sample: {"reason": "SOURCE_NOT_FOUND", "metadata": {"upload_id": "01937f3e-7c1b-
 """
 ERROR_REASON_SOURCE_INVALID: ErrorReason.ValueType  # 47
 """INVALID_ARGUMENT: (Also a state of a job.) A source or mask isn't a picture that can be used: not PNG, JPEG or WebP,
-damaged, of several frames, or too large. Upload another. All credits were released.
+damaged, of several frames, or too large; or a mask repaints nothing or everything. Upload another. All credits were released.
 Sample: {"reason": "SOURCE_INVALID", "metadata": {"cause": "megapixels", "limit": "40"}}
 """
 ERROR_REASON_CONTENT_REJECTED: ErrorReason.ValueType  # 48

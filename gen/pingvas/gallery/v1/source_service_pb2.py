@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/gallery/v1/source_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%pingvas/common/v1/authorization.proto\"\x82\x01\n\x14ResolveSourceRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\x08image_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x1d\n\tupload_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x42\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"k\n\x06Source\x12\x12\n\nobject_key\x18\x01 \x01(\t\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t2~\n\rSourceService\x12m\n\rResolveSource\x12(.pingvas.gallery.v1.ResolveSourceRequest\x1a\x1a.pingvas.gallery.v1.Source\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/gallery/v1/source_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%pingvas/common/v1/authorization.proto\"\x93\x01\n\x14ResolveSourceRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\x08image_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x1d\n\tupload_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x0f\n\x07is_mask\x18\x04 \x01(\x08\x42\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"k\n\x06Source\x12\x12\n\nobject_key\x18\x01 \x01(\t\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t2~\n\rSourceService\x12m\n\rResolveSource\x12(.pingvas.gallery.v1.ResolveSourceRequest\x1a\x1a.pingvas.gallery.v1.Source\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,9 +44,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCESERVICE'].methods_by_name['ResolveSource']._loaded_options = None
   _globals['_SOURCESERVICE'].methods_by_name['ResolveSource']._serialized_options = b'\212\265\030\022\010\003\022\016svc_generation'
   _globals['_RESOLVESOURCEREQUEST']._serialized_start=132
-  _globals['_RESOLVESOURCEREQUEST']._serialized_end=262
-  _globals['_SOURCE']._serialized_start=264
-  _globals['_SOURCE']._serialized_end=371
-  _globals['_SOURCESERVICE']._serialized_start=373
-  _globals['_SOURCESERVICE']._serialized_end=499
+  _globals['_RESOLVESOURCEREQUEST']._serialized_end=279
+  _globals['_SOURCE']._serialized_start=281
+  _globals['_SOURCE']._serialized_end=388
+  _globals['_SOURCESERVICE']._serialized_start=390
+  _globals['_SOURCESERVICE']._serialized_end=516
 # @@protoc_insertion_point(module_scope)

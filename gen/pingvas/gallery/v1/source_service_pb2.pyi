@@ -25,22 +25,28 @@ class ResolveSourceRequest(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     IMAGE_ID_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    IS_MASK_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Identifies the account."""
     image_id: _builtins.str
     """Identifies a picture of the account's gallery."""
     upload_id: _builtins.str
     """Identifies an upload of the account."""
+    is_mask: _builtins.bool
+    """Says that the picture is to serve as a mask: then its pixels are decoded, and one that repaints nothing or everything
+    is refused.
+    """
     def __init__(
         self,
         *,
         account_id: _builtins.str = ...,
         image_id: _builtins.str = ...,
         upload_id: _builtins.str = ...,
+        is_mask: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "source", b"source", "upload_id", b"upload_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "image_id", b"image_id", "source", b"source", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "image_id", b"image_id", "is_mask", b"is_mask", "source", b"source", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["image_id", "upload_id"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

@@ -34,17 +34,18 @@ class SourceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SourceServiceAsyncStub: ...
     ResolveSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ResolveSourceRequest, _source_service_pb2.Source]
-    """Finds a picture or an upload of an account and tells what it is, by its content. Only its head is read: whether the
-    rest can be decoded, the worker finds out.
+    """Finds a picture or an upload of an account and tells what it is, by its content. Only its head is read, unless it is
+    a mask: whether the rest of a picture can be decoded, the worker finds out.
 
-    Of an upload at most its first mebibyte is read: a picture whose size stands behind that is refused as damaged. What
-    was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
+    Of an upload as much is read as its size and orientation need, wherever they stand; metadata before them is passed
+    over. What was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
     Nothing is changed, so repeating it is safe; the answer is as good as the moment, as an upload may be put again.
 
     Errors:
     - NOT_FOUND (SOURCE_NOT_FOUND): the account has no such picture or upload, or nothing was put to the upload yet.
     - INVALID_ARGUMENT (SOURCE_INVALID): it isn't PNG, JPEG or WebP, or is larger than 32 MiB or 40 megapixels. `cause` in
-      the metadata is one of type, damaged, frames, mebibytes and megapixels; the last two come with their `limit`.
+      the metadata is one of type, damaged, frames, mebibytes and megapixels; the last two come with their `limit`. Of a
+      mask it may be mask_empty or mask_full too: it repaints nothing, or everything.
     - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the object store doesn't answer; repeat with backoff.
     """
 
@@ -54,17 +55,18 @@ class SourceServiceAsyncStub(SourceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ResolveSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ResolveSourceRequest, _source_service_pb2.Source]  # type: ignore[assignment]
-    """Finds a picture or an upload of an account and tells what it is, by its content. Only its head is read: whether the
-    rest can be decoded, the worker finds out.
+    """Finds a picture or an upload of an account and tells what it is, by its content. Only its head is read, unless it is
+    a mask: whether the rest of a picture can be decoded, the worker finds out.
 
-    Of an upload at most its first mebibyte is read: a picture whose size stands behind that is refused as damaged. What
-    was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
+    Of an upload as much is read as its size and orientation need, wherever they stand; metadata before them is passed
+    over. What was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
     Nothing is changed, so repeating it is safe; the answer is as good as the moment, as an upload may be put again.
 
     Errors:
     - NOT_FOUND (SOURCE_NOT_FOUND): the account has no such picture or upload, or nothing was put to the upload yet.
     - INVALID_ARGUMENT (SOURCE_INVALID): it isn't PNG, JPEG or WebP, or is larger than 32 MiB or 40 megapixels. `cause` in
-      the metadata is one of type, damaged, frames, mebibytes and megapixels; the last two come with their `limit`.
+      the metadata is one of type, damaged, frames, mebibytes and megapixels; the last two come with their `limit`. Of a
+      mask it may be mask_empty or mask_full too: it repaints nothing, or everything.
     - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the object store doesn't answer; repeat with backoff.
     """
 
@@ -77,17 +79,18 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.ResolveSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.Source, _abc.Awaitable[_source_service_pb2.Source]]:
-        """Finds a picture or an upload of an account and tells what it is, by its content. Only its head is read: whether the
-        rest can be decoded, the worker finds out.
+        """Finds a picture or an upload of an account and tells what it is, by its content. Only its head is read, unless it is
+        a mask: whether the rest of a picture can be decoded, the worker finds out.
 
-        Of an upload at most its first mebibyte is read: a picture whose size stands behind that is refused as damaged. What
-        was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
+        Of an upload as much is read as its size and orientation need, wherever they stand; metadata before them is passed
+        over. What was announced of it plays no part. A picture of the gallery is known by its row, since it was checked when it came in.
         Nothing is changed, so repeating it is safe; the answer is as good as the moment, as an upload may be put again.
 
         Errors:
         - NOT_FOUND (SOURCE_NOT_FOUND): the account has no such picture or upload, or nothing was put to the upload yet.
         - INVALID_ARGUMENT (SOURCE_INVALID): it isn't PNG, JPEG or WebP, or is larger than 32 MiB or 40 megapixels. `cause` in
-          the metadata is one of type, damaged, frames, mebibytes and megapixels; the last two come with their `limit`.
+          the metadata is one of type, damaged, frames, mebibytes and megapixels; the last two come with their `limit`. Of a
+          mask it may be mask_empty or mask_full too: it repaints nothing, or everything.
         - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the object store doesn't answer; repeat with backoff.
         """
 

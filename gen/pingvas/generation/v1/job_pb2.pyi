@@ -481,7 +481,14 @@ class Inpaint(_message.Message):
 
     @_builtins.property
     def mask(self) -> Global___ImageSource:
-        """Names the mask: white is repainted, black is kept, and what is between is blended. It is scaled to the source's size."""
+        """Names the mask: white is repainted, black is kept, and what is between is blended. It is scaled to the source's size.
+        Of a mask with transparency, what is visible (at least half opaque) decides. Where at least 95 % of it is black or
+        white, it is a mask painted on a transparent layer: white is repainted, black and transparency are kept. Where it is
+        of one other colour, it is strokes of a brush: the strokes are repainted. Otherwise it is a copy of the picture: what
+        was erased is repainted. Samples may differ by 16 from black, white or the one colour.
+        A mask that repaints no pixel by half or more, or every pixel wholly, is refused (SOURCE_INVALID with the `cause`
+        mask_empty or mask_full) before anything is charged; to repaint everything, use ImageToImage.
+        """
 
     def __init__(
         self,

@@ -3,26 +3,38 @@
 Nothing here trusts a name or a header of a request. Three decoders of Pillow can be reached and no other; a picture's
 size is known before memory is taken for it. Runs in the encoding threads: Pillow lets go of the interpreter lock.
 
-Colour profiles are ignored: parsing them means one more parser for bytes of strangers, and a model doesn't know them.
+A picture is taken as browsers show it: turned as `pictures` reads its orientation, and in sRGB. The rest of what stands
+beside the pixels is left out before a decoder sees it, so no workflow or preview can spoil a picture, whatever its length.
 """
 
-import contextlib
 import io
 import struct
+import zlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
-from gpu_worker.rendering import Mask, Pixels
+from svc_common.colour import to_srgb
+from svc_common.masks import repainted_by
+from svc_common.pictures import PictureFaultError, facts_in
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Mask: TypeAlias = NDArray[np.uint8]
 
 MAX_BYTES: Final = 32 * 2**20
 MAX_PIXELS: Final = 40_000_000
 _MAX_SCANS: Final = 100
 """Scans of a progressive JPEG; cameras write ten. Each costs a pass over all of the picture, and may be a few bytes long."""
 _SIXTEEN_BITS: Final = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-_WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
+_PIXEL_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"})
+_LARGEST_PROFILE_BYTES: Final = 16 * 2**20
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_GREY: Final = 0
+_WIDE_SAMPLE_BITS: Final = 16
+_WHITE: Final = (255, 255, 255, 255)
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,18 +64,12 @@ def decode_source(data: bytes) -> Pixels:
 
 
 def decode_mask(data: bytes, width_px: int, height_px: int) -> Mask:
-    """Returns a mask's luminance at a size, upright.
-
-    Transparency counts as black, that is kept: a mask that was painted on a transparent layer is white where it was painted.
+    """Returns how much of each pixel a mask repaints, at a size, upright; `masks` says what its transparency means.
 
     Raises:
         PictureRefusedError: as for a source.
     """
-
-    def luminance(image: Image.Image) -> Image.Image:
-        return _opaque(image, _BLACK).convert("L")
-
-    mask = Image.fromarray(_decoded(data, luminance))
+    mask = Image.fromarray(_decoded(data, repainted_by))
     if mask.size != (width_px, height_px):
         # Not Lanczos: it rings, and a kept pixel beside the edge would be repainted a little.
         mask = mask.resize((width_px, height_px), Image.Resampling.BILINEAR)
@@ -71,15 +77,19 @@ def decode_mask(data: bytes, width_px: int, height_px: int) -> Mask:
 
 
 def _decoded(
-    data: bytes, convert: Callable[[Image.Image], Image.Image]
+    data: bytes, convert: Callable[[Image.Image], Image.Image | NDArray[np.uint8]]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     decoder = _decoder(data)
     try:
+        turn = _TURNS.get(_orientation(data))
+        data, profile = _pixels_and_profile(data) if decoder == "PNG" else (data, None)
         with Image.open(io.BytesIO(data), formats=[decoder]) as image:
             _refuse_large(*image.size)
             _refuse_animated(image)
             image.load()
-            return np.asarray(convert(_upright(image)), dtype=np.uint8)
+            profile = profile or image.info.get("icc_profile")
+            plain = _in_srgb(_eight_bits(image, data), profile)
+            return np.asarray(convert(plain if turn is None else plain.transpose(turn)), dtype=np.uint8)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large() from error
     except UnidentifiedImageError as error:
@@ -142,19 +152,91 @@ def _refuse_animated(image: Image.Image) -> None:
         raise PictureRefusedError("has several frames. Save one of them as a picture of its own.")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    orientation = None
-    # What a camera wrote beside the picture may be broken while the picture isn't.
-    with contextlib.suppress(Exception):
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+def _orientation(data: bytes) -> int:
+    try:
+        return facts_in(data).orientation
+    except PictureFaultError:
+        return 1  # what is the matter with it, its decoder tells
+
+
+def _pixels_and_profile(data: bytes) -> tuple[bytes, bytes | None]:
+    """Returns a PNG with nothing in it but pixels, and the colour profile that stood before them.
+
+    Pillow refuses texts and profiles that unpack to more than a mebibyte, and takes an eXIf wherever it stands. A picture
+    without such chunks is returned as it is.
+    """
+    kept, profile, place, pixels_began, is_plain = [_PNG_SIGNATURE], None, len(_PNG_SIGNATURE), False, True
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        pixels_began |= kind == b"IDAT"
+        if kind in _PIXEL_CHUNKS or kind[0] & 0x20 == 0:  # a critical chunk that is unknown is for the decoder to judge
+            kept.append(data[place:end])
+        else:
+            is_plain = False
+            if kind == b"iCCP" and not pixels_began:
+                profile = profile or _unpacked_profile(data[place + 8 : end - 4])
+        place = end
+        if kind == b"IEND":
+            break
+    return (data if is_plain else b"".join(kept)), profile
+
+
+def _unpacked_profile(chunk: bytes) -> bytes | None:
+    """Returns the profile of an iCCP chunk (name, 0, method, deflated bytes); None when it is broken."""
+    _, _, packed = chunk.partition(b"\0")
+    try:
+        return zlib.decompressobj().decompress(packed[1:], _LARGEST_PROFILE_BYTES) or None
+    except zlib.error:
+        return None
+
+
+def _eight_bits(image: Image.Image, data: bytes) -> Image.Image:
+    """Returns a picture with samples of eight bits, and with alpha as a band where a colour was named transparent."""
+    transparent = image.info.get("transparency")
+    if image.mode in _SIXTEEN_BITS:
+        wide = np.asarray(image).astype(np.uint32)
+        return _with_alpha(_rounded(wide), None if transparent is None else wide != transparent)
+    if image.format == "PNG" and isinstance(transparent, int | tuple) and image.mode in ("1", "L", "RGB"):
+        bits, colour_type = data[24], data[25]
+        if colour_type == _PNG_GREY:
+            # Pillow gives the samples the full range of a byte, but not the transparent one.
+            grey = np.asarray(image.convert("L"))
+            return _with_alpha(grey, grey != transparent * 255 // (2**bits - 1))
+        if bits == _WIDE_SAMPLE_BITS and isinstance(transparent, tuple):
+            # Of 16 bits a channel Pillow keeps the upper eight.
+            rgb = np.asarray(image)
+            return _with_alpha(rgb, (rgb != [value >> 8 for value in transparent]).any(axis=2))
+    if image.has_transparency_data:
+        return image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
+    return image.convert("RGB" if image.mode == "P" else "L") if image.mode in ("P", "1") else image
+
+
+def _rounded(wide: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Returns samples of 16 bits as the nearest of eight: 65535 is 255, as PNG's specification has it."""
+    return ((wide * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _with_alpha(colours: NDArray[np.uint8], is_opaque: NDArray[np.bool_] | None) -> Image.Image:
+    image = Image.fromarray(colours)
+    if is_opaque is not None:
+        image.putalpha(Image.fromarray(is_opaque.astype(np.uint8) * np.uint8(255)))
+    return image
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Returns a picture in sRGB; transparency isn't a colour and stays as it is."""
+    if profile is None:
+        return image
+    if image.mode not in ("RGBA", "LA"):
+        return to_srgb(image, profile)
+    alpha = image.getchannel("A")
+    colours = to_srgb(image.convert("RGB" if image.mode == "RGBA" else "L"), profile).convert("RGB")
+    colours.putalpha(alpha)
+    return colours
 
 
 def _opaque(image: Image.Image, ground: tuple[int, int, int, int]) -> Image.Image:
-    if image.mode in _SIXTEEN_BITS:
-        # Pillow's own conversion cuts everything above 255 off.
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     if not image.has_transparency_data:
         return image
     upper = image.convert("RGBA")
