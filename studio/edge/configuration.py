@@ -16,6 +16,7 @@ import jinja2
 
 from studio.edge.contracts import PublicMethod, public_methods
 from studio.edge.replies import DEADLINE_HEADER, SPOKEN_HEADER, mappers
+from studio.edge.request_check import request_check
 
 _TEMPLATE: Final = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j2"
 
@@ -110,7 +111,8 @@ def edge_configuration(settings: EdgeSettings) -> str:
 
     Raises OSError when the descriptor set can't be read, and ValueError when an area has methods but no upstream.
     """
-    methods = public_methods(settings.descriptor_set.read_bytes())
+    descriptor_set = settings.descriptor_set.read_bytes()
+    methods = public_methods(descriptor_set)
     unserved = sorted({method.area for method in methods} - set(settings.upstreams))
     if unserved:
         raise ValueError(f"these areas have public methods but no upstream: {', '.join(unserved)}")
@@ -122,6 +124,7 @@ def edge_configuration(settings: EdgeSettings) -> str:
         routes=list(_routes(methods, f"{settings.unary_timeout_seconds}s", reflection=settings.reflection)),
         clusters=list(_clusters(methods, settings.upstreams)),
         anonymous_matches=list(_anonymous_matches(methods, reflection=settings.reflection)),
+        request_check=request_check(methods, descriptor_set),
         mappers=mappers(settings.upstreams, _BODY_BYTES),
         spoken_header=SPOKEN_HEADER,
         deadline_header=DEADLINE_HEADER,

@@ -21,10 +21,14 @@ _PUBLIC: Final[tuple[int, ...]] = (authorization_pb2.AUDIENCE_ANONYMOUS, authori
 
 @dataclass(frozen=True, slots=True)
 class HttpBinding:
-    """One HTTP form of a method, such as `GET /api/v1/jobs/{job_id}`."""
+    """One HTTP form of a method, such as `GET /api/v1/jobs/{job_id}`.
+
+    `body` is what the HTTP body stands for: `*` the whole request, a name that field of it, and empty nothing.
+    """
 
     verb: str
     template: str
+    body: str = ""
 
     @property
     def pattern(self) -> str:
@@ -45,6 +49,7 @@ class PublicMethod:
     anonymous: bool
     streams: bool
     bindings: tuple[HttpBinding, ...]
+    request: str
 
     @property
     def path(self) -> str:
@@ -89,6 +94,7 @@ def _public_method(service: str, area: str, method: MethodDescriptorProto) -> Pu
         anonymous=_audience(method) == authorization_pb2.AUDIENCE_ANONYMOUS,
         streams=method.server_streaming,
         bindings=tuple(_bindings(method.options.Extensions[annotations_pb2.http])),
+        request=method.input_type.removeprefix("."),
     )
 
 
@@ -99,6 +105,6 @@ def _audience(method: MethodDescriptorProto) -> int:
 def _bindings(rule: http_pb2.HttpRule) -> Iterator[HttpBinding]:
     verb = rule.WhichOneof("pattern")
     if verb in _VERBS:
-        yield HttpBinding(verb=verb.upper(), template=getattr(rule, verb))
+        yield HttpBinding(verb=verb.upper(), template=getattr(rule, verb), body=rule.body)
     for additional in rule.additional_bindings:
         yield from _bindings(additional)

@@ -102,7 +102,7 @@ async def test_preflight_from_a_known_origin_is_allowed(origin: str, edge: Edge)
         headers={
             "origin": origin,
             "access-control-request-method": "DELETE",
-            "access-control-request-headers": "authorization,idempotency-key,x-grpc-web",
+            "access-control-request-headers": "authorization,idempotency-key,last-event-id,x-grpc-web",
         },
     )
     assert answer.status_code == 200
@@ -110,6 +110,8 @@ async def test_preflight_from_a_known_origin_is_allowed(origin: str, edge: Edge)
     assert "DELETE" in answer.headers["access-control-allow-methods"]
     allowed = answer.headers["access-control-allow-headers"].split(", ")
     assert {"authorization", "content-type", "idempotency-key", "x-grpc-web", "grpc-timeout"} <= set(allowed)
+    # Of EventSource, when it connects again.
+    assert "last-event-id" in allowed
 
 
 @pytest.mark.parametrize("origin", ["http://localhost.evil.example", "https://evil.example", "http://localhostx:80"])

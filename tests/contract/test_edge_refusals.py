@@ -71,16 +71,38 @@ async def test_unknown_query_parameter_is_refused_by_name(
         ("GET", "/"),
         ("GET", "/api/v1/nothing"),
         ("GET", "/api/v2/models"),
-        ("POST", f"/api/v1/jobs/{JOB_ID}"),
-        ("DELETE", "/api/v1/models"),
         ("GET", "/pingvas.generation.v1.GenerationService/GetJob"),
     ],
 )
-async def test_unknown_path_or_verb_is_refused_as_no_method(
+async def test_unknown_path_is_refused_as_no_method(
     verb: str, path: str, edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
     status, refusal = await edge.refusal_by_http(HttpRequest(verb, path, {}, b""), caller)
     assert (status, refusal.reason) == (404, Reason.METHOD_NOT_FOUND)
+    assert platform.calls == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "allowed"),
+    [
+        ("POST", f"/api/v1/jobs/{JOB_ID}", "GET"),
+        ("PUT", f"/api/v1/jobs/{JOB_ID}/", "GET"),
+        ("GET", f"/api/v1/jobs/{JOB_ID}:cancel", "POST"),
+        ("GET", f"/api/v1/queue/items/{JOB_ID}", "DELETE"),
+        ("DELETE", "/api/v1/models", "GET"),
+        ("GET", TEXT_TO_IMAGE, "POST"),
+        ("POST", "/api/v1/users/me", "GET, PATCH"),
+        ("OPTIONS", "/api/v1/users/me", "GET, PATCH"),
+        ("PROPFIND", "/api/v1/users/me?x=1", "GET, PATCH"),
+    ],
+)
+async def test_verb_that_a_path_lacks_is_refused_with_those_it_has(
+    verb: str, path: str, allowed: str, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    answer = await edge.call_http(HttpRequest(verb, path, {}, b""), caller)
+    status, refusal = json_refusal(answer)
+    assert (status, answer.headers["allow"]) == (405, allowed)
+    assert (refusal.reason, refusal.metadata) == (Reason.METHOD_NOT_FOUND, {"allow": allowed})
     assert platform.calls == []
 
 

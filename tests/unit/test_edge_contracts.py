@@ -36,7 +36,7 @@ def test_public_methods_are_read_with_their_forms() -> None:
     anonymous, user = public_methods(serialised(contract({"Look": ANONYMOUS, "Play": USER})))
     assert (anonymous.path, anonymous.anonymous, anonymous.area) == ("/pingvas.toy.v1.ToyService/Look", True, "toy")
     assert (user.path, user.anonymous) == ("/pingvas.toy.v1.ToyService/Play", False)
-    assert user.bindings == (HttpBinding("GET", "/api/v1/toys/{toy_id}:Play"), HttpBinding("POST", "/api/v1/Play"))
+    assert user.bindings == (HttpBinding("GET", "/api/v1/toys/{toy_id}:Play"), HttpBinding("POST", "/api/v1/Play", "*"))
     assert not user.reads_only
 
 
