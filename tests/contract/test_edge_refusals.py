@@ -106,6 +106,39 @@ async def test_verb_that_a_path_lacks_is_refused_with_those_it_has(
     assert platform.calls == []
 
 
+class _Bytes:
+    """A request of any bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def SerializeToString(self) -> bytes:
+        return self._content
+
+
+@pytest.mark.parametrize("content", [b"\xff\xff\xff", b"\x0a\x7fshort", b"\x0a\x02\xff\xfe"])
+async def test_bytes_that_are_no_message_are_refused_by_every_form(
+    content: bytes, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    by_web = await edge.refusal_by_web(GET_JOB.path, _Bytes(content), caller)  # type: ignore[arg-type] - only serialised
+    call = edge.channel.unary_unary(GET_JOB.path)
+    with pytest.raises(grpc.aio.AioRpcError) as by_grpc:
+        await call(content, metadata=caller)
+    assert by_grpc.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert by_grpc.value.details() == by_web.message
+    assert by_web.reason == Reason.REQUEST_MALFORMED
+    assert platform.calls == []
+
+
+@pytest.mark.parametrize("segment", ["%FF%FE", "%C3%28", "%ED%A0%80"])
+async def test_path_parameter_that_is_no_text_is_refused(
+    segment: str, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    status, refusal = await edge.refusal_by_http(HttpRequest("GET", f"/api/v1/jobs/{segment}", {}, b""), caller)
+    assert (status, refusal.reason) == (400, Reason.REQUEST_MALFORMED)
+    assert platform.calls == []
+
+
 async def test_header_that_is_no_valid_http_is_refused_in_json(edge: Edge, caller: Metadata) -> None:
     answer = await edge.http.get("/api/v1/models", headers={**dict(caller), "x_user_id": "1"})
     status, refusal = json_refusal(answer)
