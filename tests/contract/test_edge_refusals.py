@@ -139,6 +139,17 @@ async def test_path_parameter_that_is_no_text_is_refused(
     assert platform.calls == []
 
 
+@pytest.mark.parametrize("size", [9_000, 20_000, 60_000])
+async def test_headers_above_the_limit_are_refused_in_json(
+    size: int, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    answer = await edge.http.get("/api/v1/models", headers={**dict(caller), "x-large": "x" * size})
+    status, refusal = json_refusal(answer)
+    assert (status, refusal.reason) == (431, Reason.REQUEST_MALFORMED)
+    assert "x-edge" not in answer.text
+    assert platform.calls == []
+
+
 async def test_header_that_is_no_valid_http_is_refused_in_json(edge: Edge, caller: Metadata) -> None:
     answer = await edge.http.get("/api/v1/models", headers={**dict(caller), "x_user_id": "1"})
     status, refusal = json_refusal(answer)

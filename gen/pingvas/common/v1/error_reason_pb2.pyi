@@ -171,7 +171,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_MALFORMED: _ErrorReason.ValueType  # 41
     """INVALID_ARGUMENT: The request can't be read: broken JSON, a value of the wrong JSON type, an unknown field or query
     parameter, bytes that are no message, or no valid HTTP. The message tells where; BadRequest has a violation for each
-    unknown field, with the known one that was probably meant. Correct it and call again.
+    unknown field, with the known one that was probably meant. Correct it and call again. 431 in HTTP for headers above
+    8 KiB.
     """
     ERROR_REASON_METHOD_NOT_FOUND: _ErrorReason.ValueType  # 42
     """UNIMPLEMENTED: No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP; 405 with the
@@ -367,7 +368,8 @@ ERROR_REASON_JOB_EXPIRED: ErrorReason.ValueType  # 40
 ERROR_REASON_REQUEST_MALFORMED: ErrorReason.ValueType  # 41
 """INVALID_ARGUMENT: The request can't be read: broken JSON, a value of the wrong JSON type, an unknown field or query
 parameter, bytes that are no message, or no valid HTTP. The message tells where; BadRequest has a violation for each
-unknown field, with the known one that was probably meant. Correct it and call again.
+unknown field, with the known one that was probably meant. Correct it and call again. 431 in HTTP for headers above
+8 KiB.
 """
 ERROR_REASON_METHOD_NOT_FOUND: ErrorReason.ValueType  # 42
 """UNIMPLEMENTED: No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP; 405 with the
