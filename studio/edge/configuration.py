@@ -72,6 +72,8 @@ class EdgeSettings:
     request_burst: int = 10_000
     # Longer than the services' own deadline of 10 s: the edge answers only for one that hangs.
     unary_timeout_seconds: float = 15.0
+    # For a request to arrive whole: enough for a picture over a slow line.
+    request_timeout_seconds: float = 300.0
     reflection: bool = False
     access_log: bool = True
 

@@ -237,6 +237,30 @@ async def test_stream_outlives_the_time_limit_of_calls_that_hang(
     assert (await events.read()).event_id == "2"
 
 
+async def test_request_that_trickles_in_is_ended_and_a_stream_of_answers_isn_t(
+    edge_settings: EdgeSettings, folder: Path, platform: PublicPlatform, caller: Metadata
+) -> None:
+    request_has_ended = asyncio.Event()
+
+    async def two_events(_: Message) -> AsyncIterator[Message]:
+        yield job_event_pb2.JobEvent(event_id="1")
+        await request_has_ended.wait()
+        yield job_event_pb2.JobEvent(event_id="2")
+
+    platform.streams[str(WATCH_JOB)] = two_events
+    async with running_edge(replace(edge_settings, request_timeout_seconds=0.5), folder) as hurried:
+        events = hurried.watch(WATCH_JOB, request_for(str(WATCH_JOB)), caller)
+        assert (await events.read()).event_id == "1"
+        reader, writer = await asyncio.open_connection("127.0.0.1", hurried.port)
+        head = f"POST /api/v1/generate/text-to-image HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\nauthorization: {caller[0][1]}"
+        writer.write(f'{head}\r\n\r\n{{"prompt": '.encode())
+        async with asyncio.timeout(10):
+            assert b" 408 " in await reader.readline()
+        writer.close()
+        request_has_ended.set()
+        assert (await events.read()).event_id == "2"
+
+
 async def test_more_than_a_thousand_watchers_leave_room_for_other_calls(
     edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
