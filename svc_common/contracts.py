@@ -22,7 +22,10 @@ _PUBLIC: Final[tuple[int, ...]] = (authorization_pb2.AUDIENCE_ANONYMOUS, authori
 
 @dataclass(frozen=True, slots=True)
 class HttpBinding:
-    """One HTTP form of a method, such as `GET /api/v1/jobs/{job_id}`."""
+    """One HTTP form of a method, such as `GET /api/v1/jobs/{job_id}`.
+
+    `body` is what the HTTP body stands for: `*` the whole request, a name that field of it, and empty nothing.
+    """
 
     verb: str
     template: str
@@ -55,6 +58,7 @@ class PublicMethod:
     anonymous: bool
     streams: bool
     bindings: tuple[HttpBinding, ...]
+    request: str
 
     @property
     def path(self) -> str:
@@ -99,6 +103,7 @@ def _public_method(service: str, area: str, method: MethodDescriptorProto) -> Pu
         anonymous=_audience(method) == authorization_pb2.AUDIENCE_ANONYMOUS,
         streams=method.server_streaming,
         bindings=tuple(_bindings(method.options.Extensions[annotations_pb2.http])),
+        request=method.input_type.removeprefix("."),
     )
 
 

@@ -202,7 +202,9 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         # Pictures never go through gRPC: they have presigned URLs.
         ("grpc.max_receive_message_length", _FOUR_MEBIBYTES),
-        ("grpc.max_metadata_size", _EIGHT_KIBIBYTES),
+        # Three times what the edge lets pass, so that the edge refuses and not gRPC, which would name internal headers.
+        ("grpc.max_metadata_size", 3 * _EIGHT_KIBIBYTES),
+        ("grpc.absolute_max_metadata_size", 4 * _EIGHT_KIBIBYTES),
         # Below the clients' 30 s, or the server would answer their pings with GOAWAY (too_many_pings).
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

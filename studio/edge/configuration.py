@@ -15,6 +15,7 @@ from typing import Any, Final
 import jinja2
 
 from studio.edge.replies import DEADLINE_HEADER, SPOKEN_HEADER, mappers
+from studio.edge.request_check import request_check
 from svc_common.contracts import PublicMethod, public_methods
 
 _TEMPLATE: Final = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j2"
@@ -90,6 +91,8 @@ class EdgeSettings:
     objects: Objects | None = None
     # The HTTP bridge, which gets the HTTP forms of streaming methods; absent: the transcoder keeps them.
     bridge: Address | None = None
+    # For a request to arrive whole: enough for a picture over a slow line.
+    request_timeout_seconds: float = 300.0
     reflection: bool = False
     access_log: bool = True
 
@@ -129,7 +132,8 @@ def edge_configuration(settings: EdgeSettings) -> str:
 
     Raises OSError when the descriptor set can't be read, and ValueError when an area has methods but no upstream.
     """
-    methods = public_methods(settings.descriptor_set.read_bytes())
+    descriptor_set = settings.descriptor_set.read_bytes()
+    methods = public_methods(descriptor_set)
     unserved = sorted({method.area for method in methods} - set(settings.upstreams))
     if unserved:
         raise ValueError(f"these areas have public methods but no upstream: {', '.join(unserved)}")
@@ -143,6 +147,7 @@ def edge_configuration(settings: EdgeSettings) -> str:
         bridged=list(_bridged_matches(methods)) if settings.bridge else [],
         clusters=list(_clusters(methods, settings.upstreams)),
         anonymous_matches=list(_anonymous_matches(methods, reflection=settings.reflection)),
+        request_check=request_check(methods, descriptor_set),
         mappers=mappers(settings.upstreams, _BODY_BYTES),
         spoken_header=SPOKEN_HEADER,
         deadline_header=DEADLINE_HEADER,

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from grpc.aio import ServicerContext
 
 from svc_common.caller import Call, enter_call
-from svc_common.errors import Code, ServiceError
+from svc_common.errors import Code, Reason, ServiceError
 from svc_common.interceptors.authentication import Authentication
 from svc_common.interceptors.authorization import Authorization
 from svc_common.interceptors.call_report import CallReport
@@ -43,6 +43,9 @@ UnaryHandler = Callable[[Message, Any], Awaitable[Message]]
 StreamHandler = Callable[[Message, Any], AsyncGenerator[Message]]
 # Values of binary headers are bytes, but none of those that the layers look at is binary.
 Headers = Iterable[tuple[str, str]]
+
+UNREADABLE: Final = object()
+"""Stands for a request whose bytes are no message of its type."""
 
 _OK: Final = Outcome(Code.OK)
 _STATUS_CODES: Final = {Code(status.value[0]): status for status in grpc.StatusCode}
@@ -101,6 +104,10 @@ class Chain:
         return call
 
     def _admit(self, call: Call, request: Message) -> None:
+        if request is UNREADABLE:
+            raise ServiceError(
+                Reason.REQUEST_MALFORMED, "The request can't be read: its bytes are no message of the method's type."
+            )
         for check in self._before:
             check(call, request)
 

@@ -12,9 +12,10 @@ from enum import Enum
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc.aio import Server as GrpcServer
 
-from svc_common.interceptors.chain import Chain
+from svc_common.interceptors.chain import UNREADABLE, Chain
 from svc_common.interceptors.hooks import Verifiers
 from svc_common.interceptors.method import Audience, ContractError, Method, describe_method
 
@@ -70,10 +71,25 @@ def _wrap(
         raise ContractError(f"{method.path} streams its requests, which the interceptors don't support")
     behaviour = _checked_behaviour(method, handler)
     chain = Chain(method, verifiers)
-    codec = {"request_deserializer": handler.request_deserializer, "response_serializer": handler.response_serializer}
+    codec = {
+        "request_deserializer": _tolerant(method.request_class.FromString),
+        "response_serializer": handler.response_serializer,
+    }
     if method.is_stream:
         return grpc.unary_stream_rpc_method_handler(chain.around_stream(behaviour), **codec)
     return grpc.unary_unary_rpc_method_handler(chain.around_unary(behaviour), **codec)
+
+
+def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Returns a deserialiser that never raises: gRPC would answer with the exception's class, before any layer runs."""
+
+    def deserialize_or_mark(content: bytes) -> Any:
+        try:
+            return deserialize(content)
+        except DecodeError:
+            return UNREADABLE
+
+    return deserialize_or_mark
 
 
 def _checked_behaviour(method: Method, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:

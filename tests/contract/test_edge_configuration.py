@@ -104,7 +104,7 @@ async def test_preflight_from_a_known_origin_is_allowed(origin: str, edge: Edge)
         headers={
             "origin": origin,
             "access-control-request-method": "DELETE",
-            "access-control-request-headers": "authorization,idempotency-key,x-grpc-web",
+            "access-control-request-headers": "authorization,idempotency-key,last-event-id,x-grpc-web",
         },
     )
     assert answer.status_code == 200
@@ -112,6 +112,8 @@ async def test_preflight_from_a_known_origin_is_allowed(origin: str, edge: Edge)
     assert "DELETE" in answer.headers["access-control-allow-methods"]
     allowed = answer.headers["access-control-allow-headers"].split(", ")
     assert {"authorization", "content-type", "idempotency-key", "x-grpc-web", "grpc-timeout"} <= set(allowed)
+    # Of EventSource, when it connects again.
+    assert "last-event-id" in allowed
 
 
 @pytest.mark.parametrize("origin", ["http://localhost.evil.example", "https://evil.example", "http://localhostx:80"])
@@ -237,6 +239,30 @@ async def test_stream_outlives_the_time_limit_of_calls_that_hang(
     assert (await events.read()).event_id == "2"
 
 
+async def test_request_that_trickles_in_is_ended_and_a_stream_of_answers_isn_t(
+    edge_settings: EdgeSettings, folder: Path, platform: PublicPlatform, caller: Metadata
+) -> None:
+    request_has_ended = asyncio.Event()
+
+    async def two_events(_: Message) -> AsyncIterator[Message]:
+        yield job_event_pb2.JobEvent(event_id="1")
+        await request_has_ended.wait()
+        yield job_event_pb2.JobEvent(event_id="2")
+
+    platform.streams[str(WATCH_JOB)] = two_events
+    async with running_edge(replace(edge_settings, request_timeout_seconds=0.5), folder) as hurried:
+        events = hurried.watch(WATCH_JOB, request_for(str(WATCH_JOB)), caller)
+        assert (await events.read()).event_id == "1"
+        reader, writer = await asyncio.open_connection("127.0.0.1", hurried.port)
+        head = f"POST /api/v1/generate/text-to-image HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\nauthorization: {caller[0][1]}"
+        writer.write(f'{head}\r\n\r\n{{"prompt": '.encode())
+        async with asyncio.timeout(10):
+            assert b" 408 " in await reader.readline()
+        writer.close()
+        request_has_ended.set()
+        assert (await events.read()).event_id == "2"
+
+
 async def test_more_than_a_thousand_watchers_leave_room_for_other_calls(
     edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
@@ -300,9 +326,13 @@ async def test_access_log_names_the_request_and_holds_no_secret(
         headers={**dict(caller), "x-request-id": request_id},
     )
     await edge.http.get("/api/v1/models", params={"access_token": token})
+    # Logged after it would be a line of /healthz.
+    await edge.http.get("/healthz")
+    marker = str(new_id())
+    await edge.http.get("/api/v1/models", headers={**dict(caller), "x-request-id": marker})
 
     async def is_logged() -> bool:
-        return request_id in edge.log.read_text()
+        return marker in edge.log.read_text()
 
     await until(is_logged)
     log = edge.log.read_text()
@@ -311,3 +341,4 @@ async def test_access_log_names_the_request_and_holds_no_secret(
     assert entry["rpc"] == "/pingvas.models.v1.ModelService/ListModels"
     assert token not in log
     assert "kept-out-of-logs" not in log
+    assert "/healthz" not in log

@@ -71,16 +71,82 @@ async def test_unknown_query_parameter_is_refused_by_name(
         ("GET", "/"),
         ("GET", "/api/v1/nothing"),
         ("GET", "/api/v2/models"),
-        ("POST", f"/api/v1/jobs/{JOB_ID}"),
-        ("DELETE", "/api/v1/models"),
         ("GET", "/pingvas.generation.v1.GenerationService/GetJob"),
     ],
 )
-async def test_unknown_path_or_verb_is_refused_as_no_method(
+async def test_unknown_path_is_refused_as_no_method(
     verb: str, path: str, edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:
     status, refusal = await edge.refusal_by_http(HttpRequest(verb, path, {}, b""), caller)
     assert (status, refusal.reason) == (404, Reason.METHOD_NOT_FOUND)
+    assert platform.calls == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "allowed"),
+    [
+        ("POST", f"/api/v1/jobs/{JOB_ID}", "GET"),
+        ("PUT", f"/api/v1/jobs/{JOB_ID}/", "GET"),
+        ("GET", f"/api/v1/jobs/{JOB_ID}:cancel", "POST"),
+        ("GET", f"/api/v1/queue/items/{JOB_ID}", "DELETE"),
+        ("DELETE", "/api/v1/models", "GET"),
+        ("GET", TEXT_TO_IMAGE, "POST"),
+        ("POST", "/api/v1/users/me", "GET, PATCH"),
+        ("OPTIONS", "/api/v1/users/me", "GET, PATCH"),
+        ("PROPFIND", "/api/v1/users/me?x=1", "GET, PATCH"),
+    ],
+)
+async def test_verb_that_a_path_lacks_is_refused_with_those_it_has(
+    verb: str, path: str, allowed: str, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    answer = await edge.call_http(HttpRequest(verb, path, {}, b""), caller)
+    status, refusal = json_refusal(answer)
+    assert (status, answer.headers["allow"]) == (405, allowed)
+    assert (refusal.reason, refusal.metadata) == (Reason.METHOD_NOT_FOUND, {"allow": allowed})
+    assert platform.calls == []
+
+
+class _Bytes:
+    """A request of any bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def SerializeToString(self) -> bytes:
+        return self._content
+
+
+@pytest.mark.parametrize("content", [b"\xff\xff\xff", b"\x0a\x7fshort", b"\x0a\x02\xff\xfe"])
+async def test_bytes_that_are_no_message_are_refused_by_every_form(
+    content: bytes, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    by_web = await edge.refusal_by_web(GET_JOB.path, _Bytes(content), caller)  # type: ignore[arg-type] - only serialised
+    call = edge.channel.unary_unary(GET_JOB.path)
+    with pytest.raises(grpc.aio.AioRpcError) as by_grpc:
+        await call(content, metadata=caller)
+    assert by_grpc.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert by_grpc.value.details() == by_web.message
+    assert by_web.reason == Reason.REQUEST_MALFORMED
+    assert platform.calls == []
+
+
+@pytest.mark.parametrize("segment", ["%FF%FE", "%C3%28", "%ED%A0%80"])
+async def test_path_parameter_that_is_no_text_is_refused(
+    segment: str, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    status, refusal = await edge.refusal_by_http(HttpRequest("GET", f"/api/v1/jobs/{segment}", {}, b""), caller)
+    assert (status, refusal.reason) == (400, Reason.REQUEST_MALFORMED)
+    assert platform.calls == []
+
+
+@pytest.mark.parametrize("size", [9_000, 20_000, 60_000])
+async def test_headers_above_the_limit_are_refused_in_json(
+    size: int, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    answer = await edge.http.get("/api/v1/models", headers={**dict(caller), "x-large": "x" * size})
+    status, refusal = json_refusal(answer)
+    assert (status, refusal.reason) == (431, Reason.REQUEST_MALFORMED)
+    assert "x-edge" not in answer.text
     assert platform.calls == []
 
 

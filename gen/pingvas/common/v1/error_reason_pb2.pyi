@@ -169,11 +169,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_JOB_EXPIRED: _ErrorReason.ValueType  # 40
     """DEADLINE_EXCEEDED: (State of a job.) The job waited longer than its hold lasts. All credits were released."""
     ERROR_REASON_REQUEST_MALFORMED: _ErrorReason.ValueType  # 41
-    """INVALID_ARGUMENT: The request can't be read: broken JSON, a value of the wrong JSON type, an unknown query parameter,
-    or no valid HTTP. The message tells where. Correct it and call again.
+    """INVALID_ARGUMENT: The request can't be read: broken JSON, a value of the wrong JSON type, an unknown field or query
+    parameter, bytes that are no message, or no valid HTTP. The message tells where; BadRequest has a violation for each
+    unknown field, with the known one that was probably meant. Correct it and call again. 431 in HTTP for headers above
+    8 KiB.
     """
     ERROR_REASON_METHOD_NOT_FOUND: _ErrorReason.ValueType  # 42
-    """UNIMPLEMENTED: No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP."""
+    """UNIMPLEMENTED: No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP; 405 with the
+    header `allow` for a path that has other verbs.
+    Sample: {"reason": "METHOD_NOT_FOUND", "metadata": {"allow": "DELETE, GET"}}
+    """
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 43
     """RESOURCE_EXHAUSTED: The request is larger than 4 MiB. Send less. 413 in HTTP.
     Sample: {"reason": "REQUEST_TOO_LARGE", "metadata": {"limit_bytes": "4194304"}}
@@ -361,11 +366,16 @@ ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 39
 ERROR_REASON_JOB_EXPIRED: ErrorReason.ValueType  # 40
 """DEADLINE_EXCEEDED: (State of a job.) The job waited longer than its hold lasts. All credits were released."""
 ERROR_REASON_REQUEST_MALFORMED: ErrorReason.ValueType  # 41
-"""INVALID_ARGUMENT: The request can't be read: broken JSON, a value of the wrong JSON type, an unknown query parameter,
-or no valid HTTP. The message tells where. Correct it and call again.
+"""INVALID_ARGUMENT: The request can't be read: broken JSON, a value of the wrong JSON type, an unknown field or query
+parameter, bytes that are no message, or no valid HTTP. The message tells where; BadRequest has a violation for each
+unknown field, with the known one that was probably meant. Correct it and call again. 431 in HTTP for headers above
+8 KiB.
 """
 ERROR_REASON_METHOD_NOT_FOUND: ErrorReason.ValueType  # 42
-"""UNIMPLEMENTED: No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP."""
+"""UNIMPLEMENTED: No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP; 405 with the
+header `allow` for a path that has other verbs.
+Sample: {"reason": "METHOD_NOT_FOUND", "metadata": {"allow": "DELETE, GET"}}
+"""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 43
 """RESOURCE_EXHAUSTED: The request is larger than 4 MiB. Send less. 413 in HTTP.
 Sample: {"reason": "REQUEST_TOO_LARGE", "metadata": {"limit_bytes": "4194304"}}
