@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -14,14 +14,15 @@ from google.protobuf.message import Message
 
 from edge_http.answers import JSON, defect, document_of, encoded, refused, status_of
 from edge_http.calls import Calls
-from edge_http.documents import add_parameters, descriptor_of, malformed, message_of, read_json
+from edge_http.documents import add_parameters, body_of, descriptor_of, malformed, message_of, read_json
+from edge_http.page import Page, wants_page
 from edge_http.routing import Match, Router
+from edge_http.session import PATH, REFRESH_PATH, Sessions
 from edge_http.streams import RESUME_FIELD, RESUME_HEADER, answer_stream
 from svc_common.concurrency import end_tasks
 from svc_common.errors import Reason, ServiceError
 from svc_common.status import to_status
 
-_BODY_BYTES: Final = 4 << 20
 _NOT_ALLOWED: Final = 405
 _CLIENT_GONE: Final = 499
 _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -29,7 +30,9 @@ _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _log: Final = structlog.get_logger("edge_http")
 
 
-def application(router: Router, calls: Calls, stopping: asyncio.Event) -> FastAPI:
+def application(
+    router: Router, calls: Calls, stopping: asyncio.Event, sessions: Sessions, page: Page | None = None
+) -> FastAPI:
     """Returns the application; `stopping` ends its streams and makes it not ready."""
 
     @asynccontextmanager
@@ -47,7 +50,17 @@ def application(router: Router, calls: Calls, stopping: asyncio.Event) -> FastAP
         return Response("stopping\n" if stops else "ok\n", 503 if stops else 200, media_type="text/plain")
 
     async def serve(request: Request) -> Response:
+        path = request.path_params["path"]
+        if page and (page.has(path) or (wants_page(request) and not path.startswith("api/"))):
+            return await page.answer(request)
         return await _reported(request, _answer(request, router, calls, stopping))
+
+    for verb, at, answer in (
+        ("POST", PATH, sessions.begin),
+        ("DELETE", PATH, sessions.end),
+        ("POST", REFRESH_PATH, sessions.renew),
+    ):
+        app.add_api_route(at, _reporting(answer), methods=[verb])
 
     app.add_api_route("/healthz", healthz, methods=["GET"])
     app.add_api_route("/readyz", readyz, methods=["GET"])
@@ -56,6 +69,13 @@ def application(router: Router, calls: Calls, stopping: asyncio.Event) -> FastAP
     app.add_exception_handler(404, _unrouted)
     app.add_exception_handler(_NOT_ALLOWED, _unrouted)
     return app
+
+
+def _reporting(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def reported(request: Request) -> Response:
+        return await _reported(request, answer(request))
+
+    return reported
 
 
 async def _unrouted(request: Request, _: Exception) -> Response:
@@ -107,7 +127,7 @@ async def _message(match: Match, request: Request) -> Message:
     binding, descriptor = match.route.binding, descriptor_of(match.route.request_class)
     fields: dict[str, Any] = {}
     if binding.body:
-        document = read_json(await _body(request))
+        document = read_json(await body_of(request))
         if binding.body != "*":
             fields = {binding.body: document}
         elif isinstance(document, dict):
@@ -120,7 +140,8 @@ async def _message(match: Match, request: Request) -> Message:
         fields[name] = value
     add_parameters(descriptor, fields, _parameters(request))
     resumes = match.route.method.streams and RESUME_FIELD in descriptor.fields_by_name
-    if resumes and RESUME_FIELD not in fields and (place := request.headers.get(RESUME_HEADER)):
+    # Over `?after=`: that stays in an EventSource's address when it comes back with the place that it has reached.
+    if resumes and (place := request.headers.get(RESUME_HEADER)):
         fields[RESUME_FIELD] = place
     return message_of(match.route.request_class, fields, binding.body.strip("*"))
 
@@ -131,20 +152,6 @@ def _parameters(request: Request) -> list[tuple[str, str]]:
         return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=1000)
     except ValueError as error:
         raise malformed("The query isn't UTF-8 in percent-encoding, or has too many parameters.") from error
-
-
-async def _body(request: Request) -> bytes:
-    """Returns the body; reads no more of one that is too large than shows that."""
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > _BODY_BYTES:
-            raise ServiceError(
-                Reason.REQUEST_TOO_LARGE,
-                f"The request is larger than {_BODY_BYTES:,} bytes. Send less.",
-                metadata={"limit_bytes": str(_BODY_BYTES)},
-            )
-    return bytes(content)
 
 
 async def _unless_gone(call: Any, request: Request) -> Message | None:

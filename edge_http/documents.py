@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NoReturn, cast
 
+from fastapi import Request
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -15,6 +16,7 @@ from google.protobuf.message import Message
 from edge_http.suggestions import nearest
 from svc_common.errors import FieldViolation, Reason, ServiceError
 
+_BODY_BYTES: Final = 4 << 20
 _DEEPEST: Final = 64
 _SHOWN_CHARACTERS: Final = 100
 _WELL_KNOWN: Final = "google.protobuf."
@@ -24,6 +26,20 @@ def malformed(message: str, field: str = "") -> ServiceError:
     """Returns the refusal of a request that can't be read; `field` is the path of the field at fault, if there is one."""
     violations = (FieldViolation(field, message),) if field else ()
     return ServiceError(Reason.REQUEST_MALFORMED, message, violations=violations)
+
+
+async def body_of(request: Request) -> bytes:
+    """Returns the body; reads no more of one that is too large than shows that."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > _BODY_BYTES:
+            raise ServiceError(
+                Reason.REQUEST_TOO_LARGE,
+                f"The request is larger than {_BODY_BYTES:,} bytes. Send less.",
+                metadata={"limit_bytes": str(_BODY_BYTES)},
+            )
+    return bytes(content)
 
 
 def read_json(content: bytes) -> Any:

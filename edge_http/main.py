@@ -9,16 +9,19 @@ from types import FrameType
 from typing import Final, Literal
 
 import uvicorn
-from pydantic import Field, FilePath
+from pydantic import DirectoryPath, Field, FilePath
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edge_http.application import application
 from edge_http.calls import Calls
+from edge_http.page import Page
 from edge_http.routing import router_of
+from edge_http.session import Sessions
 from svc_common.settings import load
 from svc_common.telemetry import configure_logging
 
 _DESCRIPTOR_SET: Final = Path(__file__).resolve().parents[1] / "gen" / "pingvas.binpb"
+_PAGE: Final = Path(__file__).resolve().parents[1] / "web" / "dist"
 _ADDRESS: Final = r"^[A-Za-z0-9.\-\[\]]+:\d{1,5}$"
 
 
@@ -37,6 +40,13 @@ class EdgeHttpSettings(BaseSettings):
     models_public_address: str = Field(pattern=_ADDRESS, description="public listener of svc_models, as host:port")
     descriptor_set_file: FilePath = Field(
         default=_DESCRIPTOR_SET, description="file with the compiled contracts, a FileDescriptorSet"
+    )
+    page_dir: DirectoryPath | None = Field(
+        default=_PAGE if _PAGE.is_dir() else None, description="folder of the built page; absent: no page is served"
+    )
+    page_is_secure: bool = Field(default=True, description="whether the page is served by https")
+    objects_origin: str = Field(
+        default="", description="scheme, host and port of pictures' addresses where they aren't the page's own"
     )
     unary_timeout_seconds: float = Field(
         default=15.0, gt=0, description="how long a call without a deadline of its own may take"
@@ -76,9 +86,11 @@ async def serve(settings: EdgeHttpSettings) -> None:
     if unserved:
         raise ValueError(f"these areas have public methods but no address: {', '.join(unserved)}")
     stopping = asyncio.Event()
+    sessions = Sessions(router, calls, is_secure=settings.page_is_secure)
+    page = Page(settings.page_dir, settings.objects_origin) if settings.page_dir else None
     host, _, port = settings.listen_address.rpartition(":")
     config = uvicorn.Config(
-        application(router, calls, stopping),
+        application(router, calls, stopping, sessions, page),
         host=host.strip("[]"),
         port=int(port),
         log_config=None,

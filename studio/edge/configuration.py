@@ -36,6 +36,23 @@ _REFLECTION: Final = (
 )
 
 _OBJECTS_PREFIX: Final = "/objects"
+# What the bridge serves of the studio's page to whoever asks, and every other address that a browser would show.
+_PAGE_FILES: Final[list[dict[str, Any]]] = [
+    {"path": "/"},
+    {"path": "/favicon.svg"},
+    {"prefix": "/assets/"},
+    {"path": "/session"},
+    {"path": "/session/refresh"},
+]
+_PAGES: Final[dict[str, Any]] = {
+    "prefix": "/",
+    "headers": [
+        {"name": ":method", "string_match": {"exact": "GET"}},
+        {"name": "accept", "string_match": {"contains": "text/html"}},
+    ],
+}
+_API: Final = ("/api/", "/pingvas.", "/grpc.", "/.well-known/")
+
 _STREAMS: Final = "_streams"
 _UNARY_CONCURRENCY: Final = 4096
 # Each watcher is a request that lasts for minutes; the default of 1,024 would refuse the next one and every other call with it.
@@ -144,11 +161,14 @@ def edge_configuration(settings: EdgeSettings) -> str:
         services=sorted({method.service for method in methods}),
         routes=list(_routes(methods, f"{settings.unary_timeout_seconds}s", reflection=settings.reflection)),
         objects_prefix=_OBJECTS_PREFIX,
-        bridged=list(_bridged_matches(methods)) if settings.bridge else [],
+        bridged=[*_bridged_matches(methods), *_PAGE_FILES] if settings.bridge else [],
+        page_files=_PAGE_FILES if settings.bridge else [],
+        pages=_PAGES if settings.bridge else None,
         clusters=list(_clusters(methods, settings.upstreams)),
         anonymous_matches=list(_anonymous_matches(methods, reflection=settings.reflection)),
         request_check=request_check(methods, descriptor_set),
         mappers=mappers(settings.upstreams, _BODY_BYTES),
+        api_prefixes=_API,
         spoken_header=SPOKEN_HEADER,
         deadline_header=DEADLINE_HEADER,
         cors_origin_patterns=[origin_pattern(origin) for origin in settings.cors_origins],

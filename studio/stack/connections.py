@@ -95,6 +95,12 @@ class ObjectStoreConnection:
         )
 
     @property
+    def public_origin(self) -> str:
+        """Scheme, host and port of the addresses that clients get."""
+        parts = urlsplit(self.objects_public_url or self.public_endpoint_url or self.endpoint_url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The settings of the services and workers for it."""
         return {

@@ -90,6 +90,8 @@ class Fleet:
             environment={
                 **addresses,
                 "LISTEN_ADDRESS": f"{HOST}:{ports.bridge}",
+                "PAGE_IS_SECURE": "false",
+                "OBJECTS_ORIGIN": self.connections.object_store.public_origin,
                 "PYTHONUNBUFFERED": "1",
                 "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS,
                 **self.overrides,
