@@ -86,6 +86,15 @@ class LoraModule:
         """Tells whether it changes a weight, not a bias alone."""
         return self.kind is not Kind.DIFFERENCE or "difference" in self.keys
 
+    def fits(self, weight: Shape) -> bool:
+        """Tells whether it changes a weight of a shape, or the bias beside it."""
+        wanted = without_ones(weight if self.changes_weight else weight[:1])
+        if wanted == self.shape:
+            return True
+        # LyCORIS folds the sides of a convolution's kernel into the second dimension.
+        folds = self.kind in {Kind.LOHA, Kind.LOKR} and len(wanted) > len(self.shape)
+        return folds and wanted[0] == self.shape[0] and math.prod(wanted) == math.prod(self.shape)
+
 
 @dataclass(frozen=True, slots=True)
 class LoraContents:

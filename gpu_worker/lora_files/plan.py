@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpu_worker.lora_files.header import LoraFileError, LoraHeader, Shape
-from gpu_worker.lora_files.modules import Kind, LoraModule, modules_of, some_of, without_ones
+from gpu_worker.lora_files.modules import LoraModule, modules_of, some_of, without_ones
 from gpu_worker.lora_files.names import Layers, Pieces, known_names, place
 
 _PATTERN_SEPARATOR: Final = r"(?:.*\.)?"
@@ -76,21 +76,13 @@ class LoraNames:
         found = [(part, self._names[part][name]) for part in parts if name in self._names.get(part, {})]
         if not found:
             return None
-        fitting = [(part, pieces) for part, pieces in found if self._fits(module, part, pieces)]
+        fitting = [(part, pieces) for part, pieces in found if module.fits(self._shape(part, pieces))]
         if not fitting:
             shape = self._shape(*found[0])
             raise LoraFileError(f"changes {list(module.shape)} where the model has {list(shape)}: {module.name}")
         if len(fitting) > 1:
             raise LoraFileError(f"doesn't say whether {module.name} is of {' or '.join(part for part, _ in fitting)}")
         return fitting[0]
-
-    def _fits(self, module: LoraModule, part: str, pieces: Pieces) -> bool:
-        wanted = self._shape(part, pieces) if module.changes_weight else (sum(piece.count for piece in pieces),)
-        if wanted == module.shape:
-            return True
-        # LyCORIS folds the sides of a convolution's kernel into the second dimension.
-        folds = module.kind in {Kind.LOHA, Kind.LOKR} and len(wanted) > len(module.shape)
-        return folds and wanted[0] == module.shape[0] and math.prod(wanted) == math.prod(module.shape)
 
     def _shape(self, part: str, pieces: Pieces) -> Shape:
         return without_ones((sum(piece.count for piece in pieces), *self._layers[part][pieces[0].layer][1:]))
