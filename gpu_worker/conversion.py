@@ -9,7 +9,7 @@ from pingvas.worker.v1 import worker_service_pb2
 
 from gpu_worker.encode import Artifact
 from gpu_worker.model_files import ModelFile, ModelSpec
-from gpu_worker.rendering import LoraUse, Operation, RenderedImage, RenderResult, RenderSpec
+from gpu_worker.rendering import LoraCoverage, LoraUse, Operation, RenderedImage, RenderResult, RenderSpec
 
 _Prompted: TypeAlias = job_pb2.TextToImage | job_pb2.ImageToImage | job_pb2.Inpaint
 
@@ -112,13 +112,15 @@ def completion(
         attempt=attempt.attempt,
         gpu_milliseconds=round(result.gpu_seconds * 1000),
         images=[
-            _reported(slot.image_id, image, of_image)
+            _reported(slot.image_id, image, of_image, result.loras)
             for slot, image, of_image in zip(attempt.slots, result.images, artifacts, strict=True)
         ],
     )
 
 
-def _reported(image_id: str, image: RenderedImage, artifacts: Sequence[Artifact]) -> worker_service_pb2.ReportedImage:
+def _reported(
+    image_id: str, image: RenderedImage, artifacts: Sequence[Artifact], loras: Sequence[LoraCoverage]
+) -> worker_service_pb2.ReportedImage:
     original, thumbnail, metadata = (
         worker_service_pb2.ReportedObject(size_bytes=artifact.size_bytes, sha256=artifact.sha256)
         for artifact in artifacts
@@ -132,4 +134,13 @@ def _reported(image_id: str, image: RenderedImage, artifacts: Sequence[Artifact]
         original=original,
         thumbnail=thumbnail,
         metadata=metadata,
+        partial_loras=[
+            job_pb2.LoraCoverage(
+                model_id=lora.model_id,
+                applied_module_count=lora.applied_modules,
+                total_module_count=lora.total_modules,
+            )
+            for lora in loras
+            if lora.applied_modules < lora.total_modules
+        ],
     )

@@ -1,11 +1,15 @@
 """How an attempt ends without pictures, in words for the job's owner. Whether there is another attempt svc_generation says."""
 
+from typing import Final
+
 import structlog
 
 from gpu_worker.model_files import ModelFilesError
-from gpu_worker.rendering import InvalidOutputError, OutOfMemoryError, RenderError
+from gpu_worker.rendering import InvalidOutputError, LoraMismatchError, OutOfMemoryError, RenderError
 from svc_common.errors import Reason
 
+_MESSAGE_LENGTH: Final = 500
+"""What a report may say; names in a LoRA's file can be of any length."""
 _log = structlog.get_logger(__name__)
 
 
@@ -41,6 +45,8 @@ def failure_of(error: Exception) -> AttemptFailedError:
         )
     if isinstance(error, ModelFilesError):
         return AttemptFailedError(Reason.MODEL_LOAD_FAILED, "The model couldn't be loaded. Try another model.")
+    if isinstance(error, LoraMismatchError):
+        return AttemptFailedError(Reason.LORA_INCOMPATIBLE, f"The picture couldn't be made: {error}."[:_MESSAGE_LENGTH])
     if isinstance(error, RenderError):
         return AttemptFailedError(Reason.PIPELINE_FAILED, f"The picture couldn't be made: {error}.")
     return AttemptFailedError(

@@ -89,6 +89,6 @@ def place_model(
         dtype=host.family.dtype(device),
         scheduler_config=pipe.scheduler.config,
         latent_rgb=latent_rgb,
-        adapters=LoraAdapters(pipe, models_dir, loading_lock),
+        adapters=LoraAdapters(pipe, host.spec.family, models_dir, loading_lock),
         super_resolution=load_super_resolution(upscaler, device) if upscaler.is_dir() else None,
     )

@@ -36,7 +36,9 @@ def image_recipe(
         "format": _FORMAT,
         "operation": spec.operation.value,
         "model": _model_entry(spec.model),
-        "loras": [_model_entry(use.model) | {"weight": use.weight} for use in spec.loras],
+        "loras": [
+            _model_entry(use.model) | {"weight": use.weight} | _coverage_entry(use, result) for use in spec.loras
+        ],
         "prompt": spec.prompt,
         "negative_prompt": spec.negative_prompt,
         "width_px": spec.width_px,
@@ -121,6 +123,14 @@ def _model_entry(model: ModelSpec) -> dict[str, Any]:
         "family": model.family,
         "files": {file.path: file.sha256 for file in model.files},
     }
+
+
+def _coverage_entry(use: LoraUse, result: RenderResult) -> dict[str, int]:
+    """Returns how much of a LoRA was applied; nothing for one of weight 0, which needn't be read."""
+    for coverage in result.loras:
+        if coverage.model_id == use.model.model_id:
+            return {"applied_modules": coverage.applied_modules, "total_modules": coverage.total_modules}
+    return {}
 
 
 def _input_entries(spec: RenderSpec, inputs: Inputs) -> dict[str, Any]:

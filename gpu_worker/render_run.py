@@ -71,7 +71,13 @@ class RenderRun:
         """Renders every image; see `rendering.Pipeline.render` for what it raises."""
         draw = self._method()
         images = tuple(self._image(index, draw) for index in range(self._spec.image_count))
-        return RenderResult(images, self._gpu_seconds(), self._device_name, LIBRARY_VERSIONS)
+        return RenderResult(
+            images,
+            self._gpu_seconds(),
+            self._device_name,
+            LIBRARY_VERSIONS,
+            loras=self._model.adapters.coverage(self._spec.loras),
+        )
 
     def _method(self) -> Callable[[int], Pixels]:
         """Returns what makes the picture of a seed."""

@@ -63,6 +63,10 @@ class RenderCancelledError(Exception):
         self.completed_steps = completed_steps
 
 
+class LoraMismatchError(RenderError):
+    """A LoRA can't be applied to the job's model."""
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineSettings:
     """What a pipeline factory needs to know of its process."""
@@ -144,6 +148,15 @@ class RenderedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraCoverage:
+    """How much of a LoRA's file the model has layers for."""
+
+    model_id: str
+    applied_modules: int
+    total_modules: int
+
+
+@dataclass(frozen=True, slots=True)
 class RenderResult:
     """The pictures of a job, what they cost, and what they were made with."""
 
@@ -152,6 +165,7 @@ class RenderResult:
     """Device time from the first operation to the last pixel; loading the model is not in it."""
     device: str
     library_versions: tuple[tuple[str, str], ...]
+    loras: tuple[LoraCoverage, ...] = ()
 
 
 class Pipeline(Protocol):

@@ -7,14 +7,17 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from safetensors import SafetensorError
+import torch
+from safetensors.torch import load_file
 
-from gpu_worker.families.memory import is_out_of_memory
+from gpu_worker.families.lora_layers import LoadedLora, LoraLayers
+from gpu_worker.lora_files.header import LoraFileError, read_header
 from gpu_worker.model_files import ModelFilesError, ModelSpec, verify_files
-from gpu_worker.rendering import LoraUse, RenderError, UnsupportedRequestError
+from gpu_worker.rendering import LoraCoverage, LoraMismatchError, LoraUse, UnsupportedRequestError
 
 TextLoras: TypeAlias = tuple[tuple[str, float], ...]
 """The LoRAs that change how prompts are encoded, with their weights, in their order."""
@@ -25,78 +28,85 @@ _KEPT: Final = 16
 class LoraAdapters:
     """The LoRAs in one pipeline. For the render thread."""
 
-    def __init__(self, pipe: Any, models_dir: Path, loading_lock: AbstractContextManager[Any]) -> None:
+    def __init__(self, pipe: Any, family: str, models_dir: Path, loading_lock: AbstractContextManager[Any]) -> None:
         """Takes a pipeline without LoRAs; the lock is held while modules are built."""
         self._pipe = pipe
+        self._family = family
         self._models_dir = models_dir
         self._loading_lock = loading_lock
-        self._names: OrderedDict[str, None] = OrderedDict()  # least recently used first
+        self._loaded: OrderedDict[str, LoadedLora] = OrderedDict()  # least recently used first
 
     @property
     def names(self) -> tuple[str, ...]:
         """Adapters that are loaded, switched on or not."""
-        return tuple(self._names)
+        return tuple(self._loaded)
 
     def apply(self, uses: Sequence[LoraUse]) -> TextLoras:
         """Switches on exactly these LoRAs, loading what is missing; those of weight 0 count as absent.
 
         Raises:
-            RenderError: a LoRA doesn't fit the model.
+            LoraMismatchError: a LoRA doesn't fit the model.
             ModelFilesError: its files are absent or not what its specification says.
 
         """
-        weighted = [(self._adapter(use.model), use) for use in uses if use.weight != 0]
+        weighted = [(adapter_name(use.model), use) for use in uses if use.weight != 0]
+        if not weighted and not self._loaded:
+            return ()
         for name, use in weighted:
             self._load(name, use.model)
         self._evict(keep={name for name, _ in weighted})
-        if not weighted:
-            if self._names:
-                self._pipe.disable_lora()
-            return ()
-        self._pipe.enable_lora()
-        self._pipe.set_adapters([name for name, _ in weighted], [use.weight for _, use in weighted])
-        return self._of_text_encoders([(name, use.weight) for name, use in weighted])
+        try:
+            with torch.no_grad():
+                self._layers.switch_on([(name, self._loaded[name], use.weight) for name, use in weighted])
+        except LoraFileError as error:
+            culprits = ", ".join(use.model.model_id for _, use in weighted)
+            raise LoraMismatchError(f"the LoRA {culprits} does not fit the model: it {error}") from error
+        return tuple((name, use.weight) for name, use in weighted if self._loaded[name].changes_text_encoders)
 
-    def _adapter(self, model: ModelSpec) -> str:
-        # Not the id itself: adapters are names of modules, which know no full stops.
-        identity = "\n".join((model.model_id, model.revision, *(file.sha256 for file in model.files)))
-        return "lora_" + hashlib.sha256(identity.encode()).hexdigest()[:16]
+    def coverage(self, uses: Sequence[LoraUse]) -> tuple[LoraCoverage, ...]:
+        """Returns how much of each LoRA is applied, for those that are loaded."""
+        return tuple(
+            LoraCoverage(use.model.model_id, plan.applied_count, plan.total_count)
+            for use in uses
+            if (loaded := self._loaded.get(adapter_name(use.model))) and (plan := loaded.plan)
+        )
+
+    @cached_property
+    def _layers(self) -> LoraLayers:
+        return LoraLayers(self._pipe, self._family)
 
     def _load(self, name: str, model: ModelSpec) -> None:
-        if name in self._names:
-            self._names.move_to_end(name)
+        if name in self._loaded:
+            self._loaded.move_to_end(name)
             return
         folder = model.folder(self._models_dir)
         verify_files(folder, model.files)
-        weight_name = _single_file(model)
+        path = folder / _single_file(model)
         try:
-            with self._loading_lock:
-                self._pipe.load_lora_weights(
-                    folder, weight_name=weight_name, adapter_name=name, use_safetensors=True, local_files_only=True
-                )
-            fits = any(name in names for names in self._pipe.get_list_adapters().values())
-        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            plan = self._layers.names.plan(read_header(path))
+            with self._loading_lock, torch.no_grad():
+                self._loaded[name] = self._layers.load(name, plan, load_file(path))
+        except LoraFileError as error:
             self._remove(name)
-            if is_out_of_memory(error):
-                raise
-            raise RenderError(f"the LoRA {model.model_id} does not fit the model") from error
-        if not fits:
-            raise RenderError(f"the LoRA {model.model_id} does not fit the model: it has nothing for any part of it")
-        self._names[name] = None
+            raise LoraMismatchError(f"the LoRA {model.model_id} does not fit the model: it {error}") from error
+        except BaseException:
+            self._remove(name)
+            raise
 
     def _evict(self, keep: set[str]) -> None:
-        for name in [name for name in self._names if name not in keep][: max(0, len(self._names) - _KEPT)]:
+        for name in [name for name in self._loaded if name not in keep][: max(0, len(self._loaded) - _KEPT)]:
             self._remove(name)
 
     def _remove(self, name: str) -> None:
-        self._names.pop(name, None)
-        if any(name in names for names in self._pipe.get_list_adapters().values()):
-            self._pipe.delete_adapters(name)
+        self._loaded.pop(name, None)
+        self._layers.remove(name)
 
-    def _of_text_encoders(self, weighted: list[tuple[str, float]]) -> TextLoras:
-        parts = self._pipe.get_list_adapters()
-        touching = {name for part, names in parts.items() if part.startswith("text_encoder") for name in names}
-        return tuple((name, weight) for name, weight in weighted if name in touching)
+
+def adapter_name(model: ModelSpec) -> str:
+    """Returns the name of a LoRA's adapter, which changes with its files."""
+    # Not the id itself: adapters are names of modules, which know no full stops.
+    identity = "\n".join((model.model_id, model.revision, *(file.sha256 for file in model.files)))
+    return "lora_" + hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def refuse_foreign_loras(uses: Sequence[LoraUse], family: str, *, has_loras: bool) -> None:

@@ -13,13 +13,17 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from gpu_worker.lora_files.header import LoraFileError
+from gpu_worker.lora_files.modules import some_of
+from gpu_worker.lora_files.survey import LoraSurvey, survey
 from gpu_worker.model_files import MANIFEST_NAME, ModelFile, ModelFilesError, read_specification, verify_files
 from studio.cli.context import Shared, pass_shared, shared_options
 from studio.cli.failures import CommandError, ExitCode
 from studio.stack.connections import ObjectStoreConnection
 from studio.stack.keys import ensure_secrets
 from studio.stack.servers.s3 import url_of
-from svc_models.domain.manifest import Manifest, ManifestError, parse_manifest
+from svc_models.domain.kinds import ModelKind
+from svc_models.domain.manifest import WEIGHTS_SUFFIX, Manifest, ManifestError, parse_manifest
 from svc_models.domain.storage import object_key
 
 _SHA256 = "sha256"
@@ -41,12 +45,19 @@ def push(shared: Shared, folder: Path) -> None:
     What is there already is not sent again, so a push that broke off is just repeated.
     """
     manifest = checked_manifest(folder)
+    surveyed = surveyed_lora(folder, manifest) if manifest.kind is ModelKind.LORA else None
     store = bucket_of(_connection(shared))
     sent = upload(store, folder, manifest, click.echo)
     name = f"{manifest.model_id} revision {manifest.revision}"
     click.echo(
         f"{name} is stored, {sent} of {len(manifest.files)} files were sent. The catalogue has it in 15 seconds."
     )
+    if surveyed is not None and surveyed.unmatched:
+        count, total = len(surveyed.unmatched), len(surveyed.unmatched) + len(surveyed.matched)
+        click.echo(
+            f"Only a part of it applies: {count} of its {total} modules match nothing in models of the family"
+            f" {manifest.family} and will be left out: {some_of(surveyed.unmatched)}."
+        )
 
 
 def checked_manifest(folder: Path) -> Manifest:
@@ -59,6 +70,19 @@ def checked_manifest(folder: Path) -> Manifest:
     except (OSError, ModelFilesError) as error:
         raise _bad_folder(f"{folder} is no model that can be used", str(error)) from error
     return manifest
+
+
+def surveyed_lora(folder: Path, manifest: Manifest) -> LoraSurvey:
+    """Returns what of a LoRA its family knows; raises CommandError for one that couldn't be applied exactly."""
+    path = next(folder / file.path for file in manifest.files if file.path.endswith(WEIGHTS_SUFFIX))
+    try:
+        return survey(path, manifest.family)
+    except LoraFileError as error:
+        raise CommandError(
+            f"the LoRA {manifest.model_id} can't be used",
+            advice="Push it as a LoRA of the family that it was made for, or convert it to a kind that is supported.",
+            details=f"{path.name} {error}.",
+        ) from error
 
 
 def upload(store: S3Store, folder: Path, manifest: Manifest, say: Callable[[str], object]) -> int:

@@ -71,6 +71,8 @@ class JobConverter:
                 width_px=image["width_px"],
                 height_px=image["height_px"],
                 seed=image["seed"],
+                # Absent in rows of pictures with whole LoRAs, and of those from before there was such a list.
+                partial_loras=[job_pb2.LoraCoverage(**lora) for lora in image.get("partial_loras", ())],
             )
             for image, url in zip(row.images, urls, strict=True)
         ]

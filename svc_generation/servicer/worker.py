@@ -305,4 +305,18 @@ def _image_record(image: worker.ReportedImage) -> dict[str, Any]:
         "seed": image.seed,
         "size_bytes": image.original.size_bytes,
         "sha256": image.original.sha256,
+        **_partial_loras(image),
     }
+
+
+def _partial_loras(image: worker.ReportedImage) -> dict[str, Any]:
+    """Returns what a row says of LoRAs that were applied in part; nothing for nearly every picture."""
+    loras = [
+        {
+            "model_id": lora.model_id,
+            "applied_module_count": lora.applied_module_count,
+            "total_module_count": lora.total_module_count,
+        }
+        for lora in image.partial_loras
+    ]
+    return {"partial_loras": loras} if loras else {}

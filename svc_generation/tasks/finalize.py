@@ -5,8 +5,9 @@ repaired by doing it again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -108,7 +109,7 @@ class Finalizer:
             job_id=str(job.job_id),
             prompt=self._prompt_of(job),
             model_id=job.model_id,
-            images=[import_service_pb2.ImportedImage(content_type=_PNG, **image) for image in job.images],
+            images=[_imported(image) for image in job.images],
         )
         await self._gallery.ImportImages(request)
 
@@ -144,3 +145,9 @@ class Finalizer:
             await self._queue.request_cancel(job_id)
         except REDIS_ERRORS as error:
             _log.warning("queue.cancel_lost", job_id=str(job_id), error=repr(error))
+
+
+def _imported(image: Mapping[str, Any]) -> import_service_pb2.ImportedImage:
+    """Writes a picture of a row for the gallery, which doesn't keep what is said of its LoRAs."""
+    kept = {name: value for name, value in image.items() if name != "partial_loras"}
+    return import_service_pb2.ImportedImage(content_type=_PNG, **kept)

@@ -26,7 +26,7 @@ _INT64_MAX: Final = 2**63 - 1
 # Wider than any real model, and narrow enough that a price stays a number.
 _NUMBER_MAX: Final = 1e9
 _SMALLEST_RATE: Final = 1e-6
-_WEIGHTS_SUFFIX: Final = ".safetensors"
+WEIGHTS_SUFFIX: Final = ".safetensors"
 
 
 class ManifestError(Exception):
@@ -122,8 +122,8 @@ def _read_lora(fields: "_Fields") -> Manifest:
     if fields.has("operations"):
         fields.reject("operations", "are those of the models that a LoRA is applied to; leave the key out")
     files = _read_files(fields)
-    if files and sum(file.path.endswith(_WEIGHTS_SUFFIX) for file in files) != 1:
-        fields.reject("files", f"must hold exactly one {_WEIGHTS_SUFFIX} file, as this is a LoRA")
+    if files and sum(file.path.endswith(WEIGHTS_SUFFIX) for file in files) != 1:
+        fields.reject("files", f"must hold exactly one {WEIGHTS_SUFFIX} file, as this is a LoRA")
     return Manifest(
         model_id=fields.name("model_id"),
         revision=fields.text("revision"),

@@ -593,6 +593,7 @@ class JobImage(_message.Message):
     WIDTH_PX_FIELD_NUMBER: _builtins.int
     HEIGHT_PX_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    PARTIAL_LORAS_FIELD_NUMBER: _builtins.int
     image_id: _builtins.str
     """Identifies the picture in the gallery."""
     url: _builtins.str
@@ -603,6 +604,10 @@ class JobImage(_message.Message):
     """Gives the height in pixels."""
     seed: _builtins.int
     """Holds the seed that makes it again. A string in JSON."""
+    @_builtins.property
+    def partial_loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoraCoverage]:
+        """Lists the LoRAs of which less than all was applied, since the model doesn't have every layer that they change."""
+
     def __init__(
         self,
         *,
@@ -611,14 +616,47 @@ class JobImage(_message.Message):
         width_px: _builtins.int = ...,
         height_px: _builtins.int = ...,
         seed: _builtins.int = ...,
+        partial_loras: _abc.Iterable[Global___LoraCoverage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "image_id", b"image_id", "seed", b"seed", "url", b"url", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "image_id", b"image_id", "partial_loras", b"partial_loras", "seed", b"seed", "url", b"url", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobImage: _TypeAlias = JobImage  # noqa: Y015
+
+@_typing.final
+class LoraCoverage(_message.Message):
+    """Tells how much of a LoRA was applied to a picture. A model of fewer blocks than the one that a LoRA was made with, or a
+    file with modules that the family doesn't know, leaves some of it without effect; the picture is made with the rest.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    APPLIED_MODULE_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_MODULE_COUNT_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """Identifies the LoRA among the models."""
+    applied_module_count: _builtins.int
+    """Counts the modules of its file that were applied."""
+    total_module_count: _builtins.int
+    """Counts all modules of its file."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        applied_module_count: _builtins.int = ...,
+        total_module_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_module_count", b"applied_module_count", "model_id", b"model_id", "total_module_count", b"total_module_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoraCoverage: _TypeAlias = LoraCoverage  # noqa: Y015
 
 @_typing.final
 class JobFailure(_message.Message):

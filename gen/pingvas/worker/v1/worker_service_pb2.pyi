@@ -235,6 +235,7 @@ class ReportedImage(_message.Message):
     ORIGINAL_FIELD_NUMBER: _builtins.int
     THUMBNAIL_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    PARTIAL_LORAS_FIELD_NUMBER: _builtins.int
     image_id: _builtins.str
     """Identifies the picture: its slot."""
     width_px: _builtins.int
@@ -255,6 +256,10 @@ class ReportedImage(_message.Message):
     def metadata(self) -> Global___ReportedObject:
         """Describes metadata.json."""
 
+    @_builtins.property
+    def partial_loras(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.LoraCoverage]:
+        """Lists the LoRAs of which less than all was applied."""
+
     def __init__(
         self,
         *,
@@ -265,10 +270,11 @@ class ReportedImage(_message.Message):
         original: Global___ReportedObject | None = ...,
         thumbnail: Global___ReportedObject | None = ...,
         metadata: Global___ReportedObject | None = ...,
+        partial_loras: _abc.Iterable[_job_pb2.LoraCoverage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "original", b"original", "thumbnail", b"thumbnail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "image_id", b"image_id", "metadata", b"metadata", "original", b"original", "seed", b"seed", "thumbnail", b"thumbnail", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "image_id", b"image_id", "metadata", b"metadata", "original", b"original", "partial_loras", b"partial_loras", "seed", b"seed", "thumbnail", b"thumbnail", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
