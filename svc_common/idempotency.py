@@ -4,6 +4,7 @@ from typing import Final
 
 from svc_common.caller import request_header
 from svc_common.errors import Reason, ServiceError, invalid_field
+from svc_common.text import REMEDY, is_storable
 
 _HEADER: Final = "idempotency-key"
 _LONGEST: Final = 100
@@ -14,11 +15,13 @@ def idempotency_key(request_id: str) -> str:
     """Returns the field of the request, else the header of the present call, else "".
 
     Raises:
-        ServiceError: INVALID_FIELD, when the header is too long.
+        ServiceError: INVALID_FIELD, when the header is too long or can't be stored.
     """
     key = request_id or request_header(_HEADER) or ""
     if len(key) > _LONGEST:
         raise invalid_field(_HEADER, f"may have {_LONGEST} characters at most")
+    if not is_storable(key):
+        raise invalid_field(_HEADER, REMEDY)
     return key
 
 

@@ -21,6 +21,9 @@ RPC_SECONDS: Final = Histogram(
 SWEEP_SECONDS: Final = Histogram("sweep_seconds", "Duration of sweeps that did not fail.", ("sweep",))
 SWEEP_ROWS: Final = Counter("sweep_rows_total", "Rows that sweeps handled.", ("sweep",))
 SWEEP_FAILURES: Final = Counter("sweep_failures_total", "Sweeps that failed.", ("sweep",))
+FINALIZE_REFUSALS: Final = Counter(
+    "finalize_refusals_total", "Jobs that failed because a step of closing them was refused.", ("obstacle",)
+)
 
 _REQUEST_BYTES_LIMIT: Final = 8192
 

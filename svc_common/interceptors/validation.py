@@ -1,4 +1,7 @@
-"""Seventh layer: holds the request against the rules in its contract (protovalidate), so that handlers see valid ones only."""
+"""Seventh layer: holds the request against the rules in its contract (protovalidate), so that handlers see valid ones only.
+
+One rule is stated in no contract since it holds for every text of all of them: `text_rule`.
+"""
 
 from google.protobuf.message import Message
 from protovalidate import FieldPathElementPb as FieldPathElement
@@ -8,6 +11,7 @@ from svc_common.caller import Call
 from svc_common.errors import FieldViolation, Reason, ServiceError
 from svc_common.interceptors.hooks import Hooks, Verifiers
 from svc_common.interceptors.method import Method
+from svc_common.interceptors.text_rule import text_violations
 
 # One for the process: it compiles the rules of each message once.
 _validator = Validator()
@@ -22,13 +26,15 @@ class Validation:
     def bind(self, method: Method) -> Hooks:
         """Compiles the rules of the request, so that a mistake in them stops the start, and returns the hook that checks."""
         _validator.collect_violations(method.request_class())
+        text_violations(method.request_class())
         return Hooks(before=_validate)
 
 
 def _validate(_: Call, request: Message) -> None:
-    violations = _validator.collect_violations(request)
+    violations = text_violations(request)
+    violations += [FieldViolation(_path(each), each.proto.message) for each in _validator.collect_violations(request)]
     if violations:
-        raise _invalid([FieldViolation(_path(each), each.proto.message) for each in violations])
+        raise _invalid(violations)
 
 
 def _invalid(violations: list[FieldViolation]) -> ServiceError:

@@ -1,4 +1,4 @@
-"""Serves ImportService: taking in the pictures of finished jobs."""
+"""Serves ImportService: taking in the pictures of finished jobs, and out again those of a job that failed after that."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -35,3 +35,12 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
         if not image_ids:
             raise job_of_another_account(job_id)
         return import_service_pb2.ImportImagesResponse(image_ids=map(str, image_ids))
+
+    async def WithdrawImages(
+        self, request: import_service_pb2.WithdrawImagesRequest, _context: object
+    ) -> import_service_pb2.WithdrawImagesResponse:
+        """Takes the pictures of one job out of its account's gallery."""
+        account_id = UUID(request.account_id)
+        async with self._database.transaction(account_id) as session:
+            await queries.delete_job(session, account_id, UUID(request.job_id))
+        return import_service_pb2.WithdrawImagesResponse()

@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import bindparam, select, tuple_
+from sqlalchemy import bindparam, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -56,6 +56,11 @@ async def list_ids_of_job(direct: Direct, account_id: UUID, job_id: UUID) -> Seq
     """Returns the ids of a job's pictures, in the order of the job."""
     rows = await direct.fetch(_IDS_OF_JOB, {"account_id": account_id, "job_id": job_id})
     return [row["image_id"] for row in rows]
+
+
+async def delete_job(session: AsyncSession, account_id: UUID, job_id: UUID) -> None:
+    """Deletes the pictures of one job, if it has any."""
+    await session.execute(delete(Image).where(Image.account_id == account_id, Image.job_id == job_id))
 
 
 async def list_images(

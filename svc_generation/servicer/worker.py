@@ -251,10 +251,10 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         return await self._close(job)
 
     async def _close(self, job: Job) -> JobState:
-        """Closes the job now, or leaves it to the sweep when a part that closing needs is away."""
+        """Closes the job now, or leaves it to the sweep: the report was accepted, whatever keeps the job from its end."""
         try:
             return await self._finalize(job)
-        except ServiceError as error:
+        except Exception as error:  # noqa: BLE001 - to the worker it makes no difference
             _log.warning("job.finalize_deferred", job_id=str(job.job_id), error=str(error))
             return JobState.FINALIZING
 

@@ -175,17 +175,17 @@ async def list_running(session: AsyncSession) -> Sequence[Job]:
 
 
 async def list_stuck(session: AsyncSession, finalizing_since: datetime, limit: int) -> Sequence[UUID]:
-    """Returns jobs whose completion was interrupted before a time."""
-    statement = (
-        select(Job.job_id).where(Job.state == JobState.FINALIZING, Job.finalize_time < finalizing_since).limit(limit)
-    )
+    """Returns jobs whose completion was interrupted before a time, those first that have waited longest."""
+    is_stuck = and_(Job.state == JobState.FINALIZING, Job.finalize_time < finalizing_since)
+    statement = select(Job.job_id).where(is_stuck).order_by(Job.finalize_time).limit(limit)
     return (await session.execute(statement)).scalars().all()
 
 
 async def list_overdue(session: AsyncSession, now: datetime, limit: int) -> Sequence[UUID]:
     """Returns jobs that haven't ended by their deadline."""
     open_states = (JobState.QUEUED, JobState.RUNNING)
-    statement = select(Job.job_id).where(Job.state.in_(open_states), Job.deadline_time < now).limit(limit)
+    statement = select(Job.job_id).where(Job.state.in_(open_states), Job.deadline_time < now)
+    statement = statement.order_by(Job.deadline_time).limit(limit)
     return (await session.execute(statement)).scalars().all()
 
 

@@ -71,6 +71,8 @@ _job = (
     .where(
         _jobs.c.job_id == bindparam("of_job"),
         *(_jobs.c[name] == bindparam(f"was_{name}") for name in _GUARD),
+        # A job that is being closed may be given up: its outcome changes, and nothing of the above.
+        _jobs.c.outcome.is_not_distinct_from(bindparam("was_outcome")),
     )
     .with_for_update(of=_jobs)
     .cte("job")
@@ -145,6 +147,18 @@ _close = _change("state", "outcome", "gpu_milliseconds", "finalize_time", "image
 _CLOSE_WAITING = _compiled(_close, _no_more_waiting)
 _CLOSE_STARTED = _compiled(_close, _attempt_closed)
 _END = _compiled(_numbered(_change("state", "used_millicredits", "end_time"), "ended_sequence"))
+_attempt_failed = (
+    update(_attempts)
+    .where(_attempts.c.job_id == _job.c.job_id, _attempts.c.attempt == bindparam("failed_attempt"))
+    .values(
+        {
+            _attempts.c.outcome: bindparam("new_outcome_of_attempt"),
+            _attempts.c.clean_time: bindparam("new_clean_time_of_attempt"),
+        }
+    )
+    .cte("failed")
+)
+_GIVE_UP = _compiled(_change("outcome", "gpu_milliseconds", "failure_reason", "failure_message"), _attempt_failed)
 _REQUEST_CANCEL = _compiled(_change("cancel_requested"))
 _TOUCH_FINALIZING = Statement(
     update(_jobs)
@@ -238,6 +252,25 @@ async def close(database: Database, job: Job, ending: Ending, now: datetime) -> 
     await _write(database, _CLOSE_STARTED, job, values, closing)
 
 
+async def give_up(database: Database, job: Job, reason: Reason, message: str, now: datetime) -> None:
+    """Lets a FINALIZING job end as FAILED and cost nothing, whatever it was to become; its objects are to be deleted.
+
+    The list of its pictures stays, as a note that the gallery may have them: watchers see it of COMPLETED jobs only.
+    """
+    values = {
+        "outcome": JobState.FAILED,
+        "gpu_milliseconds": 0,
+        "failure_reason": job.failure_reason or reason.value,
+        "failure_message": job.failure_message or message,
+    }
+    beside = {
+        "failed_attempt": job.attempt,
+        "new_outcome_of_attempt": AttemptOutcome.FAILED,
+        "new_clean_time_of_attempt": now,
+    }
+    await _write(database, _GIVE_UP, job, values, beside)
+
+
 async def end(database: Database, job: Job, used_millicredits: int, now: datetime) -> None:
     """Ends a FINALIZING job whose hold is closed. The terminal event gets its number here."""
     values = {"state": job.outcome, "used_millicredits": used_millicredits, "end_time": now}
@@ -250,7 +283,7 @@ async def request_cancel(database: Database, job: Job) -> None:
 
 
 async def touch_finalizing(database: Database, job_id: UUID, now: datetime) -> None:
-    """Notes that the completion of a job has just been tried, so that the sweep waits before it tries again."""
+    """Notes from when on the sweep waits before it tries again to close a job; a time to come makes it wait longer."""
     await database.call(_TOUCH_FINALIZING, {"of_job": job_id, "new_finalize_time": now})
 
 
@@ -287,7 +320,7 @@ async def _write(
 
     """
     parameters = {f"new_{name}": value for name, value in values.items()}
-    guard = {f"was_{name}": getattr(job, name) for name in _GUARD}
+    guard = {f"was_{name}": getattr(job, name) for name in (*_GUARD, "outcome")}
     key = {"of_job": job.job_id, "of_account": job.account_id}
     rows = await database.call(statement, {**parameters, **beside, **guard, **key})
     if not rows:

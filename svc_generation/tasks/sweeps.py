@@ -3,16 +3,17 @@
 None of them is on the path of a healthy job. Each is safe to repeat, and safe beside the calls that it repairs.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 
-from svc_common.clients import CallError
 from svc_common.db import Database
-from svc_common.errors import Reason, ServiceError
+from svc_common.errors import Reason
 from svc_common.objects import ObjectStore
 from svc_common.queue import JobQueue, QueuedJob
 from svc_common.sweeps import Sweep
@@ -29,6 +30,7 @@ _ENQUEUE_GRACE = timedelta(seconds=1)
 """A job younger than this may be between its commit and its enqueue."""
 _FINALIZE_GRACE = timedelta(seconds=3)
 """A job that has been FINALIZING for less is being closed by the call that made it so."""
+_CLOSED_AT_ONCE = 8
 _FIRST_ID = UUID(int=0)
 
 
@@ -122,13 +124,16 @@ class Sweeper:
             stuck = await queries.list_stuck(session, now - _FINALIZE_GRACE, _PAGE)
         for job_id in stuck:
             await transitions.touch_finalizing(self._database, job_id, now)
-        return sum([await self._finished(job_id) for job_id in stuck])
+        # Side by side, so that a few whose closing hangs until its deadline don't hold up the rest.
+        places = asyncio.Semaphore(_CLOSED_AT_ONCE)
+        return sum(await asyncio.gather(*(self._finished(job_id, places) for job_id in stuck)))
 
-    async def _finished(self, job_id: UUID) -> bool:
-        """Closes a job; one that can't be closed is left to the next round, and doesn't keep the others from their end."""
+    async def _finished(self, job_id: UUID, places: AbstractAsyncContextManager[None]) -> bool:
+        """Closes a job; one that can't be closed is left to a later round, and doesn't keep the others from their end."""
         try:
-            await self._finalize(job_id)
-        except (ServiceError, CallError) as error:
+            async with places:
+                await self._finalize(job_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this job only
             _log.warning("job.finalize_deferred", job_id=str(job_id), error=str(error))
             return False
         return True
@@ -142,7 +147,7 @@ class Sweeper:
                 continue
             await self._queue.remove(job_id)
             await self._queue.request_cancel(job_id)  # to a worker that still runs it: its report would be refused
-            await self._finalize(job_id)
+            await self._finished(job_id, nullcontext())
         return len(overdue)
 
     async def _expire(self, job: Job) -> bool:

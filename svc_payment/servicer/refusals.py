@@ -38,7 +38,11 @@ def hold_closed(hold: Hold) -> ServiceError:
     return ServiceError(
         Reason.HOLD_CLOSED,
         f"The hold was {hold.state}{spent} before, and that stands.",
-        metadata={"hold_id": str(hold.hold_id), "state": hold.state},
+        metadata={
+            "hold_id": str(hold.hold_id),
+            "state": hold.state,
+            "settled_millicredits": str(hold.settled),
+        },
     )
 
 

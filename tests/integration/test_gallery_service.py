@@ -309,6 +309,25 @@ async def test_import_of_another_accounts_job_is_refused(gallery: Gallery) -> No
     assert not (await gallery.page(thief)).images
 
 
+async def test_withdrawal_takes_the_pictures_of_one_job_of_one_account_out_and_is_safe_to_repeat(
+    gallery: Gallery,
+) -> None:
+    owner, thief, job_id = new_id(), new_id(), new_id()
+    await gallery.take_in(import_request(owner, job_id=job_id, image_count=2))
+    kept = await gallery.take_in(import_request(owner))
+    metadata = gallery.identities.as_service("svc_generation")
+
+    async def withdraw(account_id: UUID) -> None:
+        request = import_service_pb2.WithdrawImagesRequest(account_id=str(account_id), job_id=str(job_id))
+        await gallery.imports.WithdrawImages(request, metadata=metadata)
+
+    await withdraw(thief)
+    assert len((await gallery.page(owner)).images) == 3
+    for _ in range(2):
+        await withdraw(owner)
+        assert [image.image_id for image in (await gallery.page(owner)).images] == kept
+
+
 async def test_import_that_names_a_picture_twice_is_refused_whole(gallery: Gallery) -> None:
     account_id, image_id = new_id(), new_id()
     request = import_request(account_id)

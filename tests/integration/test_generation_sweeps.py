@@ -105,10 +105,10 @@ async def test_one_job_that_can_not_be_closed_does_not_keep_others_from_their_en
     for job in jobs[1:]:
         await sweep_until_ended(platform, person, job.job_id)
 
-    assert (await person.get(jobs[0].job_id)).state == job_pb2.JOB_STATE_FINALIZING
-    once = "UPDATE generation.jobs SET images = jsonb_build_array(images -> 0) WHERE job_id = $1"
-    await platform.rows("generation", once, UUID(jobs[0].job_id))
     await sweep_until_ended(platform, person, jobs[0].job_id)
+    states = [(await person.get(job.job_id)).state for job in jobs]
+    assert states == [job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_COMPLETED]
+    await Operator(platform).assert_holds_match_jobs()
 
 
 async def test_job_whose_hold_was_closed_behind_its_back_still_ends(

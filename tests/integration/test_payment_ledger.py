@@ -232,7 +232,9 @@ async def test_close_refuses_a_second_way_of_closing(payment: Payment) -> None:
         (payment.settle_call(account, released, 400), released, "released"),
     ):
         error = await refusal_of(call)
-        assert (error.reason, error.metadata) == (Reason.HOLD_CLOSED, {"hold_id": str(hold_id), "state": state})
+        amount = "400" if state == "settled" else "0"
+        known = {"hold_id": str(hold_id), "state": state, "settled_millicredits": amount}
+        assert (error.reason, error.metadata) == (Reason.HOLD_CLOSED, known)
     assert (await payment.balance_call(account)).available == "4.600"
 
 

@@ -80,4 +80,5 @@ def test_refusal_of_a_price_tells_balance_and_price_in_credits() -> None:
 def test_refusal_of_a_closed_hold_tells_how_it_was_closed() -> None:
     hold = Hold(ACCOUNT, HOLD, HoldState.RELEASED, 1000, 0, None)  # type: ignore[arg-type]
 
-    assert refusals.hold_closed(hold).metadata == {"hold_id": str(HOLD), "state": "released"}
+    known = {"hold_id": str(HOLD), "state": "released", "settled_millicredits": "0"}
+    assert refusals.hold_closed(hold).metadata == known

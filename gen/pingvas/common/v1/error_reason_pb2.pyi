@@ -148,7 +148,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_HOLD_CLOSED: _ErrorReason.ValueType  # 33
     """FAILED_PRECONDITION: The hold was closed before in another way: released, or settled for another amount.
-    Sample: {"reason": "HOLD_CLOSED", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "released"}}
+    Sample: {"reason": "HOLD_CLOSED", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "released", "settled_millicredits": "0"}}
     """
     ERROR_REASON_PIPELINE_FAILED: _ErrorReason.ValueType  # 34
     """INTERNAL: (State of a job.) The pipeline raised. All credits were released."""
@@ -345,7 +345,7 @@ Sample: {"reason": "HOLD_NOT_FOUND", "metadata": {"hold_id": "01937f3e-7c1b-7cc0
 """
 ERROR_REASON_HOLD_CLOSED: ErrorReason.ValueType  # 33
 """FAILED_PRECONDITION: The hold was closed before in another way: released, or settled for another amount.
-Sample: {"reason": "HOLD_CLOSED", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "released"}}
+Sample: {"reason": "HOLD_CLOSED", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "released", "settled_millicredits": "0"}}
 """
 ERROR_REASON_PIPELINE_FAILED: ErrorReason.ValueType  # 34
 """INTERNAL: (State of a job.) The pipeline raised. All credits were released."""

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/gallery/v1/import_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%pingvas/common/v1/authorization.proto\"\xcc\x01\n\x13ImportImagesRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncreated_by\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06job_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x10\n\x08model_id\x18\x05 \x01(\t\x12=\n\x06images\x18\x06 \x03(\x0b\x32!.pingvas.gallery.v1.ImportedImageB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\"\xd3\x01\n\rImportedImage\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08width_px\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1a\n\theight_px\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1b\n\nsize_bytes\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12%\n\x06sha256\x18\x05 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\x12\x1d\n\x0c\x63ontent_type\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x0c\n\x04seed\x18\x07 \x01(\x03\")\n\x14ImportImagesResponse\x12\x11\n\timage_ids\x18\x01 \x03(\t2\x8a\x01\n\rImportService\x12y\n\x0cImportImages\x12\'.pingvas.gallery.v1.ImportImagesRequest\x1a(.pingvas.gallery.v1.ImportImagesResponse\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/gallery/v1/import_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%pingvas/common/v1/authorization.proto\"\xcc\x01\n\x13ImportImagesRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncreated_by\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06job_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x10\n\x08model_id\x18\x05 \x01(\t\x12=\n\x06images\x18\x06 \x03(\x0b\x32!.pingvas.gallery.v1.ImportedImageB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\"\xd3\x01\n\rImportedImage\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08width_px\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1a\n\theight_px\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1b\n\nsize_bytes\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12%\n\x06sha256\x18\x05 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\x12\x1d\n\x0c\x63ontent_type\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x0c\n\x04seed\x18\x07 \x01(\x03\")\n\x14ImportImagesResponse\x12\x11\n\timage_ids\x18\x01 \x03(\t\"O\n\x15WithdrawImagesRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06job_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x18\n\x16WithdrawImagesResponse2\x8b\x02\n\rImportService\x12y\n\x0cImportImages\x12\'.pingvas.gallery.v1.ImportImagesRequest\x1a(.pingvas.gallery.v1.ImportImagesResponse\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12\x7f\n\x0eWithdrawImages\x12).pingvas.gallery.v1.WithdrawImagesRequest\x1a*.pingvas.gallery.v1.WithdrawImagesResponse\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,14 +53,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTEDIMAGE'].fields_by_name['sha256']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
   _globals['_IMPORTEDIMAGE'].fields_by_name['content_type']._loaded_options = None
   _globals['_IMPORTEDIMAGE'].fields_by_name['content_type']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_WITHDRAWIMAGESREQUEST'].fields_by_name['account_id']._loaded_options = None
+  _globals['_WITHDRAWIMAGESREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_WITHDRAWIMAGESREQUEST'].fields_by_name['job_id']._loaded_options = None
+  _globals['_WITHDRAWIMAGESREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_IMPORTSERVICE'].methods_by_name['ImportImages']._loaded_options = None
   _globals['_IMPORTSERVICE'].methods_by_name['ImportImages']._serialized_options = b'\212\265\030\022\010\003\022\016svc_generation'
+  _globals['_IMPORTSERVICE'].methods_by_name['WithdrawImages']._loaded_options = None
+  _globals['_IMPORTSERVICE'].methods_by_name['WithdrawImages']._serialized_options = b'\212\265\030\022\010\003\022\016svc_generation'
   _globals['_IMPORTIMAGESREQUEST']._serialized_start=132
   _globals['_IMPORTIMAGESREQUEST']._serialized_end=336
   _globals['_IMPORTEDIMAGE']._serialized_start=339
   _globals['_IMPORTEDIMAGE']._serialized_end=550
   _globals['_IMPORTIMAGESRESPONSE']._serialized_start=552
   _globals['_IMPORTIMAGESRESPONSE']._serialized_end=593
-  _globals['_IMPORTSERVICE']._serialized_start=596
-  _globals['_IMPORTSERVICE']._serialized_end=734
+  _globals['_WITHDRAWIMAGESREQUEST']._serialized_start=595
+  _globals['_WITHDRAWIMAGESREQUEST']._serialized_end=674
+  _globals['_WITHDRAWIMAGESRESPONSE']._serialized_start=676
+  _globals['_WITHDRAWIMAGESRESPONSE']._serialized_end=700
+  _globals['_IMPORTSERVICE']._serialized_start=703
+  _globals['_IMPORTSERVICE']._serialized_end=970
 # @@protoc_insertion_point(module_scope)

@@ -131,3 +131,46 @@ class ImportImagesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportImagesResponse: _TypeAlias = ImportImagesResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawImagesRequest(_message.Message):
+    """Asks ImportService.WithdrawImages to take the pictures of a job out of the gallery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Identifies the account that owns the pictures."""
+    job_id: _builtins.str
+    """Identifies the job that made them."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawImagesRequest: _TypeAlias = WithdrawImagesRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawImagesResponse(_message.Message):
+    """Answers ImportService.WithdrawImages. It has no content: afterwards the gallery has no picture of the job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawImagesResponse: _TypeAlias = WithdrawImagesResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class ImportServiceStub:
                 request_serializer=pingvas_dot_gallery_dot_v1_dot_import__service__pb2.ImportImagesRequest.SerializeToString,
                 response_deserializer=pingvas_dot_gallery_dot_v1_dot_import__service__pb2.ImportImagesResponse.FromString,
                 _registered_method=True)
+        self.WithdrawImages = channel.unary_unary(
+                '/pingvas.gallery.v1.ImportService/WithdrawImages',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_import__service__pb2.WithdrawImagesRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_import__service__pb2.WithdrawImagesResponse.FromString,
+                _registered_method=True)
 
 
 class ImportServiceServicer:
@@ -49,6 +54,19 @@ class ImportServiceServicer:
     def ImportImages(self, request, context):
         """Puts the pictures of one job into its account's gallery. Repeating it for the same job changes nothing and answers
         the same, so that an interrupted completion can be taken up again.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): a picture can't be taken in as it is described. Repeating it won't help: let the job
+        fail, and give back what was held for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawImages(self, request, context):
+        """Takes the pictures of one job out of its account's gallery again, because the job could not be completed after all.
+        Their objects are left to the caller. Repeating it is safe, as is withdrawing what was never imported.
+        An import that arrives later takes the pictures in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +79,11 @@ def add_ImportServiceServicer_to_server(servicer, server):
                     servicer.ImportImages,
                     request_deserializer=pingvas_dot_gallery_dot_v1_dot_import__service__pb2.ImportImagesRequest.FromString,
                     response_serializer=pingvas_dot_gallery_dot_v1_dot_import__service__pb2.ImportImagesResponse.SerializeToString,
+            ),
+            'WithdrawImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawImages,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_import__service__pb2.WithdrawImagesRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_import__service__pb2.WithdrawImagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +114,33 @@ class ImportService:
             '/pingvas.gallery.v1.ImportService/ImportImages',
             pingvas_dot_gallery_dot_v1_dot_import__service__pb2.ImportImagesRequest.SerializeToString,
             pingvas_dot_gallery_dot_v1_dot_import__service__pb2.ImportImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.ImportService/WithdrawImages',
+            pingvas_dot_gallery_dot_v1_dot_import__service__pb2.WithdrawImagesRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_import__service__pb2.WithdrawImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

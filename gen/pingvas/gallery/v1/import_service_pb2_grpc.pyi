@@ -36,6 +36,15 @@ class ImportServiceStub:
     ImportImages: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.ImportImagesRequest, _import_service_pb2.ImportImagesResponse]
     """Puts the pictures of one job into its account's gallery. Repeating it for the same job changes nothing and answers
     the same, so that an interrupted completion can be taken up again.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): a picture can't be taken in as it is described. Repeating it won't help: let the job
+      fail, and give back what was held for it.
+    """
+    WithdrawImages: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.WithdrawImagesRequest, _import_service_pb2.WithdrawImagesResponse]
+    """Takes the pictures of one job out of its account's gallery again, because the job could not be completed after all.
+    Their objects are left to the caller. Repeating it is safe, as is withdrawing what was never imported.
+    An import that arrives later takes the pictures in again.
     """
 
 @_typing.type_check_only
@@ -46,6 +55,15 @@ class ImportServiceAsyncStub(ImportServiceStub):
     ImportImages: _aio.UnaryUnaryMultiCallable[_import_service_pb2.ImportImagesRequest, _import_service_pb2.ImportImagesResponse]  # type: ignore[assignment]
     """Puts the pictures of one job into its account's gallery. Repeating it for the same job changes nothing and answers
     the same, so that an interrupted completion can be taken up again.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): a picture can't be taken in as it is described. Repeating it won't help: let the job
+      fail, and give back what was held for it.
+    """
+    WithdrawImages: _aio.UnaryUnaryMultiCallable[_import_service_pb2.WithdrawImagesRequest, _import_service_pb2.WithdrawImagesResponse]  # type: ignore[assignment]
+    """Takes the pictures of one job out of its account's gallery again, because the job could not be completed after all.
+    Their objects are left to the caller. Repeating it is safe, as is withdrawing what was never imported.
+    An import that arrives later takes the pictures in again.
     """
 
 class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +77,21 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_import_service_pb2.ImportImagesResponse, _abc.Awaitable[_import_service_pb2.ImportImagesResponse]]:
         """Puts the pictures of one job into its account's gallery. Repeating it for the same job changes nothing and answers
         the same, so that an interrupted completion can be taken up again.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): a picture can't be taken in as it is described. Repeating it won't help: let the job
+          fail, and give back what was held for it.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawImages(
+        self,
+        request: _import_service_pb2.WithdrawImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_import_service_pb2.WithdrawImagesResponse, _abc.Awaitable[_import_service_pb2.WithdrawImagesResponse]]:
+        """Takes the pictures of one job out of its account's gallery again, because the job could not be completed after all.
+        Their objects are left to the caller. Repeating it is safe, as is withdrawing what was never imported.
+        An import that arrives later takes the pictures in again.
         """
 
 def add_ImportServiceServicer_to_server(servicer: ImportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
