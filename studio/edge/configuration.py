@@ -15,7 +15,7 @@ from typing import Any, Final
 import jinja2
 
 from studio.edge.contracts import PublicMethod, public_methods
-from studio.edge.replies import DEADLINE_HEADER, SPOKEN_HEADER, mappers
+from studio.edge.replies import DEADLINE_HEADER, SEED_RULE, SPOKEN_HEADER, mappers
 
 _TEMPLATE: Final = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j2"
 
@@ -125,6 +125,7 @@ def edge_configuration(settings: EdgeSettings) -> str:
         mappers=mappers(settings.upstreams, _BODY_BYTES),
         spoken_header=SPOKEN_HEADER,
         deadline_header=DEADLINE_HEADER,
+        seed_rule=SEED_RULE,
         cors_origin_patterns=[origin_pattern(origin) for origin in settings.cors_origins],
         limits=_limits(),
     )
