@@ -21,6 +21,9 @@ Recipe: TypeAlias = Mapping[str, Any]
 RECIPE_KEYWORD: Final = "pingvas_recipe"
 """Keyword of the PNG text chunk that holds the recipe."""
 _FORMAT: Final = "pingvas-recipe/1"
+_SEED_BITS: Final = 53
+"""How many bits of the seed count: see `seeding`. In recipes that don't say it, as many as `_FIRST_SEED_BITS`."""
+_FIRST_SEED_BITS: Final = 32
 _UNKNOWN_FORMAT: Final = "The picture has no recipe that can be read here."
 
 
@@ -47,6 +50,7 @@ def image_recipe(
         "guidance_scale": spec.guidance_scale,
         # A string, as the API has it: JavaScript's numbers end at 2^53.
         "seed": str(image.seed),
+        "seed_bits": _SEED_BITS,
         "image_index": image.index,
         "scheduler": spec.scheduler,
         **_input_entries(spec, inputs),
@@ -103,7 +107,7 @@ def _spec(recipe: Recipe, find_model: Callable[[str, str], ModelSpec], inputs: I
         height_px=recipe["height_px"],
         step_count=recipe["step_count"],
         guidance_scale=recipe["guidance_scale"],
-        seed=int(recipe["seed"]),
+        seed=int(recipe["seed"]) % 2 ** recipe.get("seed_bits", _FIRST_SEED_BITS),
         image_count=1,
         scheduler=recipe["scheduler"],
         operation=Operation(recipe["operation"]),

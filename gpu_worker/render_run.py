@@ -30,6 +30,7 @@ from gpu_worker.rendering import (
     UnsupportedRequestError,
     image_seed,
 )
+from gpu_worker.seeding import noise_generator
 
 LIBRARY_VERSIONS: Final = tuple((name, version(name)) for name in ("diffusers", "torch", "transformers"))
 
@@ -106,8 +107,7 @@ class RenderRun:
             pixels = self._run(
                 pipe,
                 arguments,
-                # On the CPU whatever the device: the same seed then starts from the same noise everywhere.
-                generator=torch.Generator("cpu").manual_seed(seed),
+                generator=noise_generator(seed),
                 callback_on_step_end=self._after_step,
                 callback_on_step_end_tensor_inputs=["latents"],
             )[: spec.height_px, : spec.width_px]

@@ -29,6 +29,7 @@ from svc_common.server import Server, run
 from svc_common.settings import ServiceSettings, load
 from svc_common.sweeps import run_sweeps
 from svc_common.tokens import ServiceCredential
+from svc_generation.domain.limits import LARGEST_DRAWN_SEED
 from svc_generation.domain.waiting import WaitStatistics
 from svc_generation.servicer.accepting import Acceptor, Clock
 from svc_generation.servicer.conversion import JobConverter
@@ -48,8 +49,6 @@ from svc_generation.tasks.uncertain import UncertainHolds
 
 SERVICE_NAME: Final = "svc_generation"
 
-_LARGEST_SEED: Final = 2**53 - 1
-"""JSON clients hold integers exactly up to this."""
 _REMEMBERED_WAITS: Final = 200
 
 
@@ -152,7 +151,7 @@ class Composition:
             sources=self.sources,
             queue=self.queue,
             statistics=self.statistics,
-            new_seed=lambda: secrets.randbelow(_LARGEST_SEED + 1),
+            new_seed=lambda: secrets.randbelow(LARGEST_DRAWN_SEED + 1),
         )
 
     def _acceptor(self) -> Acceptor:

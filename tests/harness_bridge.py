@@ -11,18 +11,21 @@ import uvicorn
 
 from edge_http.application import application
 from edge_http.calls import Calls
+from edge_http.page import Page
 from edge_http.routing import router_of
+from edge_http.session import Sessions
 from tests.harness_postgres import until
 
 DESCRIPTOR_SET = Path(__file__).resolve().parents[1] / "gen" / "pingvas.binpb"
 
 
 @asynccontextmanager
-async def running_bridge(addresses: Mapping[str, str]) -> AsyncIterator[int]:
-    """Runs a bridge until the block ends, and yields its port."""
+async def running_bridge(addresses: Mapping[str, str], page: Page | None = None) -> AsyncIterator[int]:
+    """Runs a bridge until the block ends, and yields its port; without a page it serves none."""
     stopping = asyncio.Event()
     calls = Calls(addresses, timedelta(seconds=15))
-    app = application(router_of(DESCRIPTOR_SET.read_bytes()), calls, stopping)
+    router = router_of(DESCRIPTOR_SET.read_bytes())
+    app = application(router, calls, stopping, Sessions(router, calls, is_secure=True), page)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none")
         server = uvicorn.Server(config)

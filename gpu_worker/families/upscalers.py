@@ -22,6 +22,7 @@ from gpu_worker.families.prompts import plain_text
 from gpu_worker.families.stable_diffusion import encode_with_one_clip
 from gpu_worker.families.tiles import Tile, paste, plan_tiles
 from gpu_worker.rendering import Operation, Pixels, RenderSpec
+from gpu_worker.seeding import noise_generator
 
 _LATENT_CHANNELS: Final = 4
 
@@ -89,7 +90,7 @@ class DiffusionUpscaler(Family):
         height, width = source.shape[:2]
         padded = sources.pad_to_multiple(source, self.size_multiple_px)
         cells = [side // self.cell_px for side in padded.shape[:2]]
-        noise = torch.randn(1, _LATENT_CHANNELS, *cells, generator=torch.Generator("cpu").manual_seed(seed))
+        noise = torch.randn(1, _LATENT_CHANNELS, *cells, generator=noise_generator(seed))
         result = np.zeros((padded.shape[0] * self.factor, padded.shape[1] * self.factor, 3), np.uint8)
         for tile in self._tiles(height, width):
             rows, columns = slice(tile.top, tile.top + tile.height), slice(tile.left, tile.left + tile.width)
@@ -99,7 +100,7 @@ class DiffusionUpscaler(Family):
                     "guidance_scale": spec.guidance_scale,
                     "image": Image.fromarray(padded[rows, columns]),
                     "latents": noise[:, :, self._cells(rows), self._cells(columns)],
-                    "generator": torch.Generator("cpu").manual_seed(seed),
+                    "generator": noise_generator(seed),
                 }
             )
             paste(result, pixels, tile, self.factor)

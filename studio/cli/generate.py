@@ -20,6 +20,7 @@ from studio.cli.context import Shared, json_option, pass_shared, shared_options
 from studio.cli.failures import CommandError, ExitCode
 from studio.cli.operations import Operation, build, drawing, lora_weight, operation_of, request_for
 from studio.cli.picture import can_show, decode, half_blocks, picture_console
+from studio.cli.seeds import Seed
 from studio.cli.sources import image_source
 
 _DEFAULT_OUT = Path("pingvas-images")
@@ -54,7 +55,7 @@ class Result:
 @click.option(
     "--guidance", "guidance_scale", type=float, help="How closely to follow the prompt. Default: the model's own."
 )
-@click.option("--seed", type=int, help="Makes the picture repeatable. Default: drawn by the server.")
+@click.option("--seed", type=Seed(), help="Makes the picture repeatable, 0 to 2^53 - 1. Default: drawn by the server.")
 @click.option("--count", "image_count", type=int, help="How many pictures. Default: 1.")
 @click.option("--scheduler", default="", help="One of the model's schedulers. Default: its first.")
 @click.option("--image", "source", help="Begin with this picture: a file, or an id of the gallery.")
@@ -93,7 +94,7 @@ def generate(
 @click.option("--scale", "scale_factor", type=click.Choice(["2", "4"]), default="2", show_default=True)
 @click.option("--model", "model_id", default="", help="Default: the default model of the deployment.")
 @click.option("--prompt", default="", help="Describes the picture, for models that upscale by a prompt.")
-@click.option("--seed", type=int, help="Makes the result repeatable. Default: drawn by the server.")
+@click.option("--seed", type=Seed(), help="Makes the result repeatable. Default: drawn by the server.")
 @_out_option
 @json_option
 @pass_shared

@@ -20,7 +20,9 @@ def build(kind: type[Asked], options: dict[str, object]) -> Asked:
     try:
         return kind(**given)  # type: ignore[arg-type]
     except ValueError as error:
-        raise CommandError(str(error), advice="Use a smaller number.", exit_code=ExitCode.USAGE) from error
+        raise CommandError(
+            str(error), advice="Use a number that fits into 32 bits.", exit_code=ExitCode.USAGE
+        ) from error
 
 
 def drawing(

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import jinja2
 
-from studio.edge.replies import DEADLINE_HEADER, SPOKEN_HEADER, mappers
+from studio.edge.replies import DEADLINE_HEADER, SEED_RULE, SPOKEN_HEADER, mappers
 from studio.edge.request_check import request_check
 from svc_common.contracts import PublicMethod, public_methods
 
@@ -171,6 +171,7 @@ def edge_configuration(settings: EdgeSettings) -> str:
         api_prefixes=_API,
         spoken_header=SPOKEN_HEADER,
         deadline_header=DEADLINE_HEADER,
+        seed_rule=SEED_RULE,
         cors_origin_patterns=[origin_pattern(origin) for origin in settings.cors_origins],
         limits=_limits(),
     )

@@ -21,6 +21,12 @@ from svc_common.status import to_status
 SPOKEN_HEADER: Final = "x-edge-content-type"
 DEADLINE_HEADER: Final = "x-edge-grpc-timeout"
 
+SEED_RULE: Final = (
+    "must be 0 to 9007199254740991 (2^53 - 1); "
+    "leave it out to have one drawn, and take a larger seed of another tool modulo 2^53"
+)
+"""What is said of a seed that doesn't even fit into 64 bits, which the transcoder refuses before the contract's rule can."""
+
 _SPOKEN: Final = f"request.headers['{SPOKEN_HEADER}']"
 _SPEAKS_GRPC: Final = f"'{SPOKEN_HEADER}' in request.headers && {_SPOKEN}.startsWith('application/grpc')"
 _BODY_OF_ENVOY: Final = "%LOCAL_REPLY_BODY%"

@@ -2,10 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from svc_common.errors import FieldViolation, Reason, ServiceError, invalid_field
 from svc_generation.domain.operations import OperationKind
 from svc_generation.domain.sizes import LARGEST_UPSCALED_PIXELS, LARGEST_UPSCALED_SIDE_PX, Size
+
+LARGEST_SEED: Final = 2**53 - 1
+"""JSON clients hold integers exactly up to this."""
+MOST_IMAGES: Final = 8
+"""As many as the contract lets a job ask for."""
+LARGEST_DRAWN_SEED: Final = LARGEST_SEED - (MOST_IMAGES - 1)
+"""The largest seed to draw for a request that names none: each picture of the job has a seed that the API takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +168,21 @@ def check_tier(picture: Picture, tier: TierFacts, prefix: str) -> None:
         ],
         tier,
     )
+
+
+def check_seed(seed: int, image_count: int, prefix: str) -> None:
+    """Refuses a seed from which the last picture of the job would get one that the API doesn't take.
+
+    Raises:
+        ServiceError: INVALID_FIELD with the field's path.
+    """
+    largest = LARGEST_SEED - (image_count - 1)
+    if seed > largest:
+        raise invalid_field(
+            f"{prefix}.seed",
+            f"must be at most {largest} for {image_count} pictures: picture i has seed + i, and {LARGEST_SEED} (2^53 - 1) "
+            "is the largest seed",
+        )
 
 
 def check_upscale(source: Size, scale_factor: int, step_count: int, tier: TierFacts, prefix: str) -> None:

@@ -23,6 +23,7 @@ from svc_generation.domain.limits import (
     check_model,
     check_operation,
     check_scheduler,
+    check_seed,
     check_tier,
     check_upscale,
     with_defaults,
@@ -107,6 +108,7 @@ class Planner:
         chosen = with_defaults(picture(wish), model, size)
         check_scheduler(chosen, model, prefix)
         check_tier(chosen, tier, prefix)
+        check_seed(wish.seed, chosen.image_count, prefix)
         operation = filled(wish, chosen, model.model_id, self._seed(wish))
         return Plan(operation, sources, tier, quote_millicredits(model_cost(spec), work(operation)))
 

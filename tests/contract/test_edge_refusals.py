@@ -56,6 +56,19 @@ async def test_value_of_the_wrong_json_type_is_refused_with_its_field(
     assert platform.calls == []
 
 
+@pytest.mark.parametrize("seed", ["18446744073709551615", '"18446744073709551615"', '"-9223372036854775809"', "1e30"])
+async def test_seed_beyond_64_bits_is_refused_with_what_a_seed_may_be(
+    seed: str, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    status, refusal = await edge.refusal_by_http(post_job(f'{{"prompt": "a boat", "seed": {seed}}}'.encode()), caller)
+    assert (status, refusal.reason) == (400, Reason.REQUEST_MALFORMED)
+    assert "seed" in refusal.message
+    assert "0 to 9007199254740991 (2^53 - 1)" in refusal.message
+    assert "modulo 2^53" in refusal.message
+    assert "TYPE_INT64" not in refusal.message
+    assert platform.calls == []
+
+
 async def test_unknown_query_parameter_is_refused_by_name(
     edge: Edge, platform: PublicPlatform, caller: Metadata
 ) -> None:

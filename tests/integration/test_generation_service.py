@@ -73,6 +73,33 @@ async def test_seeds_are_drawn_anew_for_each_job_and_fit_into_json(platform: Pla
     assert all(0 <= seed < 2**53 for seed in seeds)
 
 
+@pytest.mark.parametrize(("seed", "count"), [(2**53 - 1, 1), (2**53 - 2, 2), (2**53 - 8, 8)])
+async def test_last_picture_of_a_job_has_at_most_the_largest_seed(platform: Platform, seed: int, count: int) -> None:
+    person = await Person.arrive(platform, tier="enterprise")
+    assert (await person.create(seed=seed, image_count=count)).text_to_image.seed == seed
+
+
+@pytest.mark.parametrize(
+    ("seed", "count", "limit"),
+    [
+        (2**53 - 1, 2, "at most 9007199254740990 for 2 pictures"),
+        (2**53 - 7, 8, "at most 9007199254740984 for 8 pictures"),
+        (2**53, 1, "0 to 9007199254740991 (2^53 - 1)"),
+        (-1, 1, "leave it out to have one drawn"),
+        (2**63 - 1, 1, "modulo 2^53"),
+    ],
+)
+async def test_seed_that_no_picture_may_have_is_refused_before_anything_is_held(
+    platform: Platform, seed: int, count: int, limit: str
+) -> None:
+    person = await Person.arrive(platform, tier="enterprise", credits_held=1000)
+    refusal = await refusal_of(person.create(seed=seed, image_count=count))
+    assert refusal.reason is Reason.INVALID_FIELD
+    assert [violation.field for violation in refusal.violations] == ["text_to_image.seed"]
+    assert limit in refusal.message
+    assert await person.balance() == ("1.000", "0.000")
+
+
 async def test_parameters_that_are_given_are_kept_even_when_they_are_zero(platform: Platform) -> None:
     person = await Person.arrive(platform)
     given: dict[str, Any] = {

@@ -81,7 +81,8 @@ def recipe_of(rendered: RenderSpec, index: int = 0) -> Recipe:
 
 
 def test_first_recipe_still_means_what_it_meant() -> None:
-    assert spec_of_recipe(FIRST_RECIPE, find_model) == spec(seed=9007199254740991)
+    # Only the low 32 bits of a seed counted then: that of 32 bits makes the same picture to this day.
+    assert spec_of_recipe(FIRST_RECIPE, find_model) == spec(seed=9007199254740991 % 2**32)
 
 
 def test_fields_of_the_first_recipe_are_all_still_written() -> None:
@@ -100,14 +101,14 @@ def test_fields_of_the_first_recipe_are_all_still_written() -> None:
     ],
 )
 def test_each_operation_writes_its_own_fields(operation: Operation, fields: set[str]) -> None:
-    assert recipe_of(spec(operation)).keys() - FIRST_RECIPE.keys() == fields | {"loras"}
+    assert recipe_of(spec(operation)).keys() - FIRST_RECIPE.keys() == fields | {"loras", "seed_bits"}
 
 
 @settings(max_examples=50, deadline=None)
 @given(
     operation=st.sampled_from(Operation),
     prompt=st.text(max_size=40),
-    seed=st.integers(0, 2**53 - 1),
+    seed=st.integers(0, 2**53 - 8),
     index=st.integers(0, 7),
     weight=st.floats(-4, 4),
     guidance=st.floats(0, 30),

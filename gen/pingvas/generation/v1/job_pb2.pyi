@@ -219,7 +219,9 @@ class TextToImage(_message.Message):
     """
     seed: _builtins.int
     """Makes the result repeatable: the same request with the same seed gives the same picture. 0 to 2^53 - 1, so that every
-    JSON client can hold it. Absent: drawn by the server and returned. Picture i of a job has seed + i. A string in JSON.
+    JSON client can hold it. Absent: drawn by the server and returned. Picture i of a job has seed + i, so that seed +
+    image_count - 1 is at most 2^53 - 1 as well. Every bit counts. Other tools have seeds of 64 bits, which are to be taken
+    modulo 2^53, and mean "drawn" by -1, which is to be left out. A string in JSON.
     """
     image_count: _builtins.int
     """Gives the number of pictures, 1 to 8, at most what the tier allows. Absent or 0: 1."""
@@ -362,7 +364,9 @@ class ImageToImage(_message.Message):
     """
     seed: _builtins.int
     """Makes the result repeatable: the same request with the same seed gives the same picture. 0 to 2^53 - 1, so that every
-    JSON client can hold it. Absent: drawn by the server and returned. Picture i of a job has seed + i. A string in JSON.
+    JSON client can hold it. Absent: drawn by the server and returned. Picture i of a job has seed + i, so that seed +
+    image_count - 1 is at most 2^53 - 1 as well. Every bit counts. Other tools have seeds of 64 bits, which are to be taken
+    modulo 2^53, and mean "drawn" by -1, which is to be left out. A string in JSON.
     """
     image_count: _builtins.int
     """Gives the number of pictures, 1 to 8, at most what the tier allows. Absent or 0: 1."""
@@ -461,7 +465,9 @@ class Inpaint(_message.Message):
     """
     seed: _builtins.int
     """Makes the result repeatable: the same request with the same seed gives the same picture. 0 to 2^53 - 1, so that every
-    JSON client can hold it. Absent: drawn by the server and returned. Picture i of a job has seed + i. A string in JSON.
+    JSON client can hold it. Absent: drawn by the server and returned. Picture i of a job has seed + i, so that seed +
+    image_count - 1 is at most 2^53 - 1 as well. Every bit counts. Other tools have seeds of 64 bits, which are to be taken
+    modulo 2^53, and mean "drawn" by -1, which is to be left out. A string in JSON.
     """
     image_count: _builtins.int
     """Gives the number of pictures, 1 to 8, at most what the tier allows. Absent or 0: 1."""
@@ -603,7 +609,9 @@ class JobImage(_message.Message):
     height_px: _builtins.int
     """Gives the height in pixels."""
     seed: _builtins.int
-    """Holds the seed that makes it again. A string in JSON."""
+    """Holds the seed that makes it again, alone. Of pictures whose recipe has no `seed_bits`, which were made while only 32 bits
+    counted, it is that seed modulo 2^32: RecallJob says which. A string in JSON.
+    """
     @_builtins.property
     def partial_loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoraCoverage]:
         """Lists the LoRAs of which less than all was applied, since the model doesn't have every layer that they change."""
