@@ -89,7 +89,8 @@ def _tell(event: Event) -> None:
 
 
 def _welcome(running: StackState, seconds: float) -> None:
-    click.echo(f"\nPingvas Studio is up after {seconds:.1f} s: {running.http} (HTTP, JSON, gRPC-web and gRPC)")
+    click.echo(f"\nPingvas Studio is up after {seconds:.1f} s: {running.http}")
+    click.echo("  open it in a browser, or call it: JSON, gRPC-web and gRPC are served there too")
     click.echo(f"  data in {running.data_dir}")
     click.echo('  next: pingvas register you@example.com, then pingvas generate "the sea at sunset"')
     click.echo("  stop: Ctrl-C, or pingvas down")

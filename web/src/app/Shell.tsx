@@ -62,7 +62,7 @@ function Header() {
   const next = languages[(languages.indexOf(i18n.language as Language) + 1) % languages.length] ?? "en";
   return (
     <header className="flex h-13 items-center gap-1 border-b border-line bg-surface px-4">
-      <h1 className="font-semibold tracking-tight">{t("app.name")}</h1>
+      <h1 className="truncate font-semibold tracking-tight">{t("app.name")}</h1>
       {connection === "lost" && (
         <span role="status" className="ml-3 flex items-center gap-1.5 text-sm text-danger">
           <WifiOff className="size-4" aria-hidden />
@@ -90,7 +90,10 @@ function Balance() {
   if (!data) return null;
   const amount = Number(data.available).toLocaleString(i18n.language, { maximumFractionDigits: 1 });
   return (
-    <span title={t("app.balance")} className="mr-2 flex items-center gap-1.5 text-sm text-muted tabular-nums">
+    <span
+      title={t("app.balance")}
+      className="mr-2 flex items-center gap-1.5 whitespace-nowrap text-sm text-muted tabular-nums"
+    >
       <CircleDollarSign className="size-4" aria-hidden />
       {t("app.credits", { amount })}
     </span>

@@ -50,9 +50,7 @@ export function Viewer({ images, imageId, onOpen }: Props) {
     >
       <div className="flex h-full flex-col lg:flex-row">
         <div className="relative flex min-h-0 flex-1 items-center justify-center bg-canvas p-4">
-          {image && (
-            <img src={image.contentUrl} alt={image.prompt} className="max-h-full max-w-full object-contain" />
-          )}
+          {image && <img src={image.contentUrl} alt={image.prompt} className="size-full object-contain" />}
           <Turn label={t("gallery.previous")} to={previous} onOpen={onOpen} className="left-2">
             <ChevronLeft className="size-6" aria-hidden />
           </Turn>
