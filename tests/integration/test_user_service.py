@@ -199,7 +199,7 @@ async def test_lookup_user_finds_address_in_any_case_for_operator(service: UserS
     assert found == user
 
 
-@pytest.mark.parametrize("email", ["nobody@example.com", "a\0b", "%"])
+@pytest.mark.parametrize("email", ["nobody@example.com", "%"])
 async def test_lookup_user_refuses_unknown_address(service: UserService, email: str) -> None:
     async with service.directory("operator") as directory:
         error = await refusal(directory.LookupUser(_lookup(email)))

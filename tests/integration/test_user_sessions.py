@@ -38,7 +38,7 @@ async def test_login_begins_a_new_session_each_time(service: UserService) -> Non
 
 async def test_login_gives_same_refusal_for_wrong_password_and_unknown_address(service: UserService) -> None:
     user = await service.register()
-    attempts = [(user.email, "wrong password"), ("nobody@example.com", "wrong password"), ("\0", "p"), ("%", "p")]
+    attempts = [(user.email, "wrong password"), ("nobody@example.com", "wrong password"), ("%", "p")]
 
     refusals = [await refusal(service.login(*attempt)) for attempt in attempts]
 

@@ -165,6 +165,7 @@ def test_recipe_in_the_picture_equals_the_metadata_and_says_everything() -> None
         "step_count": 4,
         "guidance_scale": 7.5,
         "seed": "9223372036854775807",
+        "seed_bits": 53,
         "image_index": 1,
         "scheduler": "euler",
         "loras": [],
