@@ -89,6 +89,7 @@ class Reason(StrEnum):
     CONTENT_REJECTED = "CONTENT_REJECTED"
     MODEL_NOT_STORED = "MODEL_NOT_STORED"
     TOO_MANY_UPLOADS = "TOO_MANY_UPLOADS"
+    RATE_LIMITED = "RATE_LIMITED"
 
 
 CODES: Final[Mapping[Reason, Code]] = MappingProxyType(
@@ -143,6 +144,7 @@ CODES: Final[Mapping[Reason, Code]] = MappingProxyType(
         Reason.CONTENT_REJECTED: Code.FAILED_PRECONDITION,
         Reason.MODEL_NOT_STORED: Code.FAILED_PRECONDITION,
         Reason.TOO_MANY_UPLOADS: Code.RESOURCE_EXHAUSTED,
+        Reason.RATE_LIMITED: Code.RESOURCE_EXHAUSTED,
     }
 )
 
