@@ -90,6 +90,7 @@ class Reason(StrEnum):
     MODEL_NOT_STORED = "MODEL_NOT_STORED"
     TOO_MANY_UPLOADS = "TOO_MANY_UPLOADS"
     RATE_LIMITED = "RATE_LIMITED"
+    PROMPT_NOTATION_UNSUPPORTED = "PROMPT_NOTATION_UNSUPPORTED"
 
 
 CODES: Final[Mapping[Reason, Code]] = MappingProxyType(
@@ -145,6 +146,7 @@ CODES: Final[Mapping[Reason, Code]] = MappingProxyType(
         Reason.MODEL_NOT_STORED: Code.FAILED_PRECONDITION,
         Reason.TOO_MANY_UPLOADS: Code.RESOURCE_EXHAUSTED,
         Reason.RATE_LIMITED: Code.RESOURCE_EXHAUSTED,
+        Reason.PROMPT_NOTATION_UNSUPPORTED: Code.INVALID_ARGUMENT,
     }
 )
 

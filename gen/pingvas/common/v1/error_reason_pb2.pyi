@@ -217,6 +217,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     "login", "registration" or "refresh", counted by the client's network and, for failed log-ins, by account.
     Sample: {"reason": "RATE_LIMITED", "metadata": {"scope": "login"}}
     """
+    ERROR_REASON_PROMPT_NOTATION_UNSUPPORTED: _ErrorReason.ValueType  # 62
+    """INVALID_ARGUMENT: A prompt has another tool's notation, which would be drawn as words. The message says what to write.
+    Sample: {"reason": "PROMPT_NOTATION_UNSUPPORTED", "metadata": {"field": "text_to_image.prompt", "notation": "[cat:dog:0.5]"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Lists every reason that a call can be refused with, or a job can fail with. It appears as `reason` in
@@ -418,5 +422,9 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 53
 """RESOURCE_EXHAUSTED: More was tried than is allowed in a span of time. RetryInfo says when to call again. The scope is
 "login", "registration" or "refresh", counted by the client's network and, for failed log-ins, by account.
 Sample: {"reason": "RATE_LIMITED", "metadata": {"scope": "login"}}
+"""
+ERROR_REASON_PROMPT_NOTATION_UNSUPPORTED: ErrorReason.ValueType  # 62
+"""INVALID_ARGUMENT: A prompt has another tool's notation, which would be drawn as words. The message says what to write.
+Sample: {"reason": "PROMPT_NOTATION_UNSUPPORTED", "metadata": {"field": "text_to_image.prompt", "notation": "[cat:dog:0.5]"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
