@@ -148,7 +148,9 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 
 
-def _decode(token: str, keys: KeySet, *, typ: str, audience: str, issuer: str | None) -> tuple[str, dict[str, Any]]:
+def _decode(
+    token: str, keys: KeySet, now: float, *, typ: str, audience: str, issuer: str | None
+) -> tuple[str, dict[str, Any]]:
     """Returns the key's name and the claims of a token that holds in all but its expiry, which the caller checks."""
     try:
         header = jwt.get_unverified_header(token)
@@ -159,7 +161,7 @@ def _decode(token: str, keys: KeySet, *, typ: str, audience: str, issuer: str | 
         key = keys.find(header.get("kid"))
         if key is None:
             raise _invalid("key")
-        # Expiry is compared by the caller, against its own injected clock.
+        # Times are compared with the injected clock: expiry by the caller, the beginning below.
         options: Any = {
             "require": ["exp", "iss", "aud", "sub"],
             "verify_exp": False,
@@ -169,14 +171,17 @@ def _decode(token: str, keys: KeySet, *, typ: str, audience: str, issuer: str | 
         claims = jwt.decode(token, key, algorithms=[ALGORITHM], audience=audience, issuer=issuer, options=options)
     except jwt.PyJWTError as error:
         raise _invalid(next((cause for kind, cause in _CAUSES if isinstance(error, kind)), "malformed")) from error
+    if "nbf" in claims and _seconds(claims, "nbf") > now + _LEEWAY_SECONDS:
+        raise _invalid("not yet valid")
     return header["kid"], claims
 
 
-def _expiry(claims: Mapping[str, Any]) -> float:
-    expiry = claims["exp"]
-    if isinstance(expiry, bool) or not isinstance(expiry, int | float):
+def _seconds(claims: Mapping[str, Any], name: str) -> float:
+    """Returns a claim that is a time, in seconds since the epoch."""
+    seconds = claims[name]
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise _invalid("claims")
-    return float(expiry)
+    return float(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +223,10 @@ class AccessTokens:
         return known[1]
 
     def _verify_anew(self, token: str) -> tuple[float, AccessClaims]:
-        _, claims = _decode(token, self._keys, typ=ACCESS_TOKEN_TYPE, audience=self._audience, issuer=self._issuer)
-        expiry = _expiry(claims)
+        _, claims = _decode(
+            token, self._keys, self._clock(), typ=ACCESS_TOKEN_TYPE, audience=self._audience, issuer=self._issuer
+        )
+        expiry = _seconds(claims, "exp")
         try:
             ids = UUID(claims["sub"]), UUID(claims["tid"]), UUID(claims["sid"])
             expire_time = datetime.fromtimestamp(expiry, UTC)
@@ -311,8 +318,10 @@ class ServiceTokens:
         return known[1]
 
     def _verify_anew(self, token: str) -> tuple[float, str]:
-        name, claims = _decode(token, self._keys, typ=SERVICE_TOKEN_TYPE, audience=self._audience, issuer=None)
+        name, claims = _decode(
+            token, self._keys, self._clock(), typ=SERVICE_TOKEN_TYPE, audience=self._audience, issuer=None
+        )
         # The key decides the name: a service can't speak in the name of another with its own key.
         if claims["iss"] != name or claims["sub"] != name:
             raise _invalid("issuer")
-        return _expiry(claims) + _LEEWAY_SECONDS, name
+        return _seconds(claims, "exp") + _LEEWAY_SECONDS, name

@@ -3,6 +3,9 @@
 One rule is stated in no contract since it holds for every text of all of them: `text_rule`.
 """
 
+import re
+from typing import Final
+
 from google.protobuf.message import Message
 from protovalidate import FieldPathElementPb as FieldPathElement
 from protovalidate import Validator, Violation
@@ -12,6 +15,8 @@ from svc_common.errors import FieldViolation, Reason, ServiceError
 from svc_common.interceptors.hooks import Hooks, Verifiers
 from svc_common.interceptors.method import Method
 from svc_common.interceptors.text_rule import text_violations
+
+_ONE: Final = re.compile(r"\b1 (character|byte|item|pair)s\b")
 
 # One for the process: it compiles the rules of each message once.
 _validator = Validator()
@@ -32,7 +37,7 @@ class Validation:
 
 def _validate(_: Call, request: Message) -> None:
     violations = text_violations(request)
-    violations += [FieldViolation(_path(each), each.proto.message) for each in _validator.collect_violations(request)]
+    violations += [FieldViolation(_path(each), _description(each)) for each in _validator.collect_violations(request)]
     if violations:
         raise _invalid(violations)
 
@@ -40,6 +45,14 @@ def _validate(_: Call, request: Message) -> None:
 def _invalid(violations: list[FieldViolation]) -> ServiceError:
     summary = "; ".join(f"{each.field}: {each.description}" if each.field else each.description for each in violations)
     return ServiceError(Reason.INVALID_FIELD, f"The request breaks its contract. {summary}.", violations=violations)
+
+
+def _description(violation: Violation) -> str:
+    """Returns what the rule says, in words that suit its number: `at least 1 characters` is no English."""
+    rule = violation.proto.rule_id
+    if rule in ("string.min_len", "string.min_bytes") and violation.rule_value == 1:
+        return "must not be empty"
+    return _ONE.sub(r"1 \1", violation.proto.message)
 
 
 def _path(violation: Violation) -> str:

@@ -27,8 +27,19 @@ DISPLAY_NAME_MAX_LENGTH: Final = 80
 
 # Marks our tokens for secret scanners; the SHA-256 is taken over the prefix too.
 _REFRESH_PREFIX: Final = "pvrt_"
-# Control characters and line breaks would let a name forge lines in logs and mails. Format characters (Cf) stay
-# allowed: Persian and emoji sequences are written with them.
+# Marks, embeddings, overrides and isolates of direction; spaces and operators without width; fillers without a shape. The
+# joiners U+200C and U+200D are left: Persian words and emoji are written with them.
+_DECEPTIVE: Final = frozenset(
+    map(
+        chr,
+        (
+            *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+            *(0x00AD, 0x180E, 0x200B, *range(0x2060, 0x2065), 0xFEFF),
+            *(0x115F, 0x1160, 0x3164, 0xFFA0),
+        ),
+    )
+)
+# Control characters and line breaks would let a name forge lines in logs and mails.
 _REFUSED_CATEGORIES: Final = frozenset({"Cc", "Zl", "Zp"})
 
 
@@ -90,13 +101,18 @@ def choose_display_name(name: str, email: str) -> str:
 def clean_display_name(name: str) -> str:
     """Returns the name without surrounding space.
 
-    Raises INVALID_FIELD when nothing is left, or when the name contains a control character or a line break.
+    Raises INVALID_FIELD when nothing visible is left, or when the name contains a control character, a line break, or a
+    character that reorders or hides what stands beside it: with those, one name can be shown as another.
     """
     cleaned = name.strip()
-    if not cleaned:
-        raise invalid_field("display_name", "must contain a visible character.")
     if any(unicodedata.category(character) in _REFUSED_CATEGORIES for character in cleaned):
         raise invalid_field("display_name", "must not contain control characters or line breaks.")
+    if any(character in _DECEPTIVE for character in cleaned):
+        raise invalid_field(
+            "display_name", "must not contain invisible characters or characters that change the direction of text."
+        )
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in cleaned):
+        raise invalid_field("display_name", "must contain a visible character.")
     return cleaned
 
 

@@ -87,15 +87,17 @@ async def test_refused_credential_is_told_precisely_by_every_form(
     assert await edge.requests_passed() == passed_before
 
 
-async def test_token_passes_with_either_spelling_of_the_scheme(
+async def test_token_passes_with_every_spelling_of_the_scheme(
     edge: Edge, platform: PublicPlatform, identities: Identities
 ) -> None:
     account_id = new_id()
     token = identities.as_user(account_id)[0][1].removeprefix("Bearer ")
-    for scheme in ("Bearer", "bearer"):
+    schemes = ("Bearer", "bearer", "BEARER", "bEaReR")
+    for scheme in schemes:
         answer = await edge.http.get("/api/v1/users/me", headers={"authorization": f"{scheme} {token}"})
         assert answer.status_code == 200, answer.text
-    assert [call.account_id for call in platform.calls] == [str(account_id)] * 2
+        assert answer.headers["cache-control"] == "no-store"
+    assert [call.account_id for call in platform.calls] == [str(account_id)] * len(schemes)
 
 
 async def test_token_in_the_query_is_no_credential(edge: Edge, identities: Identities) -> None:

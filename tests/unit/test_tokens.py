@@ -127,6 +127,19 @@ def test_signature_is_checked_once_for_a_token(clock: Clock) -> None:
     assert looked_up == [KEY.kid]
 
 
+def test_token_is_refused_before_its_beginning(tokens: AccessTokens, clock: Clock) -> None:
+    token = KEY.sign(claims(nbf=START.timestamp() + 60), "at+jwt")
+
+    assert refusal(tokens.verify, token).metadata == {"cause": "not yet valid"}
+    clock.time += 56  # as far as clocks may differ
+    assert tokens.verify(token).user_id == USER
+
+
+@pytest.mark.parametrize("beginning", ["soon", True, [1]])
+def test_token_whose_beginning_is_no_time_is_refused(tokens: AccessTokens, beginning: object) -> None:
+    assert refusal(tokens.verify, KEY.sign(claims(nbf=beginning), "at+jwt")).metadata == {"cause": "claims"}
+
+
 def test_token_for_another_audience_is_refused(tokens: AccessTokens) -> None:
     assert refusal(tokens.verify, issue(audience="elsewhere")).metadata == {"cause": "audience"}
 

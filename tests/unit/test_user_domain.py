@@ -136,6 +136,23 @@ def test_clean_display_name_refuses_names_that_could_forge_lines(name: str) -> N
     assert [violation.field for violation in refusal.value.violations] == ["display_name"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["ada\u202etxt.exe", "\u2067ada", "a\u200bda", "ada\ufeff", "\u3164", "\u200d", "\u0301", "ad\u00ada", "a\u200fb"],
+)
+def test_clean_display_name_refuses_names_that_show_as_others(name: str) -> None:
+    with pytest.raises(ServiceError) as refusal:
+        domain.clean_display_name(name)
+    assert refusal.value.reason is Reason.INVALID_FIELD
+
+
+@pytest.mark.parametrize(
+    "name", ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "👩\u200d🚀", "김철수", "Zoë", "שלום", "👍🏽"]
+)
+def test_clean_display_name_keeps_names_of_all_scripts(name: str) -> None:
+    assert domain.clean_display_name(name) == name
+
+
 @pytest.mark.parametrize(("paths", "is_present"), [([], True), ([], False), (["display_name"], True)])
 def test_check_update_mask_accepts_what_can_be_changed(paths: list[str], is_present: bool) -> None:
     domain.check_update_mask(paths, display_name_present=is_present)
