@@ -85,7 +85,7 @@ class Stage:
     def busy_workers(self, count: int = 1) -> Iterator[None]:
         """Keeps that many workers busy while the block runs, so that whatever is queued meanwhile waits."""
         person = self.person("enterprise")
-        jobs = [person.create("[[slow:0.1]] keeps a worker busy", step_count=150, image_count=8) for _ in range(count)]
+        jobs = [person.create("[[slow=0.1]] keeps a worker busy", step_count=150, image_count=8) for _ in range(count)]
         for job in jobs:
             person.reaches(job.job_id, job_pb2.JOB_STATE_RUNNING)
         yield

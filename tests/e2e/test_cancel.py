@@ -37,7 +37,7 @@ def test_waiting_job_is_cancelled_at_once_and_costs_nothing(calm: Stage, person:
 def test_running_job_is_cancelled_within_a_step_and_costs_what_ran(calm: Stage, person: Person) -> None:
     before = Decimal(person.balance().available)
     # Four pictures: what is held is more than what will have run.
-    job = person.create(f"[[slow:{STEP_SECONDS}]] cut short", step_count=30, width_px=256, height_px=256, image_count=4)
+    job = person.create(f"[[slow={STEP_SECONDS}]] cut short", step_count=30, width_px=256, height_px=256, image_count=4)
     stream = person.watch(job.job_id)
     for event in stream:
         if event.progress.step == 3:
@@ -60,7 +60,7 @@ def test_running_job_is_cancelled_within_a_step_and_costs_what_ran(calm: Stage, 
 
 
 def test_cancelling_again_answers_the_same(person: Person) -> None:
-    job = person.create("[[slow:0.1]] twice", step_count=30)
+    job = person.create("[[slow=0.1]] twice", step_count=30)
     person.cancel(job.job_id)
     ended = person.end_of(job.job_id)
     assert ended.state == CANCELLED
@@ -76,7 +76,7 @@ def test_ended_job_is_not_cancelled(person: Person) -> None:
 
 
 def test_job_of_another_account_is_not_cancelled(calm: Stage, person: Person) -> None:
-    job = person.create("[[slow:0.1]] mine", step_count=10)
+    job = person.create("[[slow=0.1]] mine", step_count=10)
     stranger = calm.person()
     assert refusal_of(lambda: stranger.cancel(job.job_id)).reason == Reason.JOB_NOT_FOUND
     assert person.end_of(job.job_id).state == job_pb2.JOB_STATE_COMPLETED
@@ -86,7 +86,7 @@ def test_cancel_at_any_moment_leaves_one_end(calm: Stage, person: Person) -> Non
     """The races of a cancellation with the claim, the render, the upload and the report."""
     chance = random.Random(5)
     for number in range(25):
-        job = person.create(f"[[slow:0.01]] moment {number}", step_count=10)
+        job = person.create(f"[[slow=0.01]] moment {number}", step_count=10)
         time.sleep(chance.uniform(0.0, 0.35))  # any moment of the job's life, which is the point
         answer = answer_or_refusal(lambda job_id=job.job_id: person.cancel(job_id))
         if isinstance(answer, ServiceError):

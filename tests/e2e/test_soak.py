@@ -38,7 +38,7 @@ REST_SECONDS = 240.0
 SEED = int(os.environ.get("PINGVAS_SEED", "1"))
 WORKERS = ("worker-0", "worker-1")
 SERVICES = ("svc_generation", "svc_payment", "svc_gallery", "svc_models", "svc_user")
-PROMPTS = ("a heron", "[[slow:0.1]] a bittern", "[[raise]] a crane", "[[oom]] a stork", "[[nan]] an ibis")
+PROMPTS = ("a heron", "[[slow=0.1]] a bittern", "[[raise]] a crane", "[[oom]] a stork", "[[nan]] an ibis")
 CANCELLED_SHARE = 0.15
 _OPEN_JOBS = "SELECT job_id FROM generation.jobs WHERE state < 4"
 _BALANCE_BELOW_ZERO = "SELECT account_id FROM payment.accounts WHERE available < 0 OR held < 0"

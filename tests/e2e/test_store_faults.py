@@ -38,7 +38,7 @@ def person(shaken: Stage) -> Person:
 def submit_many(person: Person) -> list[Job]:
     """Submits jobs until one runs on each worker and twenty more wait."""
     # The first two last until all are there; the rest are quick, since nothing but their number matters.
-    prompts = ["[[slow:0.15]] a starling"] * 2 + ["a starling"] * WAITING
+    prompts = ["[[slow=0.15]] a starling"] * 2 + ["a starling"] * WAITING
     jobs = [person.create(prompt, step_count=10) for prompt in prompts]
     statement = "SELECT count(*) FROM generation.jobs WHERE account_id = $1 AND state = $2"
     running = int(job_pb2.JOB_STATE_RUNNING)
@@ -169,7 +169,7 @@ def test_submissions_while_postgresql_dies_are_there_once_when_acknowledged(shak
 
 
 def test_upload_waits_for_an_object_store_that_stands_still(shaken: Stage, person: Person) -> None:
-    job = person.create("[[slow:0.1]] a pelican", step_count=10)
+    job = person.create("[[slow=0.1]] a pelican", step_count=10)
     person.reaches(job.job_id, job_pb2.JOB_STATE_RUNNING)
     shaken.freeze("s3")
     try:
@@ -186,7 +186,7 @@ def test_upload_waits_for_an_object_store_that_stands_still(shaken: Stage, perso
 
 
 def test_upload_to_an_object_store_that_was_killed_completes(shaken: Stage, person: Person) -> None:
-    job = person.create("[[slow:0.1]] a cormorant", step_count=10)
+    job = person.create("[[slow=0.1]] a cormorant", step_count=10)
     person.reaches(job.job_id, job_pb2.JOB_STATE_RUNNING)
     shaken.fleet.kill("s3", keep_down=True)
     for event in person.watch(job.job_id):

@@ -53,7 +53,7 @@ def watch_cutting_after_each(person: Person, job_id: str) -> list[JobEvent]:
 
 
 def test_stream_cut_after_every_event_misses_and_repeats_nothing_while_the_job_runs(person: Person) -> None:
-    job = person.create("[[slow:0.1]] a heron", step_count=20)
+    job = person.create("[[slow=0.1]] a heron", step_count=20)
     uncut = person.watch(job.job_id)
     cut = watch_cutting_after_each(person, job.job_id)
     whole = list(uncut)
@@ -75,7 +75,7 @@ def test_stream_taken_up_at_any_event_of_an_ended_job_gives_exactly_the_rest(per
 
 
 def test_snapshot_of_a_job_leads_into_its_stream(person: Person) -> None:
-    job = person.create("[[slow:0.1]] a stork", step_count=10)
+    job = person.create("[[slow=0.1]] a stork", step_count=10)
     seen = person.reaches(job.job_id, job_pb2.JOB_STATE_RUNNING)
     events = list(person.watch(job.job_id, seen.event_id))
     assert_one_watchers_view(events)
@@ -83,7 +83,7 @@ def test_snapshot_of_a_job_leads_into_its_stream(person: Person) -> None:
 
 
 def test_slow_watcher_gets_the_end(person: Person) -> None:
-    job = person.create("[[slow:0.02]] a crane", step_count=100, width_px=256, height_px=256)
+    job = person.create("[[slow=0.02]] a crane", step_count=100, width_px=256, height_px=256)
     stream = iter(person.watch(job.job_id))
     slow = [next(stream)]
     for _ in range(3):
@@ -95,7 +95,7 @@ def test_slow_watcher_gets_the_end(person: Person) -> None:
 
 
 def test_many_watchers_of_one_job_see_the_same(person: Person) -> None:
-    job = person.create("[[slow:0.05]] a flock", step_count=10)
+    job = person.create("[[slow=0.05]] a flock", step_count=10)
     streams = [person.watch(job.job_id) for _ in range(20)]
     views = [list(stream) for stream in streams]
     for view in views:
@@ -106,7 +106,7 @@ def test_many_watchers_of_one_job_see_the_same(person: Person) -> None:
 def test_stream_of_all_jobs_cut_after_every_event_misses_no_change_of_state(calm: Stage) -> None:
     person = calm.person()
     before = person.watch_all()
-    jobs = [person.create(f"[[slow:0.1]] duckling {number}", step_count=5) for number in range(4)]
+    jobs = [person.create(f"[[slow=0.1]] duckling {number}", step_count=5) for number in range(4)]
     ended: set[str] = set()
     events: list[JobEvent] = []
     while len(ended) < len(jobs):
@@ -133,7 +133,7 @@ def test_stream_of_all_jobs_begins_with_open_jobs_and_leaves_the_past_out(calm: 
     for number in range(3):
         person.end_of(person.create(f"gosling {number}").job_id)
     stream = person.watch_all()
-    job = person.create("[[slow:0.05]] a goose")
+    job = person.create("[[slow=0.05]] a goose")
     events: list[JobEvent] = []
     for event in stream:
         events.append(event)
@@ -146,7 +146,7 @@ def test_stream_of_all_jobs_begins_with_open_jobs_and_leaves_the_past_out(calm: 
 
 def test_stream_of_all_jobs_shows_the_present_state_of_each_open_job(calm: Stage) -> None:
     person = calm.person()
-    running = person.create("[[slow:0.2]] a swan", step_count=30)
+    running = person.create("[[slow=0.2]] a swan", step_count=30)
     person.reaches(running.job_id, job_pb2.JOB_STATE_RUNNING)
     waiting = person.create("a cygnet")
     stream = person.watch_all()

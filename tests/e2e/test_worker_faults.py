@@ -74,7 +74,7 @@ def test_late_report_of_a_frozen_worker_is_refused(shaken: Stage, person: Person
 
 def test_frozen_worker_gives_its_render_up_when_another_has_the_job(shaken: Stage, person: Person) -> None:
     shaken.faults.arm(Moment.DENOISING, Accident.FREEZE)
-    job = person.create("[[slow:0.05]] an osprey", step_count=100)
+    job = person.create("[[slow=0.05]] an osprey", step_count=100)
     shaken.strike(Moment.DENOISING)
     frozen = shaken.worker_of(job.job_id)
     until(lambda: shaken.worker_of(job.job_id) != frozen, "another worker to take the job over")
@@ -86,7 +86,7 @@ def test_frozen_worker_gives_its_render_up_when_another_has_the_job(shaken: Stag
 
 def test_worker_frozen_since_its_claim_does_not_take_the_job_back(shaken: Stage, person: Person) -> None:
     shaken.faults.arm(Moment.CLAIMED, Accident.FREEZE)
-    job = person.create("[[slow:0.05]] a harrier", step_count=60)
+    job = person.create("[[slow=0.05]] a harrier", step_count=60)
     shaken.strike(Moment.CLAIMED)
     person.reaches(job.job_id, job_pb2.JOB_STATE_RUNNING)
     awake = shaken.worker_of(job.job_id)
@@ -96,14 +96,14 @@ def test_worker_frozen_since_its_claim_does_not_take_the_job_back(shaken: Stage,
 
 
 def test_stopping_worker_finishes_its_job_within_the_grace(shaken: Stage, person: Person) -> None:
-    job = person.create("[[slow:0.1]] a swallow", step_count=8)
+    job = person.create("[[slow=0.1]] a swallow", step_count=8)
     person.reaches(job.job_id, job_pb2.JOB_STATE_RUNNING)
     _stop_worker(shaken, shaken.worker_of(job.job_id))
     assert_whole(shaken, person, person.end_of(job.job_id), attempt=1)
 
 
 def test_stopping_worker_hands_a_long_job_back_without_counting_the_attempt(shaken: Stage, person: Person) -> None:
-    job = person.create("[[slow:0.1]] an albatross", step_count=50)
+    job = person.create("[[slow=0.1]] an albatross", step_count=50)
     person.reaches(job.job_id, job_pb2.JOB_STATE_RUNNING)
     first = shaken.worker_of(job.job_id)
     stopped_at = time.monotonic()
@@ -128,13 +128,13 @@ def test_job_that_kills_each_of_its_workers_fails_after_three_attempts(shaken: S
 
 def test_job_that_kills_workers_in_its_head_start_is_given_up_too(shaken: Stage, person: Person) -> None:
     # Each worker has learnt what the model is, and begins with the next job before its attempt is recorded.
-    slow = [person.create("[[slow:0.1]] a hen", step_count=5) for _ in range(2)]
+    slow = [person.create("[[slow=0.1]] a hen", step_count=5) for _ in range(2)]
     assert {job_pb2.JobState.Name(person.end_of(job.job_id).state) for job in slow} == {"JOB_STATE_COMPLETED"}
     assert len({shaken.worker_of(job.job_id) for job in slow}) == len(slow)
     before = person.balance().available
     workers = _worker_pids(shaken)
     with shaken.locked("generation.attempts"):
-        job = person.create("[[kill:1]] a moa")
+        job = person.create("[[kill=1]] a moa")
         until(lambda: _worker_pids(shaken) != workers, "a worker to die before its attempt is recorded")
     ended = person.end_of(job.job_id, within_seconds=2 * 60)
     assert (ended.attempt, ended.failure.reason) == (3, error_reason_pb2.ERROR_REASON_WORKER_LOST)

@@ -6,8 +6,8 @@ in the prompt, which no real pipeline knows:
     [[raise]]      raises at the middle step an error that nobody expected
     [[oom]]        reports that the device's memory did not suffice, at the middle step
     [[nan]]        reports broken output, after the last step
-    [[kill]]       kills its own process with SIGKILL at the middle step; [[kill:3]] at step 3
-    [[slow:0.5]]   takes 0.5 s for each step
+    [[kill]]       kills its own process with SIGKILL at the middle step; [[kill=3]] at step 3
+    [[slow=0.5]]   takes 0.5 s for each step
 
 The operations that begin with a picture do the least that shows them: image-to-image takes the source's pixels for the
 share that strength leaves of it, inpainting draws where the mask is white, and upscaling repeats pixels.
@@ -45,7 +45,7 @@ from gpu_worker.rendering import (
 
 STEP_SECONDS_VARIABLE = "FAKE_PIPELINE_STEP_SECONDS"
 _DEFAULT_STEP_SECONDS = 0.02
-_MARKER = re.compile(r"\[\[(?P<name>[a-z]+)(?::(?P<value>[0-9.]+))?\]\]")
+_MARKER = re.compile(r"\[\[(?P<name>[a-z]+)(?:=(?P<value>[0-9.]+))?\]\]")
 _PREVIEW_STRIDE = 8
 
 

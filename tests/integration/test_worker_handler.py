@@ -116,7 +116,7 @@ async def test_job_is_rendered_stored_and_reported(platform: Platform, person: P
 
 
 async def test_steps_are_reported_with_previews_and_the_time_left(platform: Platform, person: Person) -> None:
-    job = await person.create("[[slow:0.05]] a penguin", image_count=2)
+    job = await person.create("[[slow=0.05]] a penguin", image_count=2)
     stream = person.watch(job.job_id)
     async with working(platform):
         progress = [event.progress for event in await read_to_end(stream) if detail(event) == "progress"]
@@ -199,7 +199,7 @@ async def test_pictures_that_the_store_lost_are_uploaded_again(platform: Platfor
 
 async def test_running_job_is_cancelled_within_one_step(platform: Platform, person: Person) -> None:
     # Large, so that the hold covers what will have run.
-    job = await person.create("[[slow:0.2]]", width_px=512, height_px=512, step_count=30)
+    job = await person.create("[[slow=0.2]]", width_px=512, height_px=512, step_count=30)
     stream = person.watch(job.job_id)
     began_at_s = time.monotonic()
     async with working(platform):
@@ -221,7 +221,7 @@ async def test_running_job_is_cancelled_within_one_step(platform: Platform, pers
 async def test_worker_that_lost_its_lease_stops_and_reports_nothing(
     platform: Platform, person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    job = await person.create("[[slow:0.1]]", step_count=50)
+    job = await person.create("[[slow=0.1]]", step_count=50)
     stream = person.watch(job.job_id)
     async with working(platform, lease_seconds=0.6) as consumer:
         await read_until(stream, lambda event: event.progress.step == 2)
@@ -249,7 +249,7 @@ async def test_worker_that_lost_its_lease_stops_and_reports_nothing(
 
 
 async def test_worker_that_stops_hands_its_job_back_uncounted(platform: Platform, person: Person) -> None:
-    job = await person.create("[[slow:0.1]]", step_count=50)
+    job = await person.create("[[slow=0.1]]", step_count=50)
     stream = person.watch(job.job_id)
     async with working(platform, grace_seconds=0.0):
         await read_until(stream, lambda event: event.progress.step == 2)
@@ -293,7 +293,7 @@ async def test_worker_that_stops_while_it_uploads_hands_its_job_back(
 async def test_finished_job_is_delivered_while_redis_does_not_answer(
     platform: Platform, person: Person, own_redis: RedisServer, accident: signal.Signals
 ) -> None:
-    job = await person.create("[[slow:0.02]]", step_count=50)
+    job = await person.create("[[slow=0.02]]", step_count=50)
     stream = person.watch(job.job_id)
     async with working(platform):
         await read_until(stream, lambda event: event.progress.step == 2)

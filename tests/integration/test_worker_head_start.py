@@ -15,7 +15,7 @@ from tests.factories.working import working
 from tests.fakes.pipeline import FakePipeline
 from tests.harness_postgres import until
 
-SLOW = "[[slow:0.1]]"
+SLOW = "[[slow=0.1]]"
 
 
 class NotingPipeline(FakePipeline):

@@ -156,7 +156,7 @@ async def test_model_of_the_next_waiting_job_is_fetched_and_prefetched_during_a_
     pipeline = FakePipeline(0.005, tmp_path)
     async with working(platform, models_dir=tmp_path, pipeline=pipeline):
         await person.ended((await person.create(model_id="stored-one")).job_id)
-        busy = await person.create("[[slow:0.1]]", model_id="stored-one", step_count=50)
+        busy = await person.create("[[slow=0.1]]", model_id="stored-one", step_count=50)
         stream = person.watch(busy.job_id)
         waiting = await person.create(model_id="stored-ahead")
         await read_until(stream, lambda event: event.progress.step == 1)
@@ -178,7 +178,7 @@ async def test_prefetch_that_fails_does_not_disturb_the_render(
     pipeline = FakePipeline(0.005, tmp_path)
     async with working(platform, models_dir=tmp_path, pipeline=pipeline):
         await person.ended((await person.create(model_id="stored-one")).job_id)
-        busy = await person.create("[[slow:0.05]]", model_id="stored-one", step_count=30)
+        busy = await person.create("[[slow=0.05]]", model_id="stored-one", step_count=30)
         doomed = await person.create(model_id="stored-nowhere")
         done = await person.ended(busy.job_id)
         await person.ended(doomed.job_id, within_seconds=30)

@@ -29,7 +29,7 @@ async def outcomes(platform: Platform, job_id: str) -> list[int]:
 
 
 async def test_stopping_worker_finishes_a_job_that_fits_into_the_grace(platform: Platform, person: Person) -> None:
-    job = await person.create("[[slow:0.05]]", step_count=20)
+    job = await person.create("[[slow=0.05]]", step_count=20)
     stream = person.watch(job.job_id)
     async with working(platform, grace_seconds=20.0) as consumer:
         await read_until(stream, lambda event: event.progress.step == 3)
@@ -42,7 +42,7 @@ async def test_stopping_worker_finishes_a_job_that_fits_into_the_grace(platform:
 
 async def test_stopping_worker_hands_a_job_back_at_once_that_does_not_fit(platform: Platform, person: Person) -> None:
     grace_seconds = 9.0
-    job = await person.create("[[slow:0.4]]", step_count=50)
+    job = await person.create("[[slow=0.4]]", step_count=50)
     stream = person.watch(job.job_id)
     loop = asyncio.get_running_loop()
     async with working(platform, grace_seconds=grace_seconds) as consumer:
@@ -64,7 +64,7 @@ async def test_stopping_worker_hands_a_job_back_at_once_that_does_not_fit(platfo
 async def test_stopping_worker_hands_a_job_back_whose_estimate_grows_too_long(
     platform: Platform, person: Person
 ) -> None:
-    job = await person.create("[[slow:0.01]]", step_count=40)
+    job = await person.create("[[slow=0.01]]", step_count=40)
     stream = person.watch(job.job_id)
     pipeline = SlowingPipeline()
     async with working(platform, grace_seconds=8.0, pipeline=pipeline) as consumer:
@@ -91,11 +91,11 @@ class SlowingPipeline(FakePipeline):
         def report(step: StepReport) -> None:
             on_step(replace(step, seconds_left=1000.0) if self._is_slow else step)
 
-        return super().render(replace(spec, prompt="[[slow:0.1]]"), report, should_stop)
+        return super().render(replace(spec, prompt="[[slow=0.1]]"), report, should_stop)
 
 
 async def test_stopping_worker_cancels_a_job_whose_owner_wants_it(platform: Platform, person: Person) -> None:
-    job = await person.create("[[slow:0.1]]", step_count=50, width_px=512, height_px=512)
+    job = await person.create("[[slow=0.1]]", step_count=50, width_px=512, height_px=512)
     stream = person.watch(job.job_id)
     async with working(platform, grace_seconds=18.0) as consumer:
         await read_until(stream, lambda event: event.progress.step == 2)

@@ -90,11 +90,11 @@ def test_marker_makes_the_render_fail(marker: str, error: type[Exception]) -> No
 
 
 def test_slow_marker_sets_the_time_of_a_step() -> None:
-    result = FakePipeline(0.0).render(replace(SPEC, prompt="[[slow:0.02]]"), ignore, never)
+    result = FakePipeline(0.0).render(replace(SPEC, prompt="[[slow=0.02]]"), ignore, never)
     assert result.gpu_seconds >= 8 * 0.02
 
 
-@pytest.mark.parametrize(("marker", "steps_before"), [("[[kill]]", 3), ("[[kill:6]]", 5)])
+@pytest.mark.parametrize(("marker", "steps_before"), [("[[kill]]", 3), ("[[kill=6]]", 5)])
 def test_kill_marker_kills_the_process_at_its_step(marker: str, steps_before: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DRAW_IN_PROCESS, marker],
