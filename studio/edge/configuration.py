@@ -90,7 +90,8 @@ class EdgeSettings:
     """All that differs between one deployment of the edge and another."""
 
     listen: Address
-    admin: Address
+    # A Unix socket: whoever reaches the administration gives orders, and any web page can reach a port of this machine.
+    admin: Path
     # The public listener of each area's service.
     upstreams: Mapping[str, Address]
     descriptor_set: Path
