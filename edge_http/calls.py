@@ -15,7 +15,11 @@ from edge_http.routing import Route
 from svc_common.contracts import PublicMethod
 
 # An allow-list: whatever else a client sends, headers that name an identity among it, ends here.
-_PASSED_HEADERS: Final = ("authorization", "idempotency-key", "traceparent", "x-request-id", "accept-language")
+_PASSED_HEADERS: Final = (
+    *("authorization", "idempotency-key", "traceparent", "x-request-id", "accept-language"),
+    # The client's address and the edge's proof of it, which the services check.
+    *("x-envoy-external-address", "x-edge-secret"),
+)
 _HEADERS_BYTES: Final = 7 * 1024
 _TIMEOUT: Final = re.compile(r"(\d{1,8})([HMSmun])")
 _UNITS: Final[Mapping[str, float]] = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}

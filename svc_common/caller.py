@@ -92,6 +92,11 @@ def current_user() -> UUID:
     return user_id
 
 
+def current_headers() -> Mapping[str, str]:
+    """Returns all headers of the present call, by their lower-case names."""
+    return _required_call().headers
+
+
 def request_header(name: str) -> str | None:
     """Returns a header of the present call by its lower-case name, such as `idempotency-key`, or None."""
     return _required_call().headers.get(name)

@@ -68,6 +68,12 @@ class ServiceSettings(BaseSettings):
     gallery_internal_address: str = _address("internal listener of svc_gallery")
     models_internal_address: str = _address("internal listener of svc_models")
 
+    edge_secret_file: FilePath | None = Field(
+        default=None,
+        description="file with the secret by which the edge proves that it names the client's address; absent: the client "
+        "is whoever connects",
+    )
+
     log_format: Literal["json", "console"] = Field(default="json", description="form of the log")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe event that is logged"

@@ -1,5 +1,6 @@
 """Composes svc_user from its settings and serves it: `python -m svc_user.main`."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -15,17 +16,24 @@ from pingvas.user.v1.user_service_pb2_grpc import add_UserServiceServicer_to_ser
 from pydantic import Field, FilePath
 
 from svc_common import clock, settings
+from svc_common.client_address import ClientAddresses
 from svc_common.db import Database
+from svc_common.limits.attempts import SharedAttempts
+from svc_common.limits.buckets import Rate, SharedBuckets
+from svc_common.limits.redis_guard import RedisGuard
 from svc_common.server import Server, run
 from svc_common.settings import ServiceSettings
 from svc_common.sweeps import run_sweeps
 from svc_common.tokens import AccessTokenIssuer, SigningKey
 from svc_user import tasks
 from svc_user.domain import ACCESS_TOKEN_LIFETIME
+from svc_user.domain.attempts import AttemptPolicy, Backoff
 from svc_user.servicer import (
     AuthServicer,
     PasswordHasher,
     PasswordLimits,
+    Throttle,
+    ThrottleLimits,
     TokenSource,
     UserDirectoryServicer,
     UserServicer,
@@ -52,6 +60,45 @@ class UserSettings(ServiceSettings):
         default=2.0, gt=0, description="how long such a call waits before it is refused as OVERLOADED"
     )
 
+    login_longest_wait_seconds: float = Field(
+        default=60.0, ge=1, description="how long failed log-ins make the next one wait at most; nobody is locked out"
+    )
+    login_failures_known: int = Field(
+        default=10, ge=1, description="failures without a wait from a network where the account logged in before"
+    )
+    login_failures_strange: int = Field(
+        default=5, ge=1, description="failures without a wait at one account from any other network"
+    )
+    login_failures_account: int = Field(
+        default=50, ge=1, description="failures without a wait at one account from all such networks together"
+    )
+    login_failures_network: int = Field(
+        default=100, ge=1, description="failures without a wait from one network at accounts that it isn't known to"
+    )
+    logins_per_second: float = Field(default=5.0, gt=0, description="log-ins a second from one network")
+    login_burst: int = Field(default=200, ge=1, description="log-ins from one network at once")
+    registrations_per_second: float = Field(default=1.0, gt=0, description="registrations a second from one network")
+    registration_burst: int = Field(default=200, ge=1, description="registrations from one network at once")
+    refreshes_per_second: float = Field(default=20.0, gt=0, description="refreshes a second from one network")
+    refresh_burst: int = Field(default=1000, ge=1, description="refreshes from one network at once")
+
+    def throttle_limits(self) -> ThrottleLimits:
+        """Returns how often the methods that anybody may call may be called."""
+        longest = timedelta(seconds=self.login_longest_wait_seconds)
+        return ThrottleLimits(
+            attempts=AttemptPolicy(
+                known_origin=Backoff(self.login_failures_known, longest),
+                strange_origin=Backoff(self.login_failures_strange, longest),
+                strangers_of_account=Backoff(self.login_failures_account, longest),
+                strangers_of_network=Backoff(self.login_failures_network, longest),
+                # Much longer than the wait, or waiting would earn the free failures anew.
+                memory=60 * longest,
+            ),
+            logins=Rate(self.logins_per_second, self.login_burst),
+            registrations=Rate(self.registrations_per_second, self.registration_burst),
+            refreshes=Rate(self.refreshes_per_second, self.refresh_burst),
+        )
+
     def password_limits(self) -> PasswordLimits:
         """Returns the limits of password hashing."""
         return PasswordLimits(
@@ -70,16 +117,30 @@ def build(user_settings: UserSettings, now: Callable[[], datetime] = clock.now) 
     tasks_database = Database(user_settings.tasks_database_url, pool_size=1)
     passwords = PasswordHasher(user_settings.password_limits())
     tokens = _token_source(user_settings, now)
+    guard = RedisGuard.connected_to(user_settings.redis_url)
+    auth = AuthServicer(database, passwords, tokens, _throttle(user_settings, guard))
     return Server(
         user_settings,
         SERVICE_NAME,
         public=[
-            (auth_service_pb2_grpc.add_AuthServiceServicer_to_server, AuthServicer(database, passwords, tokens)),
+            (auth_service_pb2_grpc.add_AuthServiceServicer_to_server, auth),
             (add_UserServiceServicer_to_server, UserServicer(database)),
         ],
         internal=[(add_UserDirectoryServiceServicer_to_server, UserDirectoryServicer(database))],
         background=[partial(_sweep, tasks_database, now)],
-        on_stop=[passwords.close, database.close, tasks_database.close],
+        on_stop=[passwords.close, database.close, tasks_database.close, guard.close],
+    )
+
+
+def _throttle(user_settings: UserSettings, guard: RedisGuard) -> Throttle:
+    # All replicas share the service's key, and so the names of counts.
+    key = user_settings.service_key_file.read_bytes()
+    return Throttle(
+        attempts=SharedAttempts(guard),
+        buckets=SharedBuckets(guard),
+        addresses=ClientAddresses.from_file(user_settings.edge_secret_file),
+        limits=user_settings.throttle_limits(),
+        secret=hashlib.sha256(b"pingvas login attempts\0" + key).digest(),
     )
 
 

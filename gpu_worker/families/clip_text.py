@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from gpu_worker.families.prompts import Segment
+from svc_common.prompts import Segment
 
 Hidden: TypeAlias = Callable[[Any], torch.Tensor]
 """Takes from an encoder's output the hidden states that the denoiser attends to: (1, tokens, width)."""

@@ -20,9 +20,9 @@ from diffusers import (
 
 from gpu_worker.families.embedding_cache import Embeddings
 from gpu_worker.families.family import DrawingFamily
-from gpu_worker.families.prompts import plain_text
 from gpu_worker.families.schedulers import FLOW_SCHEDULERS
 from gpu_worker.rendering import Operation, RenderSpec
+from svc_common.prompts import plain_text
 
 
 class FlowFamily(DrawingFamily):

@@ -19,9 +19,9 @@ from diffusers import (
 from gpu_worker.families.clip_text import ClipEncoder, encode_pair
 from gpu_worker.families.embedding_cache import Embeddings
 from gpu_worker.families.family import DrawingFamily
-from gpu_worker.families.prompts import parse_prompt
 from gpu_worker.families.schedulers import DIFFUSION_SCHEDULERS
 from gpu_worker.rendering import Operation, RenderSpec
+from svc_common.prompts import parse_prompt
 
 
 class StableDiffusion(DrawingFamily):

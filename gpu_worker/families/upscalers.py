@@ -18,11 +18,11 @@ from gpu_worker.families.embedding_cache import Embeddings
 from gpu_worker.families.family import Family
 from gpu_worker.families.latent_rgb import LatentRgb
 from gpu_worker.families.loading import load_pipeline
-from gpu_worker.families.prompts import plain_text
 from gpu_worker.families.stable_diffusion import encode_with_one_clip
 from gpu_worker.families.tiles import Tile, paste, plan_tiles
 from gpu_worker.rendering import Operation, Pixels, RenderSpec
 from gpu_worker.seeding import noise_generator
+from svc_common.prompts import plain_text
 
 _LATENT_CHANNELS: Final = 4
 

@@ -40,6 +40,8 @@ _ADVICE: Mapping[Reason, str] = {
     Reason.LORA_INCOMPATIBLE: "Leave the LoRA out, or choose a model of its family with --model.",
     Reason.SOURCE_NOT_FOUND: "`pingvas images list` shows your pictures; a file is uploaded when you name it.",
     Reason.SOURCE_INVALID: "Use a PNG, JPEG or WebP picture of one frame, at most 40 megapixels and 32 MiB.",
+    Reason.RATE_LIMITED: "Try again in a moment.",
+    Reason.PROMPT_NOTATION_UNSUPPORTED: "Change what is named below.",
     Reason.TOO_MANY_UPLOADS: "Wait until one of them expires, a day after it was made.",
 }
 _UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})

@@ -17,6 +17,7 @@ import jinja2
 from studio.edge.replies import DEADLINE_HEADER, SEED_RULE, SEEN_HEADER, SPEAKS_GRPC, SPOKEN_HEADER, mappers
 from studio.edge.request_check import request_check
 from studio.edge.unreadable import UNREADABLE
+from svc_common.client_address import EDGE_SECRET_HEADER
 from svc_common.contracts import PublicMethod, public_methods
 
 _TEMPLATE: Final = Path(__file__).resolve().parents[2] / "envoy" / "envoy.yaml.j2"
@@ -105,6 +106,10 @@ class EdgeSettings:
     requests_per_second: int = 5_000
     request_burst: int = 10_000
     # Longer than the services' own deadline of 10 s: the edge answers only for one that hangs.
+    # Shown to the services, so that they believe which client's address the edge names; empty: they see the edge's own.
+    edge_secret: str = ""
+    # Proxies of our own in front of the edge, whose word on the client's address is believed.
+    trusted_hops: int = 0
     unary_timeout_seconds: float = 15.0
     # The store of pictures, for whoever has a presigned address; absent: they reach it by themselves.
     objects: Objects | None = None
@@ -176,6 +181,7 @@ def edge_configuration(settings: EdgeSettings) -> str:
         speaks_grpc=SPEAKS_GRPC,
         unreadable=UNREADABLE,
         deadline_header=DEADLINE_HEADER,
+        edge_secret_header=EDGE_SECRET_HEADER,
         seed_rule=SEED_RULE,
         cors_origin_patterns=[origin_pattern(origin) for origin in settings.cors_origins],
         limits=_limits(),

@@ -157,6 +157,7 @@ class Fleet:
             "DATABASE_URL": database.url_for(requests, self.secrets.role_password(requests)),
             "TASKS_DATABASE_URL": database.url_for(tasks, self.secrets.role_password(tasks)),
             "SERVICE_KEY_FILE": str(self.secrets.service_key(f"svc_{area}")),
+            "EDGE_SECRET_FILE": str(self.secrets.edge_secret),
             "USER_SIGNING_KEY_FILE": str(self.secrets.user_signing_key),
             "CATALOGUE_DIRS": str(self.layout.models),
             "REFLECTION": "true",

@@ -50,6 +50,11 @@ class Secrets:
         return self.folder / "service-jwks.json"
 
     @property
+    def edge_secret(self) -> Path:
+        """What the edge shows to the services, so that they believe it which client's address it names."""
+        return self.folder / "edge-secret"
+
+    @property
     def role_passwords(self) -> Path:
         """The passwords of the services' login roles in PostgreSQL, as a JSON object by role name."""
         return self.folder / "role-passwords.json"
@@ -71,6 +76,8 @@ def ensure_secrets(folder: Path) -> Secrets:
     made = Secrets(folder=folder, **values)
     _ensure_jwks(made.service_jwks, {name: made.service_key(name) for name in _CALLERS})
     _ensure_jwks(made.user_jwks, {None: made.user_signing_key})
+    if not made.edge_secret.exists():
+        _write_private(made.edge_secret, secrets.token_hex(20).encode())
     return made
 
 

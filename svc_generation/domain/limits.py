@@ -12,6 +12,8 @@ LARGEST_SEED: Final = 2**53 - 1
 """JSON clients hold integers exactly up to this."""
 MOST_IMAGES: Final = 8
 """As many as the contract lets a job ask for."""
+MOST_LORAS: Final = 8
+"""As many as the contract lets a job have."""
 LARGEST_DRAWN_SEED: Final = LARGEST_SEED - (MOST_IMAGES - 1)
 """The largest seed to draw for a request that names none: each picture of the job has a seed that the API takes."""
 
@@ -128,15 +130,15 @@ def check_lora(lora: ModelFacts, model: ModelFacts, field: str) -> None:
     )
 
 
-def check_loras_distinct(model_ids: Sequence[str], prefix: str) -> None:
-    """Refuses a LoRA that is named twice: its weight would be either of the two.
+def check_loras_distinct(model_ids: Sequence[str], fields: Sequence[str]) -> None:
+    """Refuses a LoRA that is named twice: its weight would be either of the two. `fields` tells where each is named.
 
     Raises:
         ServiceError: INVALID_FIELD with the path of each repetition.
     """
     repeated = [index for index, model_id in enumerate(model_ids) if model_id in model_ids[:index]]
     if repeated:
-        violations = [FieldViolation(f"{prefix}.loras[{i}].model_id", "is named before") for i in repeated]
+        violations = [FieldViolation(fields[i], f"names {model_ids[i]}, which is named before") for i in repeated]
         raise ServiceError(Reason.INVALID_FIELD, "A LoRA is named twice; name each once.", violations=violations)
 
 

@@ -4,12 +4,13 @@ What their fields may hold is checked by the contract and by the domain.
 """
 
 import copy
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from pingvas.gallery.v1 import source_service_pb2
 from pingvas.generation.v1 import generation_service_pb2, job_pb2
-from pingvas.generation.v1.job_pb2 import ImageSource, ImageToImage, Inpaint, TextToImage, Upscale
+from pingvas.generation.v1.job_pb2 import ImageSource, ImageToImage, Inpaint, LoraWeight, TextToImage, Upscale
 from pingvas.worker.v1 import worker_service_pb2
 
 from svc_generation.domain.limits import Picture
@@ -21,6 +22,7 @@ from svc_generation.domain.operations import (
     OperationKind,
 )
 from svc_generation.domain.pricing import Work, steps_that_run
+from svc_generation.domain.prompts import ReadPrompt
 from svc_generation.domain.sizes import Size
 
 Denoising: TypeAlias = TextToImage | ImageToImage | Inpaint
@@ -92,6 +94,17 @@ def work(operation: Denoising) -> Work:
     if not isinstance(operation, TextToImage):
         steps = steps_that_run(steps, operation.strength)
     return Work(operation.width_px, operation.height_px, steps, operation.image_count)
+
+
+def with_loras(wish: Denoising, read: ReadPrompt, model_ids: Sequence[str]) -> Denoising:
+    """Returns an operation with the prompt as it was read, and the LoRAs that it named behind those of `loras`."""
+    if not read.loras:
+        return wish
+    result = copy.deepcopy(wish)
+    result.prompt = read.text
+    for tag, model_id in zip(read.loras, model_ids, strict=True):
+        result.loras.append(LoraWeight(model_id=model_id, weight=tag.weight))
+    return result
 
 
 def filled(wish: Denoising, chosen: Picture, model_id: str, seed: int) -> Denoising:

@@ -12,10 +12,12 @@ import structlog
 from pingvas.generation.v1.job_pb2 import Upscale
 from pingvas.models.v1 import model_pb2
 
+from svc_common.errors import Reason, ServiceError, invalid_field
 from svc_common.queue import JobQueue
 from svc_common.redis_client import REDIS_ERRORS
 from svc_common.tiers import tier_name
 from svc_generation.domain.limits import (
+    MOST_LORAS,
     ModelFacts,
     TierFacts,
     check_lora,
@@ -28,7 +30,9 @@ from svc_generation.domain.limits import (
     check_upscale,
     with_defaults,
 )
+from svc_generation.domain.operations import OperationKind
 from svc_generation.domain.pricing import quote_millicredits, quote_upscale_millicredits
+from svc_generation.domain.prompts import lora_model_ids, read_prompt, refuse_notation, unknown_lora
 from svc_generation.domain.sizes import fitted
 from svc_generation.domain.waiting import WaitEstimate, WaitStatistics
 from svc_generation.servicer.lookups import Lookups, model_cost, model_facts
@@ -40,6 +44,7 @@ from svc_generation.servicer.operations import (
     kind_of,
     picture,
     size_of,
+    with_loras,
     work,
 )
 from svc_generation.servicer.sources import SourceResolver, Sources
@@ -88,7 +93,7 @@ class Planner:
 
         Raises:
             ServiceError: MODEL_NOT_FOUND, MODEL_NOT_IN_TIER, OPERATION_UNSUPPORTED, LORA_INCOMPATIBLE, SOURCE_NOT_FOUND,
-                SOURCE_INVALID, INVALID_FIELD, TIER_LIMIT_EXCEEDED.
+                SOURCE_INVALID, INVALID_FIELD, PROMPT_NOTATION_UNSUPPORTED, TIER_LIMIT_EXCEEDED.
         """
         # One after the other: nearly always both are remembered, and then neither waits.
         tier = await self._lookups.tier(account_id)
@@ -97,8 +102,10 @@ class Planner:
         check_model(model, tier, tier_name(model.minimum_tier))
         check_operation(model, kind_of(wish))
         if isinstance(wish, Upscale):
+            refuse_notation(wish.prompt, f"{OperationKind.UPSCALE}.prompt")
             return await self._upscaling(wish, spec, tier, account_id)
-        await self._check_loras(wish, model, tier)
+        wish, fields = await self._with_loras_of_prompt(wish)
+        await self._check_loras(wish, fields, model, tier)
         return await self._denoising(wish, spec, tier, account_id)
 
     async def _denoising(self, wish: Denoising, spec: model_pb2.ModelSpec, tier: TierFacts, account_id: UUID) -> Plan:
@@ -121,16 +128,38 @@ class Planner:
         quote = quote_upscale_millicredits(model_cost(spec), size.times(operation.scale_factor))
         return Plan(operation, Sources(source), tier, quote)
 
-    async def _check_loras(self, wish: Denoising, model: ModelFacts, tier: TierFacts) -> None:
+    async def _with_loras_of_prompt(self, wish: Denoising) -> tuple[Denoising, list[str]]:
+        """Moves the LoRAs that a prompt names to `loras`; returns the fields as well in which each one is named."""
+        prefix = kind_of(wish)
+        field = f"{prefix}.prompt"
+        refuse_notation(wish.negative_prompt, f"{prefix}.negative_prompt")
+        read = read_prompt(wish.prompt, field)
+        fields = [f"{prefix}.loras[{index}].model_id" for index in range(len(wish.loras))] + [field] * len(read.loras)
+        if len(fields) > MOST_LORAS:
+            raise invalid_field(
+                field, f"names LoRAs: with those of `loras` there are {len(fields)}, at most {MOST_LORAS}"
+            )
+        model_ids = [await self._lora_id(tag.name, field) for tag in read.loras]
+        return with_loras(wish, read, model_ids), fields
+
+    async def _lora_id(self, name: str, field: str) -> str:
+        for model_id in lora_model_ids(name):
+            try:
+                return (await self._lookups.model(model_id)).model.model_id
+            except ServiceError as error:
+                if error.reason is not Reason.MODEL_NOT_FOUND:
+                    raise
+        raise unknown_lora(name, field)
+
+    async def _check_loras(self, wish: Denoising, fields: Sequence[str], model: ModelFacts, tier: TierFacts) -> None:
         if not wish.loras:
             return
-        prefix = kind_of(wish)
         model_ids = [lora.model_id for lora in wish.loras]
-        check_loras_distinct(model_ids, prefix)
+        check_loras_distinct(model_ids, fields)
         specs = await asyncio.gather(*map(self._lookups.model, model_ids))
-        for index, spec in enumerate(specs):
+        for field, spec in zip(fields, specs, strict=True):
             lora = model_facts(spec.model)
-            check_lora(lora, model, f"{prefix}.loras[{index}].model_id")
+            check_lora(lora, model, field)
             check_model(lora, tier, tier_name(lora.minimum_tier))
 
     def _seed(self, wish: Operation) -> int:

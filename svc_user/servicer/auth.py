@@ -16,7 +16,8 @@ from svc_common.tokens import AccessTokenIssuer
 from svc_user import domain
 from svc_user.domain import PresentedToken, RefreshOutcome
 from svc_user.servicer.messages import user_message
-from svc_user.servicer.passwords import PasswordHasher
+from svc_user.servicer.passwords import PasswordCheck, PasswordHasher
+from svc_user.servicer.throttle import Throttle
 from svc_user.store import queries
 from svc_user.store.models import RefreshToken, Session, User
 
@@ -36,16 +37,18 @@ class TokenSource:
 class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     """Implements pingvas.user.v1.AuthService."""
 
-    def __init__(self, database: Database, passwords: PasswordHasher, tokens: TokenSource) -> None:
+    def __init__(self, database: Database, passwords: PasswordHasher, tokens: TokenSource, throttle: Throttle) -> None:
         """Takes the database under the requests role."""
         self._database = database
         self._passwords = passwords
         self._tokens = tokens
+        self._throttle = throttle
 
-    async def Register(self, request: auth_service_pb2.RegisterRequest, _context: object) -> user_pb2.User:
+    async def Register(self, request: auth_service_pb2.RegisterRequest, context: object) -> user_pb2.User:
         """Registers a user; the address stays unverified and nothing is granted."""
         email = domain.normalise_email(request.email)
         display_name = domain.choose_display_name(request.display_name, email)
+        origin = await self._throttle.register(email, context)
         password_hash = await self._passwords.hash(domain.normalise_password(request.password))
         user_id = new_id()
         user = User(
@@ -61,16 +64,15 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             is_new = await queries.insert_user(transaction, user)
         if not is_new:
             raise ServiceError(Reason.EMAIL_TAKEN, "An account with this e-mail address exists; log in instead.")
+        await self._throttle.registered(origin)
         _log.info("user.registered", user_id=str(user_id))
         return user_message(user)
 
-    async def Login(self, request: auth_service_pb2.LoginRequest, _context: object) -> auth_service_pb2.TokenPair:
+    async def Login(self, request: auth_service_pb2.LoginRequest, context: object) -> auth_service_pb2.TokenPair:
         """Checks a password outside of any transaction, so that no connection waits for it, then begins a session."""
-        user = await self._find_user(domain.normalise_email(request.email))
-        password = domain.normalise_password(request.password)
-        check = await self._passwords.check(user.password_hash if user else None, password)
-        if user is None or not check.matches:
-            raise ServiceError(Reason.LOGIN_FAILED, "The e-mail address and the password don't belong together.")
+        email, password = domain.normalise_email(request.email), domain.normalise_password(request.password)
+        async with self._throttle.login(email, context):
+            user, check = await self._verified(email, password)
         session = self._new_session(user)
         refresh_token, row = self._new_token(session.account_id, session.session_id, session.generation)
         async with self._database.transaction(user.account_id) as transaction:
@@ -81,8 +83,9 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         _log.info("session.began", user_id=str(user.user_id), session_id=str(session.session_id))
         return self._pair(user.user_id, user.account_id, session.session_id, refresh_token)
 
-    async def Refresh(self, request: auth_service_pb2.RefreshRequest, _context: object) -> auth_service_pb2.TokenPair:
+    async def Refresh(self, request: auth_service_pb2.RefreshRequest, context: object) -> auth_service_pb2.TokenPair:
         """Exchanges a refresh token for a pair of the session's newest generation, or revokes the session."""
+        await self._throttle.refresh(context)
         token_hash = domain.hash_refresh_token(request.refresh_token)
         async with self._database.transaction() as transaction:
             await queries.enter_account_by_refresh_token(transaction, token_hash)
@@ -111,6 +114,13 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def GetJwks(self, _request: auth_service_pb2.GetJwksRequest, _context: object) -> auth_service_pb2.JwkSet:
         """Publishes the keys that this process was started with."""
         return self._tokens.jwk_set
+
+    async def _verified(self, email: str, password: bytes) -> tuple[User, PasswordCheck]:
+        user = await self._find_user(email)
+        check = await self._passwords.check(user.password_hash if user else None, password)
+        if user is None or not check.matches:
+            raise ServiceError(Reason.LOGIN_FAILED, "The e-mail address and the password don't belong together.")
+        return user, check
 
     async def _find_user(self, email: str) -> User | None:
         async with self._database.transaction() as transaction:

@@ -92,12 +92,12 @@ def test_lora_must_be_one_and_for_the_models_family() -> None:
 
 
 def test_each_repetition_of_a_lora_is_named() -> None:
-    check_loras_distinct(["a", "b"], "inpaint")
+    fields = ["inpaint.loras[0].model_id", "inpaint.loras[1].model_id", "inpaint.loras[2].model_id", "inpaint.prompt"]
+    check_loras_distinct(["a", "b"], fields[:2])
     with pytest.raises(ServiceError) as refused:
-        check_loras_distinct(["a", "b", "a", "a"], "inpaint")
+        check_loras_distinct(["a", "b", "a", "a"], fields)
     assert refused.value.reason is Reason.INVALID_FIELD
-    fields = [violation.field for violation in refused.value.violations]
-    assert fields == ["inpaint.loras[2].model_id", "inpaint.loras[3].model_id"]
+    assert [violation.field for violation in refused.value.violations] == fields[2:]
 
 
 def test_tier_counts_for_the_source_of_an_upscaling_and_not_for_its_result() -> None:

@@ -29,6 +29,8 @@ class Envoy:
     def node(self, depends_on: tuple[str, ...]) -> Process:
         """Renders the configuration and returns the server."""
         configuration = self.layout.run / "envoy.yaml"
+        # It holds the edge's secret, as the folder of keys does.
+        configuration.touch(mode=0o600)
         configuration.write_text(render(self.layout, self.secrets, self.bucket), encoding="utf-8")
         ports = self.layout.ports
         return Process(
@@ -65,6 +67,7 @@ def render(layout: Layout, secrets: Secrets, bucket: str = "") -> str:
             upstreams={area: Address(HOST, ports.public(area)) for area in AREAS},
             descriptor_set=_DESCRIPTOR_SET,
             user_jwks=secrets.user_jwks,
+            edge_secret=secrets.edge_secret.read_text(encoding="utf-8"),
             bridge=Address(HOST, ports.bridge),
             objects=Objects(store, f"{HOST}:{ports.s3}", bucket) if bucket else None,
             reflection=True,

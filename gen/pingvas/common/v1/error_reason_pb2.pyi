@@ -212,6 +212,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: The account has as many open uploads as are allowed. RetryInfo says when one expires.
     Sample: {"reason": "TOO_MANY_UPLOADS", "metadata": {"limit": "200"}}
     """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 53
+    """RESOURCE_EXHAUSTED: More was tried than is allowed in a span of time. RetryInfo says when to call again. The scope is
+    "login", "registration" or "refresh", counted by the client's network and, for failed log-ins, by account.
+    Sample: {"reason": "RATE_LIMITED", "metadata": {"scope": "login"}}
+    """
+    ERROR_REASON_PROMPT_NOTATION_UNSUPPORTED: _ErrorReason.ValueType  # 62
+    """INVALID_ARGUMENT: A prompt has another tool's notation, which would be drawn as words. The message says what to write.
+    Sample: {"reason": "PROMPT_NOTATION_UNSUPPORTED", "metadata": {"field": "text_to_image.prompt", "notation": "[cat:dog:0.5]"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Lists every reason that a call can be refused with, or a job can fail with. It appears as `reason` in
@@ -408,5 +417,14 @@ Sample: {"reason": "MODEL_NOT_STORED", "metadata": {"model_id": "sdxl-base", "pa
 ERROR_REASON_TOO_MANY_UPLOADS: ErrorReason.ValueType  # 50
 """RESOURCE_EXHAUSTED: The account has as many open uploads as are allowed. RetryInfo says when one expires.
 Sample: {"reason": "TOO_MANY_UPLOADS", "metadata": {"limit": "200"}}
+"""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 53
+"""RESOURCE_EXHAUSTED: More was tried than is allowed in a span of time. RetryInfo says when to call again. The scope is
+"login", "registration" or "refresh", counted by the client's network and, for failed log-ins, by account.
+Sample: {"reason": "RATE_LIMITED", "metadata": {"scope": "login"}}
+"""
+ERROR_REASON_PROMPT_NOTATION_UNSUPPORTED: ErrorReason.ValueType  # 62
+"""INVALID_ARGUMENT: A prompt has another tool's notation, which would be drawn as words. The message says what to write.
+Sample: {"reason": "PROMPT_NOTATION_UNSUPPORTED", "metadata": {"field": "text_to_image.prompt", "notation": "[cat:dog:0.5]"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -91,7 +91,7 @@ class GenerationServiceServicer:
         Errors:
         - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
         PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
-        INVALID_ARGUMENT (LORA_INCOMPATIBLE, SOURCE_INVALID): as CreateJob.
+        INVALID_ARGUMENT (LORA_INCOMPATIBLE, PROMPT_NOTATION_UNSUPPORTED, SOURCE_INVALID): as CreateJob.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,6 +110,7 @@ class GenerationServiceServicer:
         - PERMISSION_DENIED (MODEL_NOT_IN_TIER): choose another model, or upgrade.
         - FAILED_PRECONDITION (OPERATION_UNSUPPORTED): metadata tells what the model can do; choose another model.
         - INVALID_ARGUMENT (LORA_INCOMPATIBLE): the LoRA belongs to another family, or the model is no LoRA.
+        - INVALID_ARGUMENT (PROMPT_NOTATION_UNSUPPORTED): the prompt has another tool's notation; the message says what to write.
         - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
         - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
         - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.

@@ -43,7 +43,7 @@ class GenerationServiceStub:
     Errors:
     - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
       PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
-      INVALID_ARGUMENT (LORA_INCOMPATIBLE, SOURCE_INVALID): as CreateJob.
+      INVALID_ARGUMENT (LORA_INCOMPATIBLE, PROMPT_NOTATION_UNSUPPORTED, SOURCE_INVALID): as CreateJob.
     """
     CreateJob: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.CreateJobRequest, _job_pb2.Job]
     """Accepts a job and sets its price aside. The answer is the acceptance: an accepted job survives every crash.
@@ -58,6 +58,7 @@ class GenerationServiceStub:
     - PERMISSION_DENIED (MODEL_NOT_IN_TIER): choose another model, or upgrade.
     - FAILED_PRECONDITION (OPERATION_UNSUPPORTED): metadata tells what the model can do; choose another model.
     - INVALID_ARGUMENT (LORA_INCOMPATIBLE): the LoRA belongs to another family, or the model is no LoRA.
+    - INVALID_ARGUMENT (PROMPT_NOTATION_UNSUPPORTED): the prompt has another tool's notation; the message says what to write.
     - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
     - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
     - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
@@ -116,7 +117,7 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     Errors:
     - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
       PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
-      INVALID_ARGUMENT (LORA_INCOMPATIBLE, SOURCE_INVALID): as CreateJob.
+      INVALID_ARGUMENT (LORA_INCOMPATIBLE, PROMPT_NOTATION_UNSUPPORTED, SOURCE_INVALID): as CreateJob.
     """
     CreateJob: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.CreateJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Accepts a job and sets its price aside. The answer is the acceptance: an accepted job survives every crash.
@@ -131,6 +132,7 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     - PERMISSION_DENIED (MODEL_NOT_IN_TIER): choose another model, or upgrade.
     - FAILED_PRECONDITION (OPERATION_UNSUPPORTED): metadata tells what the model can do; choose another model.
     - INVALID_ARGUMENT (LORA_INCOMPATIBLE): the LoRA belongs to another family, or the model is no LoRA.
+    - INVALID_ARGUMENT (PROMPT_NOTATION_UNSUPPORTED): the prompt has another tool's notation; the message says what to write.
     - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
     - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
     - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
@@ -192,7 +194,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
           PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
-          INVALID_ARGUMENT (LORA_INCOMPATIBLE, SOURCE_INVALID): as CreateJob.
+          INVALID_ARGUMENT (LORA_INCOMPATIBLE, PROMPT_NOTATION_UNSUPPORTED, SOURCE_INVALID): as CreateJob.
         """
 
     @_abc_1.abstractmethod
@@ -213,6 +215,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         - PERMISSION_DENIED (MODEL_NOT_IN_TIER): choose another model, or upgrade.
         - FAILED_PRECONDITION (OPERATION_UNSUPPORTED): metadata tells what the model can do; choose another model.
         - INVALID_ARGUMENT (LORA_INCOMPATIBLE): the LoRA belongs to another family, or the model is no LoRA.
+        - INVALID_ARGUMENT (PROMPT_NOTATION_UNSUPPORTED): the prompt has another tool's notation; the message says what to write.
         - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
         - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
         - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.

@@ -200,11 +200,15 @@ class TextToImage(_message.Message):
     SCHEDULER_FIELD_NUMBER: _builtins.int
     LORAS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
-    """Tells what to draw, 1 to 2,000 characters. `(word:1.3)` gives words more weight, `(word:0.7)` less, and `\\(` and
-    `\\)` are plain brackets.
+    """Tells what to draw, 1 to 2,000 characters. `(words:W)` multiplies the weight of words by W, a decimal number from 0 to 2;
+    `(words)` multiplies it by 1.1, `[words]` divides it by 1.1, `{words}` multiplies it by 1.05; they nest. Other numbers behind
+    a colon, and those behind a number, are text: `(16:9)`, `(John 3:16)`. `<lora:MODEL_ID:WEIGHT>` is moved to `loras`. A
+    backslash makes one of `()[]{}<>\\:+|-` plain. Other tools' notation is refused (PROMPT_NOTATION_UNSUPPORTED): `[a:b:0.5]`,
+    `[a|b]`, `{a|b}`, `<hypernet:...>`, `embedding:...`, `(word)++`, `.blend(`, `word::2`, `--ar`, and the words BREAK and AND
+    in capitals, unless the whole prompt is in capitals.
     """
     negative_prompt: _builtins.str
-    """Tells what to avoid, at most 2,000 characters."""
+    """Tells what to avoid, at most 2,000 characters, in the notation of `prompt`, but without LoRAs."""
     model_id: _builtins.str
     """Identifies the model. Absent: the default model of the platform."""
     width_px: _builtins.int
@@ -341,11 +345,15 @@ class ImageToImage(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     STRENGTH_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
-    """Tells what to draw, 1 to 2,000 characters. `(word:1.3)` gives words more weight, `(word:0.7)` less, and `\\(` and
-    `\\)` are plain brackets.
+    """Tells what to draw, 1 to 2,000 characters. `(words:W)` multiplies the weight of words by W, a decimal number from 0 to 2;
+    `(words)` multiplies it by 1.1, `[words]` divides it by 1.1, `{words}` multiplies it by 1.05; they nest. Other numbers behind
+    a colon, and those behind a number, are text: `(16:9)`, `(John 3:16)`. `<lora:MODEL_ID:WEIGHT>` is moved to `loras`. A
+    backslash makes one of `()[]{}<>\\:+|-` plain. Other tools' notation is refused (PROMPT_NOTATION_UNSUPPORTED): `[a:b:0.5]`,
+    `[a|b]`, `{a|b}`, `<hypernet:...>`, `embedding:...`, `(word)++`, `.blend(`, `word::2`, `--ar`, and the words BREAK and AND
+    in capitals, unless the whole prompt is in capitals.
     """
     negative_prompt: _builtins.str
-    """Tells what to avoid, at most 2,000 characters."""
+    """Tells what to avoid, at most 2,000 characters, in the notation of `prompt`, but without LoRAs."""
     model_id: _builtins.str
     """Identifies the model. Absent: the default model of the platform."""
     width_px: _builtins.int
@@ -442,11 +450,15 @@ class Inpaint(_message.Message):
     MASK_FIELD_NUMBER: _builtins.int
     MASK_FEATHER_PX_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
-    """Tells what to draw, 1 to 2,000 characters. `(word:1.3)` gives words more weight, `(word:0.7)` less, and `\\(` and
-    `\\)` are plain brackets.
+    """Tells what to draw, 1 to 2,000 characters. `(words:W)` multiplies the weight of words by W, a decimal number from 0 to 2;
+    `(words)` multiplies it by 1.1, `[words]` divides it by 1.1, `{words}` multiplies it by 1.05; they nest. Other numbers behind
+    a colon, and those behind a number, are text: `(16:9)`, `(John 3:16)`. `<lora:MODEL_ID:WEIGHT>` is moved to `loras`. A
+    backslash makes one of `()[]{}<>\\:+|-` plain. Other tools' notation is refused (PROMPT_NOTATION_UNSUPPORTED): `[a:b:0.5]`,
+    `[a|b]`, `{a|b}`, `<hypernet:...>`, `embedding:...`, `(word)++`, `.blend(`, `word::2`, `--ar`, and the words BREAK and AND
+    in capitals, unless the whole prompt is in capitals.
     """
     negative_prompt: _builtins.str
-    """Tells what to avoid, at most 2,000 characters."""
+    """Tells what to avoid, at most 2,000 characters, in the notation of `prompt`, but without LoRAs."""
     model_id: _builtins.str
     """Identifies the model. Absent: the default model of the platform."""
     width_px: _builtins.int

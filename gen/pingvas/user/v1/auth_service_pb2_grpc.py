@@ -78,7 +78,7 @@ class AuthServiceServicer:
 
         Errors:
         - ALREADY_EXISTS (EMAIL_TAKEN): log in instead.
-        - RESOURCE_EXHAUSTED (OVERLOADED): call again after RetryInfo's delay.
+        - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,7 +90,7 @@ class AuthServiceServicer:
         Errors:
         - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together; the answer takes the same
         time whether the address is known or not.
-        - RESOURCE_EXHAUSTED (OVERLOADED): call again after RetryInfo's delay.
+        - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +103,7 @@ class AuthServiceServicer:
         Errors:
         - UNAUTHENTICATED (REFRESH_TOKEN_INVALID): log in again.
         - UNAUTHENTICATED (REFRESH_TOKEN_REUSED): the family is revoked; log in again.
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

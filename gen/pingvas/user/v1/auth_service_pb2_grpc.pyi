@@ -43,7 +43,7 @@ class AuthServiceStub:
 
     Errors:
     - ALREADY_EXISTS (EMAIL_TAKEN): log in instead.
-    - RESOURCE_EXHAUSTED (OVERLOADED): call again after RetryInfo's delay.
+    - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
     """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.TokenPair]
     """Begins a session: answers with an access token and the first refresh token of a new family.
@@ -51,7 +51,7 @@ class AuthServiceStub:
     Errors:
     - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together; the answer takes the same
       time whether the address is known or not.
-    - RESOURCE_EXHAUSTED (OVERLOADED): call again after RetryInfo's delay.
+    - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.TokenPair]
     """Exchanges a refresh token for a new pair. The token given is used up. For ten seconds after its first use the same
@@ -60,6 +60,7 @@ class AuthServiceStub:
     Errors:
     - UNAUTHENTICATED (REFRESH_TOKEN_INVALID): log in again.
     - UNAUTHENTICATED (REFRESH_TOKEN_REUSED): the family is revoked; log in again.
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
     """
     Logout: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutRequest, _auth_service_pb2.LogoutResponse]
     """Ends the session that the refresh token belongs to. An unknown or revoked token is no error: the session is over.
@@ -82,7 +83,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     Errors:
     - ALREADY_EXISTS (EMAIL_TAKEN): log in instead.
-    - RESOURCE_EXHAUSTED (OVERLOADED): call again after RetryInfo's delay.
+    - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.TokenPair]  # type: ignore[assignment]
     """Begins a session: answers with an access token and the first refresh token of a new family.
@@ -90,7 +91,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     Errors:
     - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together; the answer takes the same
       time whether the address is known or not.
-    - RESOURCE_EXHAUSTED (OVERLOADED): call again after RetryInfo's delay.
+    - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.TokenPair]  # type: ignore[assignment]
     """Exchanges a refresh token for a new pair. The token given is used up. For ten seconds after its first use the same
@@ -99,6 +100,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     Errors:
     - UNAUTHENTICATED (REFRESH_TOKEN_INVALID): log in again.
     - UNAUTHENTICATED (REFRESH_TOKEN_REUSED): the family is revoked; log in again.
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
     """
     Logout: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutRequest, _auth_service_pb2.LogoutResponse]  # type: ignore[assignment]
     """Ends the session that the refresh token belongs to. An unknown or revoked token is no error: the session is over.
@@ -124,7 +126,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - ALREADY_EXISTS (EMAIL_TAKEN): log in instead.
-        - RESOURCE_EXHAUSTED (OVERLOADED): call again after RetryInfo's delay.
+        - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
         """
 
     @_abc_1.abstractmethod
@@ -138,7 +140,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together; the answer takes the same
           time whether the address is known or not.
-        - RESOURCE_EXHAUSTED (OVERLOADED): call again after RetryInfo's delay.
+        - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
         """
 
     @_abc_1.abstractmethod
@@ -153,6 +155,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - UNAUTHENTICATED (REFRESH_TOKEN_INVALID): log in again.
         - UNAUTHENTICATED (REFRESH_TOKEN_REUSED): the family is revoked; log in again.
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,41 @@
+"""Owns the rules of svc_user: `identity` of people and their sessions, `attempts` at their passwords."""
+
+from svc_user.domain.identity import (
+    ACCESS_TOKEN_LIFETIME,
+    DISPLAY_NAME_MAX_LENGTH,
+    IDLE_LIFETIME,
+    REFRESH_SECRET_BYTES,
+    REUSE_GRACE,
+    SESSION_LIFETIME,
+    PresentedToken,
+    RefreshOutcome,
+    check_update_mask,
+    choose_display_name,
+    clean_display_name,
+    decide_refresh,
+    format_refresh_token,
+    hash_refresh_token,
+    normalise_email,
+    normalise_password,
+    session_expire_time,
+)
+
+__all__ = [
+    "ACCESS_TOKEN_LIFETIME",
+    "DISPLAY_NAME_MAX_LENGTH",
+    "IDLE_LIFETIME",
+    "REFRESH_SECRET_BYTES",
+    "REUSE_GRACE",
+    "SESSION_LIFETIME",
+    "PresentedToken",
+    "RefreshOutcome",
+    "check_update_mask",
+    "choose_display_name",
+    "clean_display_name",
+    "decide_refresh",
+    "format_refresh_token",
+    "hash_refresh_token",
+    "normalise_email",
+    "normalise_password",
+    "session_expire_time",
+]
