@@ -7,6 +7,7 @@
 --   messages  name of a message -> {names, fields}; `names` as in the contract, `fields` by both JSON spellings:
 --             "" for a value without fields of its own, ">M" for message M, "*>M" for a map whose values are of message M
 --   aliases   what other tools call a field -> its names here
+--   faults    what gRPC itself answers -> what the caller is told: {answered, words, status, message, details}
 --
 -- Malformed JSON passes: the transcoder refuses it with the place. Its parser is more tolerant than the standard, so the
 -- scanner knows what it tolerates: single quotes, names without quotes, a comma before a brace, nested lists.
@@ -361,10 +362,26 @@ local function refuse_verb(handle, forms)
     "METHOD_NOT_FOUND", '"allow":"' .. allowed .. '"', "", {allow = allowed})
 end
 
+-- Refuses what isn't exactly one message in one frame (a byte of flags, four of length). Without a message gRPC waits until
+-- the deadline; of several it takes the first; a frame that is cut or too long it answers without an ErrorInfo.
+local function check_frame(handle)
+  local body = handle:body()
+  local size = body and body:length() or 0
+  if size >= 5 then
+    local flags, a, b, c, d = byte(body:getBytes(0, 5), 1, 5)
+    if flags <= 1 and ((a * 256 + b) * 256 + c) * 256 + d + 5 == size then
+      return
+    end
+  end
+  -- The words are in Envoy's table of replies (studio/edge/replies.py).
+  handle:respond({[":status"] = "400"}, "")
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local content_type = headers:get("content-type")
   if content_type and find(content_type, "^application/grpc") then
+    check_frame(handle)
     return
   end
   local forms = forms_of(headers:get(":path"))
@@ -387,5 +404,23 @@ function envoy_on_request(handle)
   local unknown = unknown_fields(body:getBytes(0, body:length()), messages[binding.message], root)
   if #unknown > 0 then
     refuse_unknown(handle, unknown)
+  end
+end
+
+-- Gives an answer of gRPC's own library an ErrorInfo and words for the caller; those of the services have both.
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local status = headers:get("grpc-status")
+  if not status or status == "0" or headers:get("grpc-status-details-bin") then
+    return
+  end
+  local message = headers:get("grpc-message") or ""
+  for _, fault in ipairs(CONTRACT.faults) do
+    if fault.answered == status and find(message, fault.words, 1, true) then
+      headers:replace("grpc-status", fault.status)
+      headers:replace("grpc-message", fault.message)
+      headers:replace("grpc-status-details-bin", fault.details)
+      return
+    end
   end
 end

@@ -16,13 +16,13 @@ import structlog
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection
 
 from svc_common.concurrency import end_tasks
 from svc_common.errors import ServiceError
 from svc_common.interceptors.hooks import Verifiers
 from svc_common.interceptors.method import ContractError
 from svc_common.interceptors.registration import Listener, Registration, register
+from svc_common.reflection import DESCRIPTOR_SET, enable_reflection
 from svc_common.settings import ServiceSettings
 from svc_common.telemetry import MetricsServer, configure_logging
 from svc_common.tokens import AccessTokens, KeySet, ServiceTokens
@@ -141,7 +141,7 @@ class Server:
         # at them.
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.reflection and listener is Listener.PUBLIC:
-            reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
+            enable_reflection(server, DESCRIPTOR_SET.read_bytes())
         return server
 
     async def _watch_over(self, work: Background) -> None:

@@ -20,6 +20,7 @@ from grpc_status import rpc_status
 
 from studio.edge.configuration import EdgeSettings, edge_configuration
 from studio.stack.servers.envoy import program
+from studio.stack.sockets import ensure_private_folder, socket_path
 from svc_common.errors import ServiceError
 from svc_common.status import from_status
 from tests.contract.surface import HttpRequest, Rpc
@@ -106,10 +107,11 @@ class Edge:
 @asynccontextmanager
 async def running_edge(settings: EdgeSettings, folder: Path) -> AsyncIterator[Edge]:
     """Runs Envoy with the settings, on free ports, until the block ends."""
-    process, admin_file, log = await _start(settings, folder)
+    socket = socket_path(folder, "envoy-admin.sock")
+    ensure_private_folder(socket.parent)
+    process, log = await _start(replace(settings, admin=socket), folder)
     try:
-        admin_address = await _until(process, log, lambda: _content(admin_file))
-        async with httpx.AsyncClient(base_url=f"http://{admin_address}") as admin:
+        async with admin_client(socket) as admin:
             await _until(process, log, lambda: _is_ready(admin))
             port = await _listener_port(admin)
             async with _clients(port) as (http, channel):
@@ -120,11 +122,16 @@ async def running_edge(settings: EdgeSettings, folder: Path) -> AsyncIterator[Ed
         await process.wait()
 
 
-async def _start(settings: EdgeSettings, folder: Path) -> tuple[asyncio.subprocess.Process, Path, Path]:
-    free = replace(settings, listen=replace(settings.listen, port=0), admin=replace(settings.admin, port=0))
-    configuration, admin_file, log = folder / "envoy.yaml", folder / "admin.txt", folder / "envoy.log"
+def admin_client(socket: Path) -> httpx.AsyncClient:
+    """Returns a client of an Envoy's administration."""
+    return httpx.AsyncClient(base_url="http://envoy", transport=httpx.AsyncHTTPTransport(uds=str(socket)))
+
+
+async def _start(settings: EdgeSettings, folder: Path) -> tuple[asyncio.subprocess.Process, Path]:
+    free = replace(settings, listen=replace(settings.listen, port=0))
+    configuration, log = folder / "envoy.yaml", folder / "envoy.log"
     configuration.write_text(edge_configuration(free), encoding="utf-8")
-    paths = ("--config-path", configuration, "--admin-address-path", admin_file)
+    paths = ("--config-path", configuration)
     options = (
         "--disable-hot-restart",
         "--concurrency",
@@ -136,7 +143,7 @@ async def _start(settings: EdgeSettings, folder: Path) -> tuple[asyncio.subproce
     )
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(program(), *paths, *options, stdout=output, stderr=output)
-    return process, admin_file, log
+    return process, log
 
 
 async def _until(process: asyncio.subprocess.Process, log: Path, probe: Callable[[], Awaitable[T]]) -> T:
@@ -153,7 +160,10 @@ async def _content(file: Path) -> str:
 
 
 async def _is_ready(admin: httpx.AsyncClient) -> bool:
-    return (await admin.get("/ready")).status_code == 200
+    try:
+        return (await admin.get("/ready")).status_code == 200
+    except httpx.ConnectError:
+        return False
 
 
 async def _listener_port(admin: httpx.AsyncClient) -> int:

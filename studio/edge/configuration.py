@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import jinja2
 
-from studio.edge.replies import DEADLINE_HEADER, SEED_RULE, SPOKEN_HEADER, mappers
+from studio.edge.replies import DEADLINE_HEADER, SEED_RULE, SEEN_HEADER, SPEAKS_GRPC, SPOKEN_HEADER, mappers
 from studio.edge.request_check import request_check
+from studio.edge.unreadable import UNREADABLE
 from svc_common.client_address import EDGE_SECRET_HEADER
 from svc_common.contracts import PublicMethod, public_methods
 
@@ -91,7 +92,8 @@ class EdgeSettings:
     """All that differs between one deployment of the edge and another."""
 
     listen: Address
-    admin: Address
+    # A Unix socket: whoever reaches the administration gives orders, and any web page can reach a port of this machine.
+    admin: Path
     # The public listener of each area's service.
     upstreams: Mapping[str, Address]
     descriptor_set: Path
@@ -171,10 +173,13 @@ def edge_configuration(settings: EdgeSettings) -> str:
         pages=_PAGES if settings.bridge else None,
         clusters=list(_clusters(methods, settings.upstreams)),
         anonymous_matches=list(_anonymous_matches(methods, reflection=settings.reflection)),
-        request_check=request_check(methods, descriptor_set),
+        request_check=request_check(methods, descriptor_set, _BODY_BYTES),
         mappers=mappers(settings.upstreams, _BODY_BYTES),
         api_prefixes=_API,
         spoken_header=SPOKEN_HEADER,
+        seen_header=SEEN_HEADER,
+        speaks_grpc=SPEAKS_GRPC,
+        unreadable=UNREADABLE,
         deadline_header=DEADLINE_HEADER,
         edge_secret_header=EDGE_SECRET_HEADER,
         seed_rule=SEED_RULE,

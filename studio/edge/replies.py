@@ -20,6 +20,8 @@ from svc_common.status import to_status
 # Set by the edge from `content-type` and `grpc-timeout` before any filter rewrites those; see envoy.yaml.j2.
 SPOKEN_HEADER: Final = "x-edge-content-type"
 DEADLINE_HEADER: Final = "x-edge-grpc-timeout"
+# Set with them on every request; absent on those that Envoy refuses before.
+SEEN_HEADER: Final = "x-edge-seen"
 
 SEED_RULE: Final = (
     "must be 0 to 9007199254740991 (2^53 - 1); "
@@ -28,7 +30,13 @@ SEED_RULE: Final = (
 """What is said of a seed that doesn't even fit into 64 bits, which the transcoder refuses before the contract's rule can."""
 
 _SPOKEN: Final = f"request.headers['{SPOKEN_HEADER}']"
-_SPEAKS_GRPC: Final = f"'{SPOKEN_HEADER}' in request.headers && {_SPOKEN}.startsWith('application/grpc')"
+_IS_GRPC: Final = "startsWith('application/grpc')"
+# A request that was refused at once still has the caller's own content-type; later it may be the transcoder's.
+SPEAKS_GRPC: Final = (
+    f"('{SEEN_HEADER}' in request.headers"
+    f" ? '{SPOKEN_HEADER}' in request.headers && {_SPOKEN}.{_IS_GRPC}"
+    f" : 'content-type' in request.headers && request.headers['content-type'].{_IS_GRPC})"
+)
 _BODY_OF_ENVOY: Final = "%LOCAL_REPLY_BODY%"
 
 # What Envoy says of a token that isn't valid, and the cause as svc_common.tokens names it. The last is in all of them.
@@ -82,6 +90,7 @@ def mappers(upstreams: Iterable[str], body_bytes: int) -> tuple[Mapper, ...]:
     """Returns the mappers for all refusals, the most telling first; upstreams are the areas whose services Envoy calls."""
     refusals = (
         *_token_refusals(),
+        *_unreadable_refusals(),
         *_request_refusals(body_bytes),
         *map(_unavailable, upstreams),
         *_remaining_refusals(),
@@ -113,6 +122,60 @@ def _unauthenticated(words: str, reason: Reason, message: str, cause: str = "") 
     return Refusal(f"token: {cause or reason.lower()}", _details_contain(words), reason, message, 401, metadata)
 
 
+def _unreadable_refusals() -> tuple[Refusal, ...]:
+    """Returns what callers are told whose requests break a policy of `studio.edge.unreadable`, or Envoy's own rules."""
+    return (
+        _unreadable(
+            "tunnel",
+            405,
+            "The API has no CONNECT and no TRACE. Compare the verb with the contract.",
+            Reason.METHOD_NOT_FOUND,
+        ),
+        _unreadable(
+            "rpc_verb",
+            405,
+            "gRPC calls are made with POST. Compare the verb with the contract.",
+            Reason.METHOD_NOT_FOUND,
+        ),
+        _unreadable("deadline", 400, "grpc-timeout must be one to eight digits and a unit of H, M, S, m, u or n."),
+        _unreadable("message_encoding", 400, "grpc-encoding must be identity, gzip or deflate."),
+        _unreadable("content_encoding", 415, "The body is compressed. Send it without content-encoding."),
+        Refusal(
+            name="path that Envoy can't normalise",
+            condition=_details_contain("path_normalization_failed"),
+            reason=Reason.REQUEST_MALFORMED,
+            message="The path has an escaped slash, a backslash, a fragment or a control character. Send it without.",
+            http_status=400,
+        ),
+        Refusal(
+            name="request without a host",
+            condition=_details_contain("missing_host_header"),
+            reason=Reason.REQUEST_MALFORMED,
+            message="The request names no host. Send the header `host`.",
+            http_status=400,
+        ),
+        Refusal(
+            name="transfer-encoding other than chunked",
+            condition="response.code == 501",
+            reason=Reason.REQUEST_MALFORMED,
+            message="transfer-encoding must be chunked.",
+            http_status=400,
+        ),
+        Refusal(
+            # The request check refuses JSON in its own words, and gRPC only for this.
+            name="request that isn't one message",
+            condition=f"response.code_details == 'lua_response' && {SPEAKS_GRPC}",
+            reason=Reason.REQUEST_MALFORMED,
+            message="The request must be exactly one message, in one whole frame.",
+            http_status=400,
+        ),
+    )
+
+
+def _unreadable(policy: str, status: int, message: str, reason: Reason = Reason.REQUEST_MALFORMED) -> Refusal:
+    return Refusal(f"policy {policy}", _details_contain(f"matched_policy[{policy}]"), reason, message, status)
+
+
 def _request_refusals(body_bytes: int) -> tuple[Refusal, ...]:
     return (
         Refusal(
@@ -125,7 +188,9 @@ def _request_refusals(body_bytes: int) -> tuple[Refusal, ...]:
         ),
         Refusal(
             name="no such method",
-            condition=f"{_details_contain('json_transcode_failure{NOT_FOUND}')} || {_details_contain('cluster_not_found')}",
+            condition=f"{_details_contain('json_transcode_failure{NOT_FOUND}')} || {_details_contain('cluster_not_found')}"
+            # Envoy's own, such as for `OPTIONS *`.
+            " || response.code == 404",
             reason=Reason.METHOD_NOT_FOUND,
             message="No method has this path and HTTP verb. Compare them with the contract.",
             http_status=404,
@@ -209,7 +274,7 @@ def _grpc_mapper(refusal: Refusal) -> Mapper:
         ("grpc-message", _literal(status.message)),
         ("grpc-status-details-bin", base64.b64encode(status.SerializeToString()).rstrip(b"=").decode("ascii")),
     )
-    return Mapper(f"{refusal.name} (gRPC)", f"({refusal.condition}) && {_SPEAKS_GRPC}", 200, None, headers)
+    return Mapper(f"{refusal.name} (gRPC)", f"({refusal.condition}) && {SPEAKS_GRPC}", 200, None, headers)
 
 
 def _literal(text: str) -> str:

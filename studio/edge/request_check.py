@@ -11,6 +11,7 @@ from typing import Any, Final
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
 
 from studio.edge.aliases import FIELD_ALIASES
+from studio.edge.grpc_faults import grpc_faults
 from svc_common.contracts import HttpBinding, PublicMethod
 from svc_common.errors import ERROR_DOMAIN
 
@@ -22,9 +23,9 @@ _FREE_FORM: Final = frozenset(f"google.protobuf.{name}" for name in ("Any", "Lis
 Messages = Mapping[str, DescriptorProto]
 
 
-def request_check(methods: Iterable[PublicMethod], descriptor_set: bytes) -> str:
+def request_check(methods: Iterable[PublicMethod], descriptor_set: bytes, body_bytes: int) -> str:
     """Returns the Lua script for the methods of a serialised FileDescriptorSet."""
-    contract = contract_table(methods, descriptor_set)
+    contract = {**contract_table(methods, descriptor_set), "faults": grpc_faults(body_bytes)}
     return f"local CONTRACT = {lua_literal(contract)}\n\n{_SCRIPT.read_text(encoding='utf-8')}"
 
 

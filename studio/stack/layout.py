@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio.stack.failures import StackError
+from studio.stack.sockets import ensure_private_folder, socket_path
 
 HOST = "127.0.0.1"
 DEFAULT_PORT_BASE = 8000
@@ -14,7 +15,7 @@ AREAS = ("user", "payment", "generation", "gallery", "models")
 
 # Offsets from the port base. A stack occupies one hundred and six ports from its base, so bases are best chosen 1000
 # apart.
-_EDGE, _EDGE_ADMIN, _BRIDGE, _POSTGRES, _REDIS, _S3 = 80, 90, 6, 32, 79, 33
+_EDGE, _BRIDGE, _POSTGRES, _REDIS, _S3 = 80, 6, 32, 79, 33
 _PUBLIC, _METRICS, _WORKER_METRICS, _INTERNAL = 1, 11, 21, 101
 
 # Worker metrics start at offset 21 and PostgreSQL stands at 32.
@@ -34,11 +35,6 @@ class Ports:
     def edge(self) -> int:
         """The port of Envoy, on which everything public is served."""
         return self.base + _EDGE
-
-    @property
-    def edge_admin(self) -> int:
-        """The port of Envoy's own administration."""
-        return self.base + _EDGE_ADMIN
 
     @property
     def bridge(self) -> int:
@@ -115,6 +111,14 @@ class Layout:
         return self.data_dir / "run"
 
     @property
+    def edge_admin(self) -> Path:
+        """The Unix socket of Envoy's own administration, which takes orders from whoever reaches it.
+
+        No port of the machine: any page in its owner's browser can send a POST there.
+        """
+        return socket_path(self.run, "envoy-admin.sock")
+
+    @property
     def models(self) -> Path:
         """The folder of model weights."""
         return self.data_dir / "models"
@@ -134,6 +138,7 @@ class Layout:
             for folder in (self.redis, self.s3, self.logs, self.run, self.models, self.keys):
                 folder.mkdir(exist_ok=True)
                 folder.chmod(_OWNER_ONLY)
+            ensure_private_folder(self.edge_admin.parent)
         except OSError as error:
             raise StackError(
                 f"the data folder {self.data_dir} can't be used: {error.strerror}: {error.filename}",

@@ -7,6 +7,7 @@ their own clients.
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 import asyncpg
 import grpc
@@ -26,10 +27,14 @@ class NotHealthyError(Exception):
 async def http_status(port: int, path: str, headers: Mapping[str, str] | None = None) -> int:
     """Returns the status of a GET to a loopback port; the body is not read."""
     reader, writer = await asyncio.open_connection(HOST, port)
+    return await _status(reader, writer, path, {"host": f"{HOST}:{port}", **(headers or {})})
+
+
+async def _status(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, headers: Mapping[str, str]
+) -> int:
     try:
-        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in (headers or {}).items())]
-        if not headers or "host" not in headers:
-            lines.append(f"host: {HOST}:{port}")
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         writer.write("\r\n".join([*lines, "connection: close", "", ""]).encode())
         status_line = await reader.readline()
         return int(status_line.split()[1]) if status_line else 0
@@ -44,6 +49,18 @@ def http_probe(port: int, path: str) -> Probe:
         status = await http_status(port, path)
         if status != HTTP_OK:
             raise NotHealthyError(f"GET {path} on port {port} answered {status}")
+
+    return probe
+
+
+def unix_http_probe(socket: Path, path: str) -> Probe:
+    """Returns a probe that wants a 200 from a path of a server on a Unix socket."""
+
+    async def probe() -> None:
+        reader, writer = await asyncio.open_unix_connection(socket)
+        status = await _status(reader, writer, path, {"host": HOST})
+        if status != HTTP_OK:
+            raise NotHealthyError(f"GET {path} on {socket} answered {status}")
 
     return probe
 

@@ -38,7 +38,7 @@ def edge_settings(shared_platform: PublicPlatform, bridge_port: int, identities:
     """The edge as it runs in production, in front of the small platform."""
     return EdgeSettings(
         listen=Address("127.0.0.1", 8080),
-        admin=Address("127.0.0.1", 8090),
+        admin=Path("/nowhere/envoy-admin.sock"),
         upstreams={area: Address("127.0.0.1", port) for area, port in shared_platform.ports.items()},
         descriptor_set=DESCRIPTOR_SET,
         user_jwks=identities.folder / "users.jwks",

@@ -1,6 +1,7 @@
 """How the edge treats what passes: browsers, headers, streams, time limits, health, logs; and that Envoy accepts it all."""
 
 import asyncio
+import stat
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from pingvas.generation.v1 import job_event_pb2, job_pb2
 
 from studio.edge.configuration import Address, EdgeSettings, Objects, edge_configuration
 from studio.stack.servers.envoy import program
+from studio.stack.sockets import socket_path
 from svc_common.clock import new_id
 from svc_common.errors import Reason
 from tests.contract.surface import HttpRequest, public_rpcs, rpc_named
@@ -289,6 +291,15 @@ async def test_more_than_a_thousand_watchers_leave_room_for_other_calls(
 
 async def test_health_of_the_edge_needs_no_token(edge: Edge) -> None:
     assert (await edge.http.get("/healthz")).status_code == 200
+
+
+async def test_administration_is_reached_by_its_owner_only_and_not_from_a_web_page(
+    edge_settings: EdgeSettings, folder: Path
+) -> None:
+    assert set(yaml.safe_load(edge_configuration(edge_settings))["admin"]["address"]) == {"pipe"}
+    async with running_edge(edge_settings, folder) as running:
+        assert (await running.admin.get("/ready")).status_code == 200
+        assert stat.S_IMODE(socket_path(folder, "envoy-admin.sock").stat().st_mode) == 0o600
 
 
 async def test_draining_edge_says_so(edge_settings: EdgeSettings, folder: Path) -> None:

@@ -15,7 +15,7 @@ from pingvas.generation.v1 import generation_service_pb2, job_event_pb2, job_pb2
 from tests.contract.surface import Rpc, rpc_named
 from tests.e2e.invariants import assert_invariants
 from tests.e2e.stage import Person, Stage, create_request
-from tests.harness_envoy import Edge, server_sent_events
+from tests.harness_envoy import Edge, admin_client, server_sent_events
 
 CREATE_JOB, GET_JOB = rpc_named("GenerationService.CreateJob"), rpc_named("GenerationService.GetJob")
 WATCH_JOB, LIST_JOBS = rpc_named("GenerationService.WatchJob"), rpc_named("GenerationService.ListJobs")
@@ -26,7 +26,7 @@ async def edge(calm: Stage) -> AsyncIterator[Edge]:
     """The fleet's own edge, with a client of each kind."""
     ports = calm.fleet.layout.ports
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.edge_admin}") as admin,
+        admin_client(calm.fleet.layout.edge_admin) as admin,
         httpx.AsyncClient(base_url=calm.fleet.http, timeout=30.0) as http,
         grpc.aio.insecure_channel(calm.fleet.grpc) as channel,
     ):

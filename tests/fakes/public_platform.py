@@ -13,11 +13,11 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection
 
 from svc_common.caller import current_caller, request_header
 from svc_common.interceptors.hooks import Verifiers
 from svc_common.interceptors.registration import Listener, register
+from svc_common.reflection import DESCRIPTOR_SET, enable_reflection
 from tests.contract.surface import Rpc, internal_rpcs, public_rpcs
 from tests.factories.messages import filled
 
@@ -73,10 +73,10 @@ class PublicPlatform:
         """Serves every area on a free port."""
         for area in AREAS:
             server = grpc.aio.server(options=_OPTIONS)
-            services = self._register_public(server, area)
+            self._register_public(server, area)
             self._register_internal(server, area)
             await _add_health(server)
-            reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
+            enable_reflection(server, DESCRIPTOR_SET.read_bytes())
             self.ports[area] = server.add_insecure_port("127.0.0.1:0")
             await server.start()
             self._servers.append(server)
@@ -96,12 +96,12 @@ class PublicPlatform:
         """Returns the calls of one method, in order."""
         return [call for call in self.calls if call.rpc == str(rpc)]
 
-    def _register_public(self, server: grpc.aio.Server, area: str) -> tuple[str, ...]:
+    def _register_public(self, server: grpc.aio.Server, area: str) -> None:
         registrations = []
         for service, rpcs in _by_service(rpc for rpc in public_rpcs() if rpc.area == area).items():
             servicer = type("Servicer", (), {rpc.descriptor.name: self._handler(rpc) for rpc in rpcs})()
             registrations.append((_adder(service, rpcs), servicer))
-        return register(server, registrations, Listener.PUBLIC, self._verifiers)
+        register(server, registrations, Listener.PUBLIC, self._verifiers)
 
     def _register_internal(self, server: grpc.aio.Server, area: str) -> None:
         for service, rpcs in _by_service(rpc for rpc in internal_rpcs() if rpc.area in {area, "worker"}).items():

@@ -48,7 +48,7 @@ def test_no_two_processes_want_the_same_port(layout: Layout) -> None:
 
 def test_published_ports_are_kept() -> None:
     ports = Ports()
-    assert (ports.edge, ports.edge_admin, ports.postgres, ports.redis, ports.s3) == (8080, 8090, 8032, 8079, 8033)
+    assert (ports.edge, ports.postgres, ports.redis, ports.s3) == (8080, 8032, 8079, 8033)
     assert [ports.public(area) for area in AREAS] == [8001, 8002, 8003, 8004, 8005]
     assert [ports.internal(area) for area in AREAS] == [8101, 8102, 8103, 8104, 8105]
     assert [ports.metrics(area) for area in AREAS] == [8011, 8012, 8013, 8014, 8015]

@@ -9,7 +9,7 @@ from studio.edge.configuration import Address, EdgeSettings, Objects, edge_confi
 from studio.stack.failures import StackError
 from studio.stack.keys import Secrets
 from studio.stack.layout import AREAS, HOST, Layout
-from studio.stack.probes import http_probe
+from studio.stack.probes import unix_http_probe
 from studio.stack.process import Listener, Process
 
 NAME = "envoy"
@@ -47,11 +47,11 @@ class Envoy:
                 # The access log is written every ten seconds by default, too late for `pingvas logs`.
                 *("--file-flush-interval-msec", "1000"),
             ),
-            probe=http_probe(ports.edge_admin, "/ready"),
+            probe=unix_http_probe(self.layout.edge_admin, "/ready"),
             address=f"{HOST}:{ports.edge}",
             log=self.layout.log(NAME),
             depends_on=depends_on,
-            listeners=(Listener(ports.edge, "everything public"), Listener(ports.edge_admin, "administration")),
+            listeners=(Listener(ports.edge, "everything public"),),
             stop_signal=signal.SIGTERM,
         )
 
@@ -63,7 +63,7 @@ def render(layout: Layout, secrets: Secrets, bucket: str = "") -> str:
     return edge_configuration(
         EdgeSettings(
             listen=Address(HOST, ports.edge),
-            admin=Address(HOST, ports.edge_admin),
+            admin=layout.edge_admin,
             upstreams={area: Address(HOST, ports.public(area)) for area in AREAS},
             descriptor_set=_DESCRIPTOR_SET,
             user_jwks=secrets.user_jwks,
