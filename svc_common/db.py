@@ -64,6 +64,7 @@ _DRIVER_ERRORS: Final = (
     sqlalchemy.exc.TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
@@ -187,11 +188,15 @@ class Database:
         """Takes a connection of the pool for work below SQLAlchemy, and gives it back however that ends."""
         with _service_errors():
             pooled = await self._engine.raw_connection()
+            usable = True
             try:
                 yield pooled.driver_connection  # type: ignore[misc]
+            except asyncpg.InternalClientError:
+                usable = False
+                raise
             finally:
                 # Shielded, as in `transaction`.
-                await asyncio.shield(asyncio.ensure_future(greenlet_spawn(_give_back, pooled)))
+                await asyncio.shield(asyncio.ensure_future(greenlet_spawn(_give_back, pooled, usable)))
 
     @asynccontextmanager
     async def advisory_lock(self, key: str) -> AsyncIterator[bool]:
@@ -235,10 +240,10 @@ async def try_advisory_lock(session: AsyncSession, key: str) -> bool:
     return bool(await session.scalar(statement, {"key": key}))
 
 
-def _give_back(pooled: PoolProxiedConnection) -> None:
-    """Returns a connection to the pool, or closes one whose transaction nobody could end."""
+def _give_back(pooled: PoolProxiedConnection, usable: bool) -> None:
+    """Returns a connection to the pool, or closes one that is of no use or whose transaction nobody could end."""
     driver: _Connection = pooled.driver_connection  # type: ignore[assignment]
-    if driver.is_in_transaction():
+    if not usable or driver.is_in_transaction():
         pooled.invalidate()
     pooled.close()
 
@@ -327,7 +332,9 @@ def _sqlstate(error: Exception) -> str | None:
 
 
 def _is_disconnect(error: Exception) -> bool:
-    if isinstance(error, OSError | TimeoutError):
+    # asyncpg's InternalClientError comes from a connection that can't carry a statement any more: the server has ended it
+    # with an error, and the end of the stream hasn't been read yet. None of ours runs two statements on one at a time.
+    if isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError):
         return True
     state = _sqlstate(error)
     # Class 08: connection exceptions.

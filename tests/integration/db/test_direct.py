@@ -1,12 +1,13 @@
 """Statements that go to the driver itself: the same tenants, limits, errors and pool as those of a session."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import Integer, SmallInteger, bindparam, select, text
+from sqlalchemy import Integer, SmallInteger, bindparam, make_url, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from svc_common.clock import new_id
@@ -23,6 +24,54 @@ BODIES = Statement(text("SELECT body FROM n.notes ORDER BY body"))
 SLEEP = Statement(text("SELECT pg_sleep(60)"))
 PID = Statement(text("SELECT pg_backend_pid() AS pid, current_setting('app.account_id', true) AS account"))
 FAIL = Statement(text("SELECT 1 / 0"))
+
+
+class LateFarewells:
+    """Passes bytes between clients and a server; the first end of a connection by the server is kept from its client."""
+
+    def __init__(self, server_port: int) -> None:
+        self.port = 0
+        self.farewell = asyncio.Event()
+        """Set when the server has ended a connection and the client has been sent all that came before."""
+        self._server_port = server_port
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Listens on a port of its own; clients are let go at the end of the block."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
+        try:
+            await asyncio.gather(self._pass(reader, server_writer), self._pass_back(server_reader, writer))
+        finally:
+            server_writer.close()
+            writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+        writer.close()
+
+    async def _pass_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+        await writer.drain()
+        if self.farewell.is_set():
+            writer.close()
+        self.farewell.set()
 
 
 async def own_bodies(handle: Database, account_id: UUID | None) -> list[str]:
@@ -157,6 +206,32 @@ async def test_server_that_dies_is_unavailable_and_is_found_again(own_postgres: 
     ] * 3
     assert await handle.call(BODIES, {}) == []
     await handle.close()
+
+
+async def test_connection_that_the_server_is_ending_is_unavailable_and_replaced(
+    postgres: PostgresServer, notes: str
+) -> None:
+    """The server's last words have been read and the end of the stream hasn't, as happens on a busy machine."""
+    between = LateFarewells(postgres.port)
+    async with between.serving():
+        address = make_url(postgres.url(user=TASKS, database=notes, driver="postgresql+asyncpg")).set(port=between.port)
+        handle = Database(address.render_as_string(hide_password=False), pool_size=1)
+        (before,) = await handle.call(PID, {})
+        await postgres.execute(f"SELECT pg_terminate_backend({before['pid']})")
+        await asyncio.wait_for(between.farewell.wait(), 10)
+        for _ in range(3):  # turns of the loop, until the driver has read what lies in its socket
+            await asyncio.sleep(0)
+
+        with pytest.raises(ServiceError) as caught:
+            await asyncio.wait_for(handle.call(PID, {}), 10)
+        (after,) = await handle.call(PID, {})
+        await handle.close()
+
+    assert (caught.value.reason, type(caught.value.__cause__)) == (
+        Reason.DEPENDENCY_UNAVAILABLE,
+        asyncpg.InternalClientError,
+    )
+    assert after["pid"] != before["pid"]
 
 
 async def test_parameters_constants_and_documents_arrive_as_they_were(requests: Database) -> None:
