@@ -10,10 +10,10 @@ PAGE_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -pat
 PROTO := $(shell find proto -name '*.proto')
 SEED ?= $(shell date +%s)
 
-.PHONY: help setup demo test check web gen lint types imports contracts format up bench soak clean
+.PHONY: help setup demo test check web sdk gen lint types imports rooms contracts manifests format up bench screenshots soak clean
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP) $(PAGE) ## Prepare .venv with everything, the `pingvas` command included
 
@@ -30,11 +30,18 @@ web/node_modules/.installed: web/package-lock.json $(STAMP)
 	@cd web && PATH="$(CURDIR)/$(BIN):$$PATH" "$(NPM)" ci --silent --no-audit --no-fund
 	@touch $@
 
-$(PAGE): web/node_modules/.installed $(PAGE_SOURCES) gen/pingvas.binpb proto/browser.py
+$(PAGE): web/node_modules/.installed $(PAGE_SOURCES) gen/pingvas/pingvas.binpb proto/browser.py
 	@echo "Building the studio's page ..."
 	@$(BIN)/python proto/browser.py web/node_modules/contract.binpb
 	@cd web && PATH="$(CURDIR)/$(BIN):$$PATH" "$(NPM)" run --silent generate
 	@cd web && PATH="$(CURDIR)/$(BIN):$$PATH" "$(NPM)" run --silent build -- --logLevel warn
+
+# What only those need who change or test the TypeScript SDK.
+sdk/typescript/node_modules/.installed: sdk/typescript/package-lock.json web/node_modules/.installed gen/pingvas/pingvas.binpb
+	@cd sdk/typescript && PATH="$(CURDIR)/$(BIN):$$PATH" "$(NPM)" ci --silent --no-audit --no-fund
+	@$(BIN)/python proto/browser.py sdk/typescript/node_modules/contract.binpb
+	@cd sdk/typescript && PATH="$(CURDIR)/$(BIN):$$PATH" "$(NPM)" run --silent generate
+	@touch $@
 
 demo: setup ## Start the platform, draw one picture, show it, and stop
 	@$(BIN)/python -m studio.demo
@@ -42,20 +49,23 @@ demo: setup ## Start the platform, draw one picture, show it, and stop
 up: setup ## Start the platform and stay until Ctrl-C
 	@$(BIN)/pingvas up
 
-test: setup ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: setup sdk/typescript/node_modules/.installed ## Run the whole test suite, two files side by side
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: lint types imports contracts web test ## Everything that must hold before a change lands
+check: lint types imports contracts manifests web test ## Everything that must hold before a change lands
 
 lint: setup ## Style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: setup ## Types
-	$(BIN)/mypy svc_common svc_user svc_payment svc_generation svc_gallery svc_models gpu_worker training edge_http studio bench
+	$(BIN)/mypy $(wildcard svc_*) gpu_worker training edge_http edge_envoy studio bench sdk/python/pingvas_sdk
 
 imports: setup ## Who may import whom
 	$(BIN)/lint-imports
+
+rooms: setup ## How many rooms the packages have, and arrows between them
+	@$(BIN)/python docs/rooms.py $(filter-out svc_common,$(wildcard svc_*)) gpu_worker
 
 contracts: setup ## Contracts: lint, format, compatibility with the main branch, and gen/ as generated
 	$(BIN)/buf lint
@@ -64,11 +74,20 @@ contracts: setup ## Contracts: lint, format, compatibility with the main branch,
 	  $(BIN)/buf breaking --against '.git#branch=main'; else echo "no main branch to compare with"; fi
 	$(BIN)/python proto/generate.py --check
 
-web: setup ## The studio's page: style, types and unit tests
-	@cd web && PATH="$(CURDIR)/$(BIN):$$PATH" "$(NPM)" run --silent check
+manifests: setup ## Deployments: render k8s/, its schemas, rules and what is computed from the contracts
+	$(BIN)/python -m studio.manifests check
 
-gen: setup ## Generate gen/ from proto/
+web: setup sdk/typescript/node_modules/.installed ## The studio's page and the TypeScript SDK: style, types and unit tests
+	@cd web && PATH="$(CURDIR)/$(BIN):$$PATH" "$(NPM)" run --silent check
+	@cd sdk/typescript && ../../web/node_modules/.bin/biome ci . && PATH="$(CURDIR)/$(BIN):$$PATH" "$(NPM)" run --silent check
+
+sdk: sdk/typescript/node_modules/.installed ## Build the SDKs: a wheel for Python and sdk/typescript/dist
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist sdk/python
+	@cd sdk/typescript && PATH="$(CURDIR)/$(BIN):$$PATH" "$(NPM)" run --silent build
+
+gen: setup ## Generate gen/ and the network policies from proto/
 	$(BIN)/python proto/generate.py
+	$(BIN)/python -m studio.manifests generate
 
 format: setup ## Format code and contracts
 	$(BIN)/ruff format .
@@ -78,9 +97,13 @@ format: setup ## Format code and contracts
 bench: setup ## Measure the ratios of docs/performance.md into bench/results/
 	$(BIN)/python -m bench
 
+screenshots: setup ## Take every page of the studio in both themes into docs/screenshots/
+	$(BIN)/python docs/screenshots.py
+
 soak: setup ## Longer fault runs; repeat one with SEED=...
 	@echo "SEED=$(SEED)"
 	PINGVAS_SEED=$(SEED) $(BIN)/python -m pytest -m soak --timeout 3600 -s tests/e2e
+	PINGVAS_LIVES=300 $(BIN)/python -m pytest -s tests/integration/billing/test_lives.py
 
 clean: ## Remove the environment and everything that was built
 	rm -rf .venv build .pingvas *.egg-info

@@ -1,4 +1,6 @@
-"""Generates gen/ from proto/: Python messages, gRPC stubs, type stubs, and the descriptor set for Envoy. No network.
+"""Generates gen/ from proto/: Python messages, gRPC stubs, type stubs, enums without gRPC, the descriptor set, and OpenAPI.
+
+It needs no network.
 
 `--check` generates into a scratch folder and fails when gen/ differs, so that nobody edits it by hand or forgets it.
 """
@@ -15,9 +17,20 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-DESCRIPTOR_SET: Final = "pingvas.binpb"
-_INCLUDES: Final = ("proto", "third_party/googleapis", "third_party/protovalidate")
+# In the package, so that an installed one has them too.
+DESCRIPTOR_SET: Final = "pingvas/pingvas.binpb"
+OPENAPI: Final = "pingvas/openapi.json"
+_INCLUDES: Final = (
+    "proto",
+    "third_party/googleapis",
+    "third_party/protovalidate",
+    "third_party/keda",
+    "third_party/envoy",
+)
 _VALIDATE: Final = "buf/validate/validate.proto"
+# KEDA's, which svc_generation serves, and Envoy's, which svc_user serves; no contracts of ours, and so in neither the
+# descriptor set nor the OpenAPI document.
+_OF_OTHERS: Final = ("keda/externalscaler.proto", "envoyproxy/rls.proto")
 # Envoy writes the details of errors as JSON, for which it must know their types.
 _ERROR_DETAILS: Final = ("google/rpc/error_details.proto", "google/rpc/status.proto")
 
@@ -29,15 +42,32 @@ def generate(out: Path) -> None:
     python = [f"--python_out={out}", f"--mypy_out=quiet:{out}"]
     # protovalidate's options are generated; Google's come with googleapis-common-protos and must not be shadowed.
     _protoc([*python, _VALIDATE])
-    _protoc([*python, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *protos])
+    _protoc([*python, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *protos, *_OF_OTHERS])
     _protoc(["--include_imports", f"--descriptor_set_out={out / DESCRIPTOR_SET}", *protos, *_ERROR_DETAILS])
+    _run_with(out, "proto/vocabulary.py", out / "pingvas/vocabulary.py")
+    _write_openapi(out, protos)
     for empty in _without_services(out):
         empty.unlink()
 
 
+def _write_openapi(out: Path, protos: list[str]) -> None:
+    """Writes the document. Comments are compiled for it alone: they are larger than all that Envoy and the bridge read."""
+    with tempfile.TemporaryDirectory() as scratch:
+        commented = Path(scratch) / "commented.binpb"
+        _protoc(["--include_imports", "--include_source_info", f"--descriptor_set_out={commented}", *protos])
+        _run_with(out, "-m", "edge_http.openapi", commented, out / OPENAPI)
+
+
+def _run_with(out: Path, *arguments: str | Path) -> None:
+    """Runs Python in a process of its own, which imports the contracts just generated and not those of before."""
+    subprocess.run(  # noqa: S603 - our own arguments
+        [sys.executable, *arguments], cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{out}{os.pathsep}{ROOT}"}, check=True
+    )
+
+
 def _without_services(out: Path) -> list[Path]:
     """Returns the gRPC modules of files that define messages only: nothing imports them."""
-    return [path for path in out.rglob("*_pb2_grpc.py*") if "_service_pb2_grpc" not in path.name]
+    return [path for path in (out / "pingvas").rglob("*_pb2_grpc.py*") if "_service_pb2_grpc" not in path.name]
 
 
 def _protoc(arguments: list[str]) -> None:

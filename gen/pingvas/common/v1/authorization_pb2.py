@@ -23,17 +23,19 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
+from pingvas.common.v1 import role_pb2 as pingvas_dot_common_dot_v1_dot_role__pb2
+from pingvas.common.v1 import scope_pb2 as pingvas_dot_common_dot_v1_dot_scope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%pingvas/common/v1/authorization.proto\x12\x11pingvas.common.v1\x1a google/protobuf/descriptor.proto\"O\n\rAuthorization\x12-\n\x08\x61udience\x18\x01 \x01(\x0e\x32\x1b.pingvas.common.v1.Audience\x12\x0f\n\x07\x63\x61llers\x18\x02 \x03(\t*e\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIENCE_ANONYMOUS\x10\x01\x12\x11\n\rAUDIENCE_USER\x10\x02\x12\x14\n\x10\x41UDIENCE_SERVICE\x10\x03:Y\n\rauthorization\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32 .pingvas.common.v1.Authorizationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%pingvas/common/v1/authorization.proto\x12\x11pingvas.common.v1\x1a google/protobuf/descriptor.proto\x1a\x1cpingvas/common/v1/role.proto\x1a\x1dpingvas/common/v1/scope.proto\"\x9f\x01\n\rAuthorization\x12-\n\x08\x61udience\x18\x01 \x01(\x0e\x32\x1b.pingvas.common.v1.Audience\x12\x0f\n\x07\x63\x61llers\x18\x02 \x03(\t\x12\'\n\x05scope\x18\x03 \x01(\x0e\x32\x18.pingvas.common.v1.Scope\x12%\n\x04role\x18\x04 \x01(\x0e\x32\x17.pingvas.common.v1.Role*e\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIENCE_ANONYMOUS\x10\x01\x12\x11\n\rAUDIENCE_USER\x10\x02\x12\x14\n\x10\x41UDIENCE_SERVICE\x10\x03:Y\n\rauthorization\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32 .pingvas.common.v1.Authorizationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pingvas.common.v1.authorization_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDIENCE']._serialized_start=175
-  _globals['_AUDIENCE']._serialized_end=276
-  _globals['_AUTHORIZATION']._serialized_start=94
-  _globals['_AUTHORIZATION']._serialized_end=173
+  _globals['_AUDIENCE']._serialized_start=317
+  _globals['_AUDIENCE']._serialized_end=418
+  _globals['_AUTHORIZATION']._serialized_start=156
+  _globals['_AUTHORIZATION']._serialized_end=315
 # @@protoc_insertion_point(module_scope)

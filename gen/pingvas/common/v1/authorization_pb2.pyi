@@ -10,6 +10,8 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
+from pingvas.common.v1 import role_pb2 as _role_pb2
+from pingvas.common.v1 import scope_pb2 as _scope_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -32,7 +34,11 @@ class _AudienceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Audience.Val
     AUDIENCE_ANONYMOUS: _Audience.ValueType  # 1
     """Anybody may call, with or without a credential. The edge lets such methods pass without a token."""
     AUDIENCE_USER: _Audience.ValueType  # 2
-    """A person (or a program of theirs) with a valid access token may call, and sees the rows of their own account only."""
+    """A person (or a program of theirs) with a valid access token may call, and sees the rows of their own account only.
+    Calls above the rate of the account's tier are refused as RESOURCE_EXHAUSTED (RATE_LIMITED), and streams beyond those
+    that it may have open as RESOURCE_EXHAUSTED (TOO_MANY_STREAMS), whatever the method. So are calls of a suspended
+    account, as PERMISSION_DENIED (ACCOUNT_SUSPENDED).
+    """
     AUDIENCE_SERVICE: _Audience.ValueType  # 3
     """Another part of the platform may call with its own service credential, if `callers` names it."""
 
@@ -46,7 +52,11 @@ AUDIENCE_UNSPECIFIED: Audience.ValueType  # 0
 AUDIENCE_ANONYMOUS: Audience.ValueType  # 1
 """Anybody may call, with or without a credential. The edge lets such methods pass without a token."""
 AUDIENCE_USER: Audience.ValueType  # 2
-"""A person (or a program of theirs) with a valid access token may call, and sees the rows of their own account only."""
+"""A person (or a program of theirs) with a valid access token may call, and sees the rows of their own account only.
+Calls above the rate of the account's tier are refused as RESOURCE_EXHAUSTED (RATE_LIMITED), and streams beyond those
+that it may have open as RESOURCE_EXHAUSTED (TOO_MANY_STREAMS), whatever the method. So are calls of a suspended
+account, as PERMISSION_DENIED (ACCOUNT_SUSPENDED).
+"""
 AUDIENCE_SERVICE: Audience.ValueType  # 3
 """Another part of the platform may call with its own service credential, if `callers` names it."""
 Global___Audience: _TypeAlias = Audience  # noqa: Y015
@@ -59,8 +69,16 @@ class Authorization(_message.Message):
 
     AUDIENCE_FIELD_NUMBER: _builtins.int
     CALLERS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     audience: Global___Audience.ValueType
     """Names who may call the method."""
+    scope: _scope_pb2.Scope.ValueType
+    """Names the scope that an API key needs for an AUDIENCE_USER method. Absent: no API key may call it."""
+    role: _role_pb2.Role.ValueType
+    """Names the least role that a person needs for an AUDIENCE_USER method; others are refused as PERMISSION_DENIED
+    (ROLE_MISSING). Absent: everybody who is logged in may call it. No API key may call a method that needs a role.
+    """
     @_builtins.property
     def callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Lists the service identities that may call an AUDIENCE_SERVICE method, for example "svc_generation".
@@ -72,10 +90,12 @@ class Authorization(_message.Message):
         *,
         audience: Global___Audience.ValueType = ...,
         callers: _abc.Iterable[_builtins.str] | None = ...,
+        scope: _scope_pb2.Scope.ValueType = ...,
+        role: _role_pb2.Role.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "callers", b"callers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "callers", b"callers", "role", b"role", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,10 @@ isort:skip_file
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf.internal import extension_dict as _extension_dict
+from google.rpc import code_pb2 as _code_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -25,406 +28,836 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Means that no reason was given."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 1
-    """INTERNAL: The server failed in a way that the caller can't mend. `error_id` finds the trace in the server's log.
+    """The server failed in a way that the caller can't mend. `error_id` finds the trace in the server's log.
     Sample: {"reason": "INTERNAL", "metadata": {"error_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
     """
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: A field breaks a rule of its contract; BadRequest lists each field. Correct them and call
+    """A field breaks a rule of its contract; BadRequest lists each field. Correct them and call
     again.
     """
     ERROR_REASON_TIER_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 3
-    """INVALID_ARGUMENT: A field is valid in itself but above what the account's tier allows; BadRequest names the
+    """A field is valid in itself but above what the account's tier allows; BadRequest names the
     field. Lower it, or upgrade.
     Sample: {"reason": "TIER_LIMIT_EXCEEDED", "metadata": {"tier": "free", "limit": "768", "field": "text_to_image.width_px"}}
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 4
-    """INVALID_ARGUMENT: The page token wasn't issued by this method for this filter. Start again without it."""
+    """The page token wasn't issued by this method for this filter. Start again without it."""
     ERROR_REASON_CREDENTIALS_MISSING: _ErrorReason.ValueType  # 5
-    """UNAUTHENTICATED: The call carries no credential. Send `authorization: Bearer <access token>`."""
+    """The call carries no credential. Send `authorization: Bearer <access token>`."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 6
-    """UNAUTHENTICATED: The token is malformed, unsigned, signed by an unknown key, or meant for another audience. Log
+    """The token is malformed, unsigned, signed by an unknown key, or meant for another audience. Log
     in again.
     Sample: {"reason": "TOKEN_INVALID", "metadata": {"cause": "audience"}}
     """
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 7
-    """UNAUTHENTICATED: The access token's life is over. Call AuthService.Refresh and repeat the call."""
+    """The access token's life is over. Call AuthService.Refresh and repeat the call."""
     ERROR_REASON_CALLER_NOT_ALLOWED: _ErrorReason.ValueType  # 8
-    """PERMISSION_DENIED: The caller is known, but the method isn't for it.
+    """The caller is known, but the method isn't for it.
     Sample: {"reason": "CALLER_NOT_ALLOWED", "metadata": {"caller": "gpu_worker", "method": "/pingvas.payment.v1.LedgerService/GrantCredits"}}
     """
     ERROR_REASON_LOGIN_FAILED: _ErrorReason.ValueType  # 9
-    """UNAUTHENTICATED: The e-mail address and the password don't belong together. Which of the two is wrong isn't
+    """The e-mail address and the password don't belong together. Which of the two is wrong isn't
     told.
     """
     ERROR_REASON_REFRESH_TOKEN_INVALID: _ErrorReason.ValueType  # 10
-    """UNAUTHENTICATED: The refresh token is unknown, expired or revoked. Log in again."""
+    """The refresh token is unknown, expired or revoked. Log in again."""
     ERROR_REASON_REFRESH_TOKEN_REUSED: _ErrorReason.ValueType  # 11
-    """UNAUTHENTICATED: The refresh token was used before: its whole family is revoked, since a copy may be in other
+    """The refresh token was used before: its whole family is revoked, since a copy may be in other
     hands. Log in again.
     """
     ERROR_REASON_EMAIL_TAKEN: _ErrorReason.ValueType  # 12
-    """ALREADY_EXISTS: An account with this e-mail address exists. Log in instead."""
+    """An account with this e-mail address exists. Log in instead; a provider can be linked to it then.
+    Registration doesn't tell this to strangers: it answers as if the address were free.
+    """
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 13
-    """NOT_FOUND: No such user.
+    """No such user.
     Sample: {"reason": "USER_NOT_FOUND", "metadata": {"email": "nobody@example.com"}}
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 14
-    """RESOURCE_EXHAUSTED: The server protects itself, for example from too many password checks at once. RetryInfo
+    """The server protects itself, for example from too many password checks at once. RetryInfo
     says when to call again.
     """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 15
-    """UNAVAILABLE: A part that the method needs doesn't answer. Nothing was changed, or a repeat with the same request
+    """A part that the method needs doesn't answer. Nothing was changed, or a repeat with the same request
     id is safe. Retry with backoff.
     Sample: {"reason": "DEPENDENCY_UNAVAILABLE", "metadata": {"dependency": "postgresql"}}
     """
     ERROR_REASON_DEADLINE_TOO_SHORT: _ErrorReason.ValueType  # 16
-    """DEADLINE_EXCEEDED: The call's deadline left no time to do its work. Repeat it with a longer one.
+    """The call's deadline left no time to do its work. Repeat it with a longer one.
     Sample: {"reason": "DEADLINE_TOO_SHORT", "metadata": {"method": "/pingvas.generation.v1.GenerationService/CreateJob"}}
     """
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 17
-    """NOT_FOUND: No such model in the catalogue. ListModels shows what there is.
+    """No such model in the catalogue. ListModels shows what there is.
     Sample: {"reason": "MODEL_NOT_FOUND", "metadata": {"model_id": "sdxl-2"}}
     """
     ERROR_REASON_MODEL_NOT_IN_TIER: _ErrorReason.ValueType  # 18
-    """PERMISSION_DENIED: The model exists, but the account's tier doesn't reach it. Choose another, or upgrade.
+    """The model exists, but the account's tier doesn't reach it. Choose another, or upgrade.
     Sample: {"reason": "MODEL_NOT_IN_TIER", "metadata": {"model_id": "flux-dev", "tier": "free", "minimum_tier": "pro"}}
     """
     ERROR_REASON_INSUFFICIENT_CREDITS: _ErrorReason.ValueType  # 19
-    """FAILED_PRECONDITION: The balance doesn't cover the price. Nothing was held. Buy credits, or ask for less.
+    """The balance doesn't cover the price. Nothing was held. Buy credits, or ask for less.
     Sample: {"reason": "INSUFFICIENT_CREDITS", "metadata": {"balance": "1.250", "price": "2.000"}}
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 20
-    """RESOURCE_EXHAUSTED: The account has as many jobs waiting as its tier allows. Nothing was held. RetryInfo says
+    """The account has as many jobs waiting as its tier allows. Nothing was held. RetryInfo says
     when to try again.
     Sample: {"reason": "QUEUE_FULL", "metadata": {"tier": "free", "limit": "5"}}
     """
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 21
-    """ALREADY_EXISTS: The request id was used before with another body. Repeat the first body exactly, or choose a new
+    """The request id was used before with another body. Repeat the first body exactly, or choose a new
     id.
     Sample: {"reason": "IDEMPOTENCY_KEY_REUSED", "metadata": {"request_id": "a4be..."}}
     """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 22
-    """NOT_FOUND: No such job in the caller's account.
+    """No such job in the caller's account.
     Sample: {"reason": "JOB_NOT_FOUND", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
     """
     ERROR_REASON_JOB_ALREADY_ENDED: _ErrorReason.ValueType  # 23
-    """FAILED_PRECONDITION: The job has reached a terminal state, so it can't be cancelled any more.
+    """The job has reached a terminal state, so it can't be cancelled any more.
     Sample: {"reason": "JOB_ALREADY_ENDED", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "JOB_STATE_COMPLETED"}}
     """
     ERROR_REASON_EVENT_ID_INVALID: _ErrorReason.ValueType  # 24
-    """INVALID_ARGUMENT: `after` isn't an event id of this stream. Leave it out to start with a snapshot."""
+    """`after` isn't an event id of this stream. Leave it out to start with a snapshot."""
     ERROR_REASON_JOB_NOT_RUNNABLE: _ErrorReason.ValueType  # 25
-    """FAILED_PRECONDITION: The job needs no attempt: it has ended, was cancelled, or has used up its attempts. The
+    """The job needs no attempt: it has ended, was cancelled, or has used up its attempts. The
     worker drops it.
     Sample: {"reason": "JOB_NOT_RUNNABLE", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "JOB_STATE_CANCELLED"}}
     """
     ERROR_REASON_ATTEMPT_FENCED: _ErrorReason.ValueType  # 26
-    """FAILED_PRECONDITION: A later attempt owns the job. The worker drops its result and must not report again.
+    """A later attempt owns the job. The worker drops its result and must not report again.
     Sample: {"reason": "ATTEMPT_FENCED", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "attempt": "1", "current_attempt": "2"}}
     """
     ERROR_REASON_ARTIFACT_MISSING: _ErrorReason.ValueType  # 27
-    """FAILED_PRECONDITION: A reported object isn't in the object store. The worker uploads it again.
+    """A reported object isn't in the object store. The worker uploads it again.
     Sample: {"reason": "ARTIFACT_MISSING", "metadata": {"key": "users/.../original.png"}}
     """
     ERROR_REASON_ARTIFACT_MISMATCH: _ErrorReason.ValueType  # 28
-    """FAILED_PRECONDITION: A stored object differs in size or SHA-256 from the report. The worker uploads it again.
+    """A stored object differs in size or SHA-256 from the report. The worker uploads it again.
     Sample: {"reason": "ARTIFACT_MISMATCH", "metadata": {"key": "users/.../original.png"}}
     """
     ERROR_REASON_IMAGE_NOT_FOUND: _ErrorReason.ValueType  # 29
-    """NOT_FOUND: No such image in the caller's account.
+    """No such image in the caller's account.
     Sample: {"reason": "IMAGE_NOT_FOUND", "metadata": {"image_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
     """
     ERROR_REASON_GRANT_CONFLICT: _ErrorReason.ValueType  # 30
-    """ALREADY_EXISTS: The grant's request id was used before with other terms.
+    """The grant's request id was used before with other terms.
     Sample: {"reason": "GRANT_CONFLICT", "metadata": {"request_id": "invoice:1042"}}
     """
     ERROR_REASON_HOLD_CONFLICT: _ErrorReason.ValueType  # 31
-    """ALREADY_EXISTS: The hold id was used before with other terms.
+    """The hold id was used before with other terms.
     Sample: {"reason": "HOLD_CONFLICT", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
     """
     ERROR_REASON_HOLD_NOT_FOUND: _ErrorReason.ValueType  # 32
-    """NOT_FOUND: No such hold.
+    """No such hold.
     Sample: {"reason": "HOLD_NOT_FOUND", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
     """
     ERROR_REASON_HOLD_CLOSED: _ErrorReason.ValueType  # 33
-    """FAILED_PRECONDITION: The hold was closed before in another way: released, or settled for another amount.
+    """The hold was closed before in another way: released, or settled for another amount.
     Sample: {"reason": "HOLD_CLOSED", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "released", "settled_millicredits": "0"}}
     """
     ERROR_REASON_PIPELINE_FAILED: _ErrorReason.ValueType  # 34
-    """INTERNAL: (State of a job.) The pipeline raised. All credits were released."""
+    """(State of a job.) The pipeline raised. All credits were released."""
     ERROR_REASON_INVALID_OUTPUT: _ErrorReason.ValueType  # 35
-    """INTERNAL: (State of a job.) The model produced no usable picture, such as an all-black one. All credits were
+    """(State of a job.) The model produced no usable picture, such as an all-black one. All credits were
     released.
     """
     ERROR_REASON_OUT_OF_MEMORY: _ErrorReason.ValueType  # 36
-    """RESOURCE_EXHAUSTED: (State of a job.) The picture didn't fit the GPU's memory. All credits were released."""
+    """(State of a job.) The picture didn't fit the GPU's memory. All credits were released."""
     ERROR_REASON_MODEL_LOAD_FAILED: _ErrorReason.ValueType  # 37
-    """INTERNAL: (State of a job.) The model's files are missing or don't have the recorded SHA-256. All credits were
+    """(State of a job.) The model's files are missing or don't have the recorded SHA-256. All credits were
     released.
     """
     ERROR_REASON_WORKER_LOST: _ErrorReason.ValueType  # 38
-    """ABORTED: (State of a job.) Every attempt lost its worker. All credits were released."""
+    """(State of a job.) Every attempt lost its worker. All credits were released."""
     ERROR_REASON_STORAGE_FAILED: _ErrorReason.ValueType  # 39
-    """UNAVAILABLE: (State of a job.) The pictures could not be stored. All credits were released."""
+    """(State of a job.) The pictures could not be stored. All credits were released."""
     ERROR_REASON_JOB_EXPIRED: _ErrorReason.ValueType  # 40
-    """DEADLINE_EXCEEDED: (State of a job.) The job waited longer than its hold lasts. All credits were released."""
+    """(State of a job.) The job waited longer than its hold lasts. All credits were released."""
     ERROR_REASON_REQUEST_MALFORMED: _ErrorReason.ValueType  # 41
-    """INVALID_ARGUMENT: The request can't be read: broken JSON, a value of the wrong JSON type, an unknown field or query
+    """The request can't be read: broken JSON, a value of the wrong JSON type, an unknown field or query
     parameter, bytes that are no message, or no valid HTTP. The message tells where; BadRequest has a violation for each
     unknown field, with the known one that was probably meant. Correct it and call again. 431 in HTTP for headers above
     8 KiB.
     """
     ERROR_REASON_METHOD_NOT_FOUND: _ErrorReason.ValueType  # 42
-    """UNIMPLEMENTED: No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP; 405 with the
+    """No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP; 405 with the
     header `allow` for a path that has other verbs.
     Sample: {"reason": "METHOD_NOT_FOUND", "metadata": {"allow": "DELETE, GET"}}
     """
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 43
-    """RESOURCE_EXHAUSTED: The request is larger than 4 MiB. Send less. 413 in HTTP.
+    """The request is larger than 4 MiB. Send less. 413 in HTTP.
     Sample: {"reason": "REQUEST_TOO_LARGE", "metadata": {"limit_bytes": "4194304"}}
     """
     ERROR_REASON_OPERATION_UNSUPPORTED: _ErrorReason.ValueType  # 44
-    """FAILED_PRECONDITION: The model doesn't have the operation. Choose one that has it.
+    """The model doesn't have the operation. Choose one that has it.
     Sample: {"reason": "OPERATION_UNSUPPORTED", "metadata": {"model_id": "flux-dev", "operation": "upscale", "operations": "text_to_image, image_to_image"}}
     """
     ERROR_REASON_LORA_INCOMPATIBLE: _ErrorReason.ValueType  # 45
-    """INVALID_ARGUMENT: A LoRA is none, or is made for another family of models. Leave it out, or choose a model of its
+    """A LoRA is none, or is made for another family of models. Leave it out, or choose a model of its
     family.
     Sample: {"reason": "LORA_INCOMPATIBLE", "metadata": {"model_id": "ink-lines", "family": "sdxl", "wanted_family": "sd15"}}
     """
     ERROR_REASON_SOURCE_NOT_FOUND: _ErrorReason.ValueType  # 46
-    """NOT_FOUND: The account has no such picture or upload, or nothing was put to the upload yet.
+    """The account has no such picture or upload, or nothing was put to the upload yet.
     Sample: {"reason": "SOURCE_NOT_FOUND", "metadata": {"upload_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
     """
     ERROR_REASON_SOURCE_INVALID: _ErrorReason.ValueType  # 47
-    """INVALID_ARGUMENT: (Also a state of a job.) A source or mask isn't a picture that can be used: not PNG, JPEG or WebP,
+    """(Also a state of a job.) A source or mask isn't a picture that can be used: not PNG, JPEG or WebP,
     damaged, of several frames, or too large; or a mask repaints nothing or everything. Upload another. All credits were released.
     Sample: {"reason": "SOURCE_INVALID", "metadata": {"cause": "megapixels", "limit": "40"}}
     """
     ERROR_REASON_CONTENT_REJECTED: _ErrorReason.ValueType  # 48
-    """FAILED_PRECONDITION: (State of a job.) The safety policy refuses the prompt or the picture. All credits were released."""
+    """(State of a job.) The safety policy refuses the prompt or the picture. All credits were released."""
     ERROR_REASON_MODEL_NOT_STORED: _ErrorReason.ValueType  # 49
-    """FAILED_PRECONDITION: The catalogue knows the model, but its files aren't in the models bucket. An operator puts them
+    """The catalogue knows the model, but its files aren't in the models bucket. An operator puts them
     there.
     Sample: {"reason": "MODEL_NOT_STORED", "metadata": {"model_id": "sdxl-base", "path": "unet/diffusion_pytorch_model.safetensors"}}
     """
     ERROR_REASON_TOO_MANY_UPLOADS: _ErrorReason.ValueType  # 50
-    """RESOURCE_EXHAUSTED: The account has as many open uploads as are allowed. RetryInfo says when one expires.
+    """The account has as many open uploads as are allowed. RetryInfo says when one expires.
     Sample: {"reason": "TOO_MANY_UPLOADS", "metadata": {"limit": "200"}}
     """
+    ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 51
+    """A store of the platform has no room left: "postgresql", "s3" or "redis". Nothing was accepted, changed or
+    charged. RetryInfo says when to try again; what was accepted before goes on when there is room.
+    Sample: {"reason": "STORAGE_FULL", "metadata": {"store": "s3"}}
+    """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 53
-    """RESOURCE_EXHAUSTED: More was tried than is allowed in a span of time. RetryInfo says when to call again. The scope is
-    "login", "registration" or "refresh", counted by the client's network and, for failed log-ins, by account.
-    Sample: {"reason": "RATE_LIMITED", "metadata": {"scope": "login"}}
+    """More was tried than is allowed in a span of time. RetryInfo says when to call again. The scope is
+    "account" for calls of an account above the rate and burst of its tier, which the metadata tells; "registration",
+    "login", "refresh", "mail", "link", "share_link" or "exchange", counted by the client's network and, for failed log-ins and mails,
+    by address; or "api_key" for keys that an account makes.
+    Sample: {"reason": "RATE_LIMITED", "metadata": {"scope": "account", "per_second": "5", "burst": "25"}}
+    """
+    ERROR_REASON_MODEL_UNUSABLE: _ErrorReason.ValueType  # 60
+    """(State of a job.) No picture can be made with the model, whatever the parameters: its files lack
+    parts, contradict each other, or give nothing valid. Choose another model. All credits were released.
+    """
+    ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 54
+    """The account has as many streams open as its tier allows: as many as calls in a burst. Close one, or
+    watch all jobs in one stream with WatchJobs.
+    Sample: {"reason": "TOO_MANY_STREAMS", "metadata": {"limit": "25"}}
+    """
+    ERROR_REASON_STORAGE_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 55
+    """The account's pictures and open uploads leave no room in its tier's storage for another upload.
+    Nothing was opened. Wait until open uploads expire, or upgrade.
+    Sample: {"reason": "STORAGE_QUOTA_EXCEEDED", "metadata": {"quota_bytes": "1073741824", "image_bytes": "1040187392", "upload_bytes": "33554432", "size_bytes": "5242880"}}
     """
     ERROR_REASON_PROMPT_NOTATION_UNSUPPORTED: _ErrorReason.ValueType  # 62
-    """INVALID_ARGUMENT: A prompt has another tool's notation, which would be drawn as words. The message says what to write.
+    """A prompt has another tool's notation, which would be drawn as words. The message says what to write.
     Sample: {"reason": "PROMPT_NOTATION_UNSUPPORTED", "metadata": {"field": "text_to_image.prompt", "notation": "[cat:dog:0.5]"}}
+    """
+    ERROR_REASON_SHARE_LINK_NOT_FOUND: _ErrorReason.ValueType  # 85
+    """No such share link, or it was revoked, has expired, was viewed as often as allowed, or its picture was
+    deleted. Ask who gave it to you for a new one.
+    """
+    ERROR_REASON_TOO_MANY_SHARE_LINKS: _ErrorReason.ValueType  # 86
+    """The picture has as many share links as are allowed. Revoke one.
+    Sample: {"reason": "TOO_MANY_SHARE_LINKS", "metadata": {"limit": "20"}}
+    """
+    ERROR_REASON_BOARD_NOT_FOUND: _ErrorReason.ValueType  # 87
+    """No such board in the caller's account. ListBoards shows what there is.
+    Sample: {"reason": "BOARD_NOT_FOUND", "metadata": {"board_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+    """
+    ERROR_REASON_TOO_MANY_BOARDS: _ErrorReason.ValueType  # 88
+    """The account has as many boards as are allowed. Delete one.
+    Sample: {"reason": "TOO_MANY_BOARDS", "metadata": {"limit": "1000"}}
+    """
+    ERROR_REASON_TEMPLATE_NOT_FOUND: _ErrorReason.ValueType  # 67
+    """No such template comes with the platform or is in the caller's account, or it is of the other kind, or it is
+    to be changed and comes with the platform. ListTemplates shows what there is.
+    Sample: {"reason": "TEMPLATE_NOT_FOUND", "metadata": {"template_id": "product-photo"}}
+    """
+    ERROR_REASON_TOO_MANY_TEMPLATES: _ErrorReason.ValueType  # 68
+    """The account has as many templates of its own as are allowed. Delete one.
+    Sample: {"reason": "TOO_MANY_TEMPLATES", "metadata": {"limit": "500"}}
+    """
+    ERROR_REASON_EXPORT_NOT_FOUND: _ErrorReason.ValueType  # 69
+    """No such export in the caller's account, or it has expired. ListImageExports shows what there is.
+    Sample: {"reason": "EXPORT_NOT_FOUND", "metadata": {"export_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+    """
+    ERROR_REASON_TOO_MANY_EXPORTS: _ErrorReason.ValueType  # 80
+    """The account has as many exports as are allowed that haven't expired. Delete one.
+    Sample: {"reason": "TOO_MANY_EXPORTS", "metadata": {"limit": "10"}}
+    """
+    ERROR_REASON_SHARE_PASSWORD_REQUIRED: _ErrorReason.ValueType  # 81
+    """The share link asks for a password. Call UnlockSharedImage with it."""
+    ERROR_REASON_SHARE_PASSWORD_WRONG: _ErrorReason.ValueType  # 82
+    """The password isn't that of the share link. Ask who gave you the link."""
+    ERROR_REASON_RECIPE_INVALID: _ErrorReason.ValueType  # 63
+    """No recipe can be read from a picture. `cause` tells why: none (a good picture without a recipe; use
+    the original file), type, damaged, size, text, json, depth, or format (a recipe of another release). Give the
+    parameters yourself.
+    Sample: {"reason": "RECIPE_INVALID", "metadata": {"cause": "none"}}
+    """
+    ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 75
+    """This deployment doesn't offer signing in with the provider. GetProviders tells which it offers.
+    Sample: {"reason": "PROVIDER_NOT_CONFIGURED", "metadata": {"provider": "google"}}
+    """
+    ERROR_REASON_PROVIDER_SIGN_IN_FAILED: _ErrorReason.ValueType  # 76
+    """Signing in at a provider didn't succeed. Begin again. The cause is "cancelled" when the person declined,
+    "state" when the attempt is unknown, used, expired or of another browser, "code" when the provider or this platform
+    doesn't accept the code, "identity" when the provider's statement can't be trusted, and "client" when the provider
+    doesn't accept this deployment.
+    Sample: {"reason": "PROVIDER_SIGN_IN_FAILED", "metadata": {"provider": "google", "cause": "state"}}
+    """
+    ERROR_REASON_IDENTITY_EMAIL_UNVERIFIED: _ErrorReason.ValueType  # 77
+    """The provider doesn't vouch for an e-mail address, so that no account can be made of it. Verify the
+    address at the provider, then begin again.
+    Sample: {"reason": "IDENTITY_EMAIL_UNVERIFIED", "metadata": {"provider": "discord"}}
+    """
+    ERROR_REASON_IDENTITY_TAKEN: _ErrorReason.ValueType  # 78
+    """The account at the provider is linked to another account. Sign in with it, or unlink it there first.
+    Sample: {"reason": "IDENTITY_TAKEN", "metadata": {"provider": "google"}}
+    """
+    ERROR_REASON_LAST_WAY_IN: _ErrorReason.ValueType  # 79
+    """Without this identity nobody could sign in to the account any more. Set a password or link another
+    provider first.
+    """
+    ERROR_REASON_PRODUCT_NOT_FOUND: _ErrorReason.ValueType  # 90
+    """There is no such plan or pack, or this deployment doesn't sell it. ListPlans and ListPacks show what it sells.
+    Sample: {"reason": "PRODUCT_NOT_FOUND", "metadata": {"item_id": "platinum"}}
+    """
+    ERROR_REASON_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 91
+    """The account has no subscription, or it has ended. Open a checkout for a plan."""
+    ERROR_REASON_SUBSCRIPTION_EXISTS: _ErrorReason.ValueType  # 92
+    """The account has a subscription already. Change its plan.
+    Sample: {"reason": "SUBSCRIPTION_EXISTS", "metadata": {"plan_id": "pro"}}
+    """
+    ERROR_REASON_SUBSCRIPTION_NOT_ACTIVE: _ErrorReason.ValueType  # 93
+    """The subscription is cancelled, or has a payment that failed. Resume it, or pay first.
+    Sample: {"reason": "SUBSCRIPTION_NOT_ACTIVE", "metadata": {"state": "cancelled"}}
+    """
+    ERROR_REASON_PAUSE_UNSUPPORTED: _ErrorReason.ValueType  # 83
+    """The payment provider of the subscription can't pause it. Cancel it, and resume it before it ends.
+    Sample: {"reason": "PAUSE_UNSUPPORTED", "metadata": {"provider": "polar"}}
+    """
+    ERROR_REASON_WEBHOOK_SIGNATURE_INVALID: _ErrorReason.ValueType  # 94
+    """The signature of a payment provider's report is missing, wrong, or too old."""
+    ERROR_REASON_WEBHOOK_UNKNOWN: _ErrorReason.ValueType  # 95
+    """This deployment has no such payment provider.
+    Sample: {"reason": "WEBHOOK_UNKNOWN", "metadata": {"provider": "polar"}}
+    """
+    ERROR_REASON_PAYMENT_OVERDUE: _ErrorReason.ValueType  # 96
+    """A payment for the subscription failed more than 72 hours ago, or it is paused. Pay on the
+    provider's portal; jobs are accepted again at once. 402 in HTTP.
+    """
+    ERROR_REASON_LINK_INVALID: _ErrorReason.ValueType  # 70
+    """The token of a mailed link is unknown, used or expired. Ask for another link."""
+    ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 71
+    """The caller has no such session. ListSessions shows those that go on.
+    Sample: {"reason": "SESSION_NOT_FOUND", "metadata": {"session_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+    """
+    ERROR_REASON_EMAIL_NOT_VERIFIED: _ErrorReason.ValueType  # 72
+    """The caller's e-mail address must be confirmed before. Open the link that was mailed to it."""
+    ERROR_REASON_API_KEY_INVALID: _ErrorReason.ValueType  # 73
+    """The API key is malformed, unknown, deleted or expired. Make another."""
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 74
+    """The API key wasn't given the scope that the method needs, or no key may call it: then the scope is
+    absent. Use a key with that scope, or log in.
+    Sample: {"reason": "SCOPE_MISSING", "metadata": {"scope": "generate", "method": "/pingvas.generation.v1.GenerationService/CreateJob"}}
+    """
+    ERROR_REASON_FRESH_SIGN_IN_REQUIRED: _ErrorReason.ValueType  # 64
+    """The call changes who can get into the account, so it needs the password, or a session that began
+    within the last ten minutes. Give the password, or sign in again, then repeat it.
+    """
+    ERROR_REASON_API_KEY_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 65
+    """The API key's own limits don't allow the job. `limit` tells which: "credits_a_day" or
+    "credits_a_month" (what is spent and held with this job would be more than `allowed`; wait for the next day or month of
+    UTC), "model_ids" or "largest_side_px". Ask for less, use another key, or let the key's owner change its limits.
+    Sample: {"reason": "API_KEY_LIMIT_EXCEEDED", "metadata": {"api_key_id": "0Ab3defG", "limit": "credits_a_day", "allowed": "5.000"}}
+    """
+    ERROR_REASON_WORKER_NOT_FOUND: _ErrorReason.ValueType  # 105
+    """No worker of this name was heard of lately. `pingvas admin workers` lists those that were.
+    Sample: {"reason": "WORKER_NOT_FOUND", "metadata": {"worker_id": "worker-0"}}
+    """
+    ERROR_REASON_ACCOUNT_CLOSED: _ErrorReason.ValueType  # 66
+    """The account is closed, to be erased. GetDeletion tells when. Open it again with CancelDeletion, then
+    refresh the token.
+    """
+    ERROR_REASON_ROLE_MISSING: _ErrorReason.ValueType  # 56
+    """The caller's role doesn't allow the method. Ask an administrator for it.
+    Sample: {"reason": "ROLE_MISSING", "metadata": {"role": "administrator", "method": "/pingvas.payment.v1.PaymentAdminService/SetTier"}}
+    """
+    ERROR_REASON_ACCOUNT_SUSPENDED: _ErrorReason.ValueType  # 57
+    """An administrator suspended the account. Its owner can do nothing until it is reinstated; ask support."""
+    ERROR_REASON_SECOND_FACTOR_FAILED: _ErrorReason.ValueType  # 58
+    """The code of the second factor is wrong or was used before ("code"), the challenge has expired
+    ("challenge"), there is no second factor ("off"), or there is one already ("on").
+    Sample: {"reason": "SECOND_FACTOR_FAILED", "metadata": {"cause": "code"}}
+    """
+    ERROR_REASON_SECOND_FACTOR_REQUIRED: _ErrorReason.ValueType  # 59
+    """The caller's role counts only with a second factor on this deployment. Set one up, then try again.
+    Sample: {"reason": "SECOND_FACTOR_REQUIRED", "metadata": {"role": "administrator"}}
+    """
+    ERROR_REASON_SECOND_FACTOR_CODE_MISSING: _ErrorReason.ValueType  # 102
+    """The account has a second factor, without which a password proves nothing: give a code as well, or sign in again."""
+    ERROR_REASON_LAST_ADMINISTRATOR: _ErrorReason.ValueType  # 61
+    """Without this administrator nobody could administer the platform any more. Make another first."""
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 97
+    """There is no such webhook endpoint or delivery in the caller's account. ListWebhookEndpoints shows what there is.
+    Sample: {"reason": "WEBHOOK_NOT_FOUND", "metadata": {"endpoint_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+    """
+    ERROR_REASON_WEBHOOK_ADDRESS_REFUSED: _ErrorReason.ValueType  # 98
+    """Webhooks can't be sent to the address. Give one of a public host, with https.
+    Sample: {"reason": "WEBHOOK_ADDRESS_REFUSED", "metadata": {"field": "url"}}
+    """
+    ERROR_REASON_TOO_MANY_WEBHOOKS: _ErrorReason.ValueType  # 99
+    """The account has as many webhook endpoints as it may have. Delete one.
+    Sample: {"reason": "TOO_MANY_WEBHOOKS", "metadata": {"limit": "20"}}
+    """
+    ERROR_REASON_ENTERPRISE_CONTRACT_EXISTS: _ErrorReason.ValueType  # 52
+    """The reference names a contract already that has other terms. Use another one, or repeat the first terms exactly.
+    Sample: {"reason": "ENTERPRISE_CONTRACT_EXISTS", "metadata": {"reference": "2026-014"}}
+    """
+    ERROR_REASON_TOO_MANY_LEADS: _ErrorReason.ValueType  # 84
+    """The account has asked for the enterprise plan as often as it may within a day. Wait for the answer.
+    Sample: {"reason": "TOO_MANY_LEADS", "metadata": {"limit": "3"}}
+    """
+    ERROR_REASON_LORA_INVALID: _ErrorReason.ValueType  # 114
+    """The file of a LoRA can't be applied and was refused for good; the message says why. `cause` is "format" (no safetensors
+    file, a pickle, a lying header), "unsupported" (a kind of change, or a shape, that isn't applied), "family" (made for other
+    models), or "size" (too many tensors, or too high a rank).
+    Sample: {"reason": "LORA_INVALID", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "cause": "format"}}
+    """
+    ERROR_REASON_LORA_LIMIT_REACHED: _ErrorReason.ValueType  # 115
+    """The account has as many LoRAs of its own as its tier allows. Delete one, or upgrade.
+    Sample: {"reason": "LORA_LIMIT_REACHED", "metadata": {"limit": "50", "tier": "studio"}}
+    """
+    ERROR_REASON_LORA_IN_USE: _ErrorReason.ValueType  # 116
+    """Jobs with the LoRA wait or run. Wait for them, or cancel them, then delete it.
+    Sample: {"reason": "LORA_IN_USE", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "job_count": "2"}}
+    """
+    ERROR_REASON_LORA_PARTS_MISSING: _ErrorReason.ValueType  # 117
+    """A part of the file isn't there yet. GetLoraUpload gives addresses for what is missing.
+    Sample: {"reason": "LORA_PARTS_MISSING", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "offset_bytes": "33554432"}}
+    """
+    ERROR_REASON_LORA_STATE_CONFLICT: _ErrorReason.ValueType  # 118
+    """The LoRA isn't in the state that the call needs: it takes no parts any more. GetLora tells how far it is.
+    Sample: {"reason": "LORA_STATE_CONFLICT", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "ready"}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Lists every reason that a call can be refused with, or a job can fail with. It appears as `reason` in
-    google.rpc.ErrorInfo (domain "pingvas.studio"), without the prefix. Each comment tells the gRPC code, what to do, and
-    a sample of the metadata. The list only grows.
+    google.rpc.ErrorInfo (domain "pingvas.studio"), without the prefix. The option `code` is the gRPC status code of such a
+    call. Each comment tells what to do, and a sample of the metadata. The list only grows.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Means that no reason was given."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 1
-"""INTERNAL: The server failed in a way that the caller can't mend. `error_id` finds the trace in the server's log.
+"""The server failed in a way that the caller can't mend. `error_id` finds the trace in the server's log.
 Sample: {"reason": "INTERNAL", "metadata": {"error_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
 """
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: A field breaks a rule of its contract; BadRequest lists each field. Correct them and call
+"""A field breaks a rule of its contract; BadRequest lists each field. Correct them and call
 again.
 """
 ERROR_REASON_TIER_LIMIT_EXCEEDED: ErrorReason.ValueType  # 3
-"""INVALID_ARGUMENT: A field is valid in itself but above what the account's tier allows; BadRequest names the
+"""A field is valid in itself but above what the account's tier allows; BadRequest names the
 field. Lower it, or upgrade.
 Sample: {"reason": "TIER_LIMIT_EXCEEDED", "metadata": {"tier": "free", "limit": "768", "field": "text_to_image.width_px"}}
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 4
-"""INVALID_ARGUMENT: The page token wasn't issued by this method for this filter. Start again without it."""
+"""The page token wasn't issued by this method for this filter. Start again without it."""
 ERROR_REASON_CREDENTIALS_MISSING: ErrorReason.ValueType  # 5
-"""UNAUTHENTICATED: The call carries no credential. Send `authorization: Bearer <access token>`."""
+"""The call carries no credential. Send `authorization: Bearer <access token>`."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 6
-"""UNAUTHENTICATED: The token is malformed, unsigned, signed by an unknown key, or meant for another audience. Log
+"""The token is malformed, unsigned, signed by an unknown key, or meant for another audience. Log
 in again.
 Sample: {"reason": "TOKEN_INVALID", "metadata": {"cause": "audience"}}
 """
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 7
-"""UNAUTHENTICATED: The access token's life is over. Call AuthService.Refresh and repeat the call."""
+"""The access token's life is over. Call AuthService.Refresh and repeat the call."""
 ERROR_REASON_CALLER_NOT_ALLOWED: ErrorReason.ValueType  # 8
-"""PERMISSION_DENIED: The caller is known, but the method isn't for it.
+"""The caller is known, but the method isn't for it.
 Sample: {"reason": "CALLER_NOT_ALLOWED", "metadata": {"caller": "gpu_worker", "method": "/pingvas.payment.v1.LedgerService/GrantCredits"}}
 """
 ERROR_REASON_LOGIN_FAILED: ErrorReason.ValueType  # 9
-"""UNAUTHENTICATED: The e-mail address and the password don't belong together. Which of the two is wrong isn't
+"""The e-mail address and the password don't belong together. Which of the two is wrong isn't
 told.
 """
 ERROR_REASON_REFRESH_TOKEN_INVALID: ErrorReason.ValueType  # 10
-"""UNAUTHENTICATED: The refresh token is unknown, expired or revoked. Log in again."""
+"""The refresh token is unknown, expired or revoked. Log in again."""
 ERROR_REASON_REFRESH_TOKEN_REUSED: ErrorReason.ValueType  # 11
-"""UNAUTHENTICATED: The refresh token was used before: its whole family is revoked, since a copy may be in other
+"""The refresh token was used before: its whole family is revoked, since a copy may be in other
 hands. Log in again.
 """
 ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 12
-"""ALREADY_EXISTS: An account with this e-mail address exists. Log in instead."""
+"""An account with this e-mail address exists. Log in instead; a provider can be linked to it then.
+Registration doesn't tell this to strangers: it answers as if the address were free.
+"""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 13
-"""NOT_FOUND: No such user.
+"""No such user.
 Sample: {"reason": "USER_NOT_FOUND", "metadata": {"email": "nobody@example.com"}}
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 14
-"""RESOURCE_EXHAUSTED: The server protects itself, for example from too many password checks at once. RetryInfo
+"""The server protects itself, for example from too many password checks at once. RetryInfo
 says when to call again.
 """
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 15
-"""UNAVAILABLE: A part that the method needs doesn't answer. Nothing was changed, or a repeat with the same request
+"""A part that the method needs doesn't answer. Nothing was changed, or a repeat with the same request
 id is safe. Retry with backoff.
 Sample: {"reason": "DEPENDENCY_UNAVAILABLE", "metadata": {"dependency": "postgresql"}}
 """
 ERROR_REASON_DEADLINE_TOO_SHORT: ErrorReason.ValueType  # 16
-"""DEADLINE_EXCEEDED: The call's deadline left no time to do its work. Repeat it with a longer one.
+"""The call's deadline left no time to do its work. Repeat it with a longer one.
 Sample: {"reason": "DEADLINE_TOO_SHORT", "metadata": {"method": "/pingvas.generation.v1.GenerationService/CreateJob"}}
 """
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 17
-"""NOT_FOUND: No such model in the catalogue. ListModels shows what there is.
+"""No such model in the catalogue. ListModels shows what there is.
 Sample: {"reason": "MODEL_NOT_FOUND", "metadata": {"model_id": "sdxl-2"}}
 """
 ERROR_REASON_MODEL_NOT_IN_TIER: ErrorReason.ValueType  # 18
-"""PERMISSION_DENIED: The model exists, but the account's tier doesn't reach it. Choose another, or upgrade.
+"""The model exists, but the account's tier doesn't reach it. Choose another, or upgrade.
 Sample: {"reason": "MODEL_NOT_IN_TIER", "metadata": {"model_id": "flux-dev", "tier": "free", "minimum_tier": "pro"}}
 """
 ERROR_REASON_INSUFFICIENT_CREDITS: ErrorReason.ValueType  # 19
-"""FAILED_PRECONDITION: The balance doesn't cover the price. Nothing was held. Buy credits, or ask for less.
+"""The balance doesn't cover the price. Nothing was held. Buy credits, or ask for less.
 Sample: {"reason": "INSUFFICIENT_CREDITS", "metadata": {"balance": "1.250", "price": "2.000"}}
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 20
-"""RESOURCE_EXHAUSTED: The account has as many jobs waiting as its tier allows. Nothing was held. RetryInfo says
+"""The account has as many jobs waiting as its tier allows. Nothing was held. RetryInfo says
 when to try again.
 Sample: {"reason": "QUEUE_FULL", "metadata": {"tier": "free", "limit": "5"}}
 """
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 21
-"""ALREADY_EXISTS: The request id was used before with another body. Repeat the first body exactly, or choose a new
+"""The request id was used before with another body. Repeat the first body exactly, or choose a new
 id.
 Sample: {"reason": "IDEMPOTENCY_KEY_REUSED", "metadata": {"request_id": "a4be..."}}
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 22
-"""NOT_FOUND: No such job in the caller's account.
+"""No such job in the caller's account.
 Sample: {"reason": "JOB_NOT_FOUND", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
 """
 ERROR_REASON_JOB_ALREADY_ENDED: ErrorReason.ValueType  # 23
-"""FAILED_PRECONDITION: The job has reached a terminal state, so it can't be cancelled any more.
+"""The job has reached a terminal state, so it can't be cancelled any more.
 Sample: {"reason": "JOB_ALREADY_ENDED", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "JOB_STATE_COMPLETED"}}
 """
 ERROR_REASON_EVENT_ID_INVALID: ErrorReason.ValueType  # 24
-"""INVALID_ARGUMENT: `after` isn't an event id of this stream. Leave it out to start with a snapshot."""
+"""`after` isn't an event id of this stream. Leave it out to start with a snapshot."""
 ERROR_REASON_JOB_NOT_RUNNABLE: ErrorReason.ValueType  # 25
-"""FAILED_PRECONDITION: The job needs no attempt: it has ended, was cancelled, or has used up its attempts. The
+"""The job needs no attempt: it has ended, was cancelled, or has used up its attempts. The
 worker drops it.
 Sample: {"reason": "JOB_NOT_RUNNABLE", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "JOB_STATE_CANCELLED"}}
 """
 ERROR_REASON_ATTEMPT_FENCED: ErrorReason.ValueType  # 26
-"""FAILED_PRECONDITION: A later attempt owns the job. The worker drops its result and must not report again.
+"""A later attempt owns the job. The worker drops its result and must not report again.
 Sample: {"reason": "ATTEMPT_FENCED", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "attempt": "1", "current_attempt": "2"}}
 """
 ERROR_REASON_ARTIFACT_MISSING: ErrorReason.ValueType  # 27
-"""FAILED_PRECONDITION: A reported object isn't in the object store. The worker uploads it again.
+"""A reported object isn't in the object store. The worker uploads it again.
 Sample: {"reason": "ARTIFACT_MISSING", "metadata": {"key": "users/.../original.png"}}
 """
 ERROR_REASON_ARTIFACT_MISMATCH: ErrorReason.ValueType  # 28
-"""FAILED_PRECONDITION: A stored object differs in size or SHA-256 from the report. The worker uploads it again.
+"""A stored object differs in size or SHA-256 from the report. The worker uploads it again.
 Sample: {"reason": "ARTIFACT_MISMATCH", "metadata": {"key": "users/.../original.png"}}
 """
 ERROR_REASON_IMAGE_NOT_FOUND: ErrorReason.ValueType  # 29
-"""NOT_FOUND: No such image in the caller's account.
+"""No such image in the caller's account.
 Sample: {"reason": "IMAGE_NOT_FOUND", "metadata": {"image_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
 """
 ERROR_REASON_GRANT_CONFLICT: ErrorReason.ValueType  # 30
-"""ALREADY_EXISTS: The grant's request id was used before with other terms.
+"""The grant's request id was used before with other terms.
 Sample: {"reason": "GRANT_CONFLICT", "metadata": {"request_id": "invoice:1042"}}
 """
 ERROR_REASON_HOLD_CONFLICT: ErrorReason.ValueType  # 31
-"""ALREADY_EXISTS: The hold id was used before with other terms.
+"""The hold id was used before with other terms.
 Sample: {"reason": "HOLD_CONFLICT", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
 """
 ERROR_REASON_HOLD_NOT_FOUND: ErrorReason.ValueType  # 32
-"""NOT_FOUND: No such hold.
+"""No such hold.
 Sample: {"reason": "HOLD_NOT_FOUND", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
 """
 ERROR_REASON_HOLD_CLOSED: ErrorReason.ValueType  # 33
-"""FAILED_PRECONDITION: The hold was closed before in another way: released, or settled for another amount.
+"""The hold was closed before in another way: released, or settled for another amount.
 Sample: {"reason": "HOLD_CLOSED", "metadata": {"hold_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "released", "settled_millicredits": "0"}}
 """
 ERROR_REASON_PIPELINE_FAILED: ErrorReason.ValueType  # 34
-"""INTERNAL: (State of a job.) The pipeline raised. All credits were released."""
+"""(State of a job.) The pipeline raised. All credits were released."""
 ERROR_REASON_INVALID_OUTPUT: ErrorReason.ValueType  # 35
-"""INTERNAL: (State of a job.) The model produced no usable picture, such as an all-black one. All credits were
+"""(State of a job.) The model produced no usable picture, such as an all-black one. All credits were
 released.
 """
 ERROR_REASON_OUT_OF_MEMORY: ErrorReason.ValueType  # 36
-"""RESOURCE_EXHAUSTED: (State of a job.) The picture didn't fit the GPU's memory. All credits were released."""
+"""(State of a job.) The picture didn't fit the GPU's memory. All credits were released."""
 ERROR_REASON_MODEL_LOAD_FAILED: ErrorReason.ValueType  # 37
-"""INTERNAL: (State of a job.) The model's files are missing or don't have the recorded SHA-256. All credits were
+"""(State of a job.) The model's files are missing or don't have the recorded SHA-256. All credits were
 released.
 """
 ERROR_REASON_WORKER_LOST: ErrorReason.ValueType  # 38
-"""ABORTED: (State of a job.) Every attempt lost its worker. All credits were released."""
+"""(State of a job.) Every attempt lost its worker. All credits were released."""
 ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 39
-"""UNAVAILABLE: (State of a job.) The pictures could not be stored. All credits were released."""
+"""(State of a job.) The pictures could not be stored. All credits were released."""
 ERROR_REASON_JOB_EXPIRED: ErrorReason.ValueType  # 40
-"""DEADLINE_EXCEEDED: (State of a job.) The job waited longer than its hold lasts. All credits were released."""
+"""(State of a job.) The job waited longer than its hold lasts. All credits were released."""
 ERROR_REASON_REQUEST_MALFORMED: ErrorReason.ValueType  # 41
-"""INVALID_ARGUMENT: The request can't be read: broken JSON, a value of the wrong JSON type, an unknown field or query
+"""The request can't be read: broken JSON, a value of the wrong JSON type, an unknown field or query
 parameter, bytes that are no message, or no valid HTTP. The message tells where; BadRequest has a violation for each
 unknown field, with the known one that was probably meant. Correct it and call again. 431 in HTTP for headers above
 8 KiB.
 """
 ERROR_REASON_METHOD_NOT_FOUND: ErrorReason.ValueType  # 42
-"""UNIMPLEMENTED: No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP; 405 with the
+"""No method has this path and HTTP verb. Compare them with the contract. 404 in HTTP; 405 with the
 header `allow` for a path that has other verbs.
 Sample: {"reason": "METHOD_NOT_FOUND", "metadata": {"allow": "DELETE, GET"}}
 """
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 43
-"""RESOURCE_EXHAUSTED: The request is larger than 4 MiB. Send less. 413 in HTTP.
+"""The request is larger than 4 MiB. Send less. 413 in HTTP.
 Sample: {"reason": "REQUEST_TOO_LARGE", "metadata": {"limit_bytes": "4194304"}}
 """
 ERROR_REASON_OPERATION_UNSUPPORTED: ErrorReason.ValueType  # 44
-"""FAILED_PRECONDITION: The model doesn't have the operation. Choose one that has it.
+"""The model doesn't have the operation. Choose one that has it.
 Sample: {"reason": "OPERATION_UNSUPPORTED", "metadata": {"model_id": "flux-dev", "operation": "upscale", "operations": "text_to_image, image_to_image"}}
 """
 ERROR_REASON_LORA_INCOMPATIBLE: ErrorReason.ValueType  # 45
-"""INVALID_ARGUMENT: A LoRA is none, or is made for another family of models. Leave it out, or choose a model of its
+"""A LoRA is none, or is made for another family of models. Leave it out, or choose a model of its
 family.
 Sample: {"reason": "LORA_INCOMPATIBLE", "metadata": {"model_id": "ink-lines", "family": "sdxl", "wanted_family": "sd15"}}
 """
 ERROR_REASON_SOURCE_NOT_FOUND: ErrorReason.ValueType  # 46
-"""NOT_FOUND: The account has no such picture or upload, or nothing was put to the upload yet.
+"""The account has no such picture or upload, or nothing was put to the upload yet.
 Sample: {"reason": "SOURCE_NOT_FOUND", "metadata": {"upload_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
 """
 ERROR_REASON_SOURCE_INVALID: ErrorReason.ValueType  # 47
-"""INVALID_ARGUMENT: (Also a state of a job.) A source or mask isn't a picture that can be used: not PNG, JPEG or WebP,
+"""(Also a state of a job.) A source or mask isn't a picture that can be used: not PNG, JPEG or WebP,
 damaged, of several frames, or too large; or a mask repaints nothing or everything. Upload another. All credits were released.
 Sample: {"reason": "SOURCE_INVALID", "metadata": {"cause": "megapixels", "limit": "40"}}
 """
 ERROR_REASON_CONTENT_REJECTED: ErrorReason.ValueType  # 48
-"""FAILED_PRECONDITION: (State of a job.) The safety policy refuses the prompt or the picture. All credits were released."""
+"""(State of a job.) The safety policy refuses the prompt or the picture. All credits were released."""
 ERROR_REASON_MODEL_NOT_STORED: ErrorReason.ValueType  # 49
-"""FAILED_PRECONDITION: The catalogue knows the model, but its files aren't in the models bucket. An operator puts them
+"""The catalogue knows the model, but its files aren't in the models bucket. An operator puts them
 there.
 Sample: {"reason": "MODEL_NOT_STORED", "metadata": {"model_id": "sdxl-base", "path": "unet/diffusion_pytorch_model.safetensors"}}
 """
 ERROR_REASON_TOO_MANY_UPLOADS: ErrorReason.ValueType  # 50
-"""RESOURCE_EXHAUSTED: The account has as many open uploads as are allowed. RetryInfo says when one expires.
+"""The account has as many open uploads as are allowed. RetryInfo says when one expires.
 Sample: {"reason": "TOO_MANY_UPLOADS", "metadata": {"limit": "200"}}
 """
+ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 51
+"""A store of the platform has no room left: "postgresql", "s3" or "redis". Nothing was accepted, changed or
+charged. RetryInfo says when to try again; what was accepted before goes on when there is room.
+Sample: {"reason": "STORAGE_FULL", "metadata": {"store": "s3"}}
+"""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 53
-"""RESOURCE_EXHAUSTED: More was tried than is allowed in a span of time. RetryInfo says when to call again. The scope is
-"login", "registration" or "refresh", counted by the client's network and, for failed log-ins, by account.
-Sample: {"reason": "RATE_LIMITED", "metadata": {"scope": "login"}}
+"""More was tried than is allowed in a span of time. RetryInfo says when to call again. The scope is
+"account" for calls of an account above the rate and burst of its tier, which the metadata tells; "registration",
+"login", "refresh", "mail", "link", "share_link" or "exchange", counted by the client's network and, for failed log-ins and mails,
+by address; or "api_key" for keys that an account makes.
+Sample: {"reason": "RATE_LIMITED", "metadata": {"scope": "account", "per_second": "5", "burst": "25"}}
+"""
+ERROR_REASON_MODEL_UNUSABLE: ErrorReason.ValueType  # 60
+"""(State of a job.) No picture can be made with the model, whatever the parameters: its files lack
+parts, contradict each other, or give nothing valid. Choose another model. All credits were released.
+"""
+ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 54
+"""The account has as many streams open as its tier allows: as many as calls in a burst. Close one, or
+watch all jobs in one stream with WatchJobs.
+Sample: {"reason": "TOO_MANY_STREAMS", "metadata": {"limit": "25"}}
+"""
+ERROR_REASON_STORAGE_QUOTA_EXCEEDED: ErrorReason.ValueType  # 55
+"""The account's pictures and open uploads leave no room in its tier's storage for another upload.
+Nothing was opened. Wait until open uploads expire, or upgrade.
+Sample: {"reason": "STORAGE_QUOTA_EXCEEDED", "metadata": {"quota_bytes": "1073741824", "image_bytes": "1040187392", "upload_bytes": "33554432", "size_bytes": "5242880"}}
 """
 ERROR_REASON_PROMPT_NOTATION_UNSUPPORTED: ErrorReason.ValueType  # 62
-"""INVALID_ARGUMENT: A prompt has another tool's notation, which would be drawn as words. The message says what to write.
+"""A prompt has another tool's notation, which would be drawn as words. The message says what to write.
 Sample: {"reason": "PROMPT_NOTATION_UNSUPPORTED", "metadata": {"field": "text_to_image.prompt", "notation": "[cat:dog:0.5]"}}
 """
+ERROR_REASON_SHARE_LINK_NOT_FOUND: ErrorReason.ValueType  # 85
+"""No such share link, or it was revoked, has expired, was viewed as often as allowed, or its picture was
+deleted. Ask who gave it to you for a new one.
+"""
+ERROR_REASON_TOO_MANY_SHARE_LINKS: ErrorReason.ValueType  # 86
+"""The picture has as many share links as are allowed. Revoke one.
+Sample: {"reason": "TOO_MANY_SHARE_LINKS", "metadata": {"limit": "20"}}
+"""
+ERROR_REASON_BOARD_NOT_FOUND: ErrorReason.ValueType  # 87
+"""No such board in the caller's account. ListBoards shows what there is.
+Sample: {"reason": "BOARD_NOT_FOUND", "metadata": {"board_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+"""
+ERROR_REASON_TOO_MANY_BOARDS: ErrorReason.ValueType  # 88
+"""The account has as many boards as are allowed. Delete one.
+Sample: {"reason": "TOO_MANY_BOARDS", "metadata": {"limit": "1000"}}
+"""
+ERROR_REASON_TEMPLATE_NOT_FOUND: ErrorReason.ValueType  # 67
+"""No such template comes with the platform or is in the caller's account, or it is of the other kind, or it is
+to be changed and comes with the platform. ListTemplates shows what there is.
+Sample: {"reason": "TEMPLATE_NOT_FOUND", "metadata": {"template_id": "product-photo"}}
+"""
+ERROR_REASON_TOO_MANY_TEMPLATES: ErrorReason.ValueType  # 68
+"""The account has as many templates of its own as are allowed. Delete one.
+Sample: {"reason": "TOO_MANY_TEMPLATES", "metadata": {"limit": "500"}}
+"""
+ERROR_REASON_EXPORT_NOT_FOUND: ErrorReason.ValueType  # 69
+"""No such export in the caller's account, or it has expired. ListImageExports shows what there is.
+Sample: {"reason": "EXPORT_NOT_FOUND", "metadata": {"export_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+"""
+ERROR_REASON_TOO_MANY_EXPORTS: ErrorReason.ValueType  # 80
+"""The account has as many exports as are allowed that haven't expired. Delete one.
+Sample: {"reason": "TOO_MANY_EXPORTS", "metadata": {"limit": "10"}}
+"""
+ERROR_REASON_SHARE_PASSWORD_REQUIRED: ErrorReason.ValueType  # 81
+"""The share link asks for a password. Call UnlockSharedImage with it."""
+ERROR_REASON_SHARE_PASSWORD_WRONG: ErrorReason.ValueType  # 82
+"""The password isn't that of the share link. Ask who gave you the link."""
+ERROR_REASON_RECIPE_INVALID: ErrorReason.ValueType  # 63
+"""No recipe can be read from a picture. `cause` tells why: none (a good picture without a recipe; use
+the original file), type, damaged, size, text, json, depth, or format (a recipe of another release). Give the
+parameters yourself.
+Sample: {"reason": "RECIPE_INVALID", "metadata": {"cause": "none"}}
+"""
+ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 75
+"""This deployment doesn't offer signing in with the provider. GetProviders tells which it offers.
+Sample: {"reason": "PROVIDER_NOT_CONFIGURED", "metadata": {"provider": "google"}}
+"""
+ERROR_REASON_PROVIDER_SIGN_IN_FAILED: ErrorReason.ValueType  # 76
+"""Signing in at a provider didn't succeed. Begin again. The cause is "cancelled" when the person declined,
+"state" when the attempt is unknown, used, expired or of another browser, "code" when the provider or this platform
+doesn't accept the code, "identity" when the provider's statement can't be trusted, and "client" when the provider
+doesn't accept this deployment.
+Sample: {"reason": "PROVIDER_SIGN_IN_FAILED", "metadata": {"provider": "google", "cause": "state"}}
+"""
+ERROR_REASON_IDENTITY_EMAIL_UNVERIFIED: ErrorReason.ValueType  # 77
+"""The provider doesn't vouch for an e-mail address, so that no account can be made of it. Verify the
+address at the provider, then begin again.
+Sample: {"reason": "IDENTITY_EMAIL_UNVERIFIED", "metadata": {"provider": "discord"}}
+"""
+ERROR_REASON_IDENTITY_TAKEN: ErrorReason.ValueType  # 78
+"""The account at the provider is linked to another account. Sign in with it, or unlink it there first.
+Sample: {"reason": "IDENTITY_TAKEN", "metadata": {"provider": "google"}}
+"""
+ERROR_REASON_LAST_WAY_IN: ErrorReason.ValueType  # 79
+"""Without this identity nobody could sign in to the account any more. Set a password or link another
+provider first.
+"""
+ERROR_REASON_PRODUCT_NOT_FOUND: ErrorReason.ValueType  # 90
+"""There is no such plan or pack, or this deployment doesn't sell it. ListPlans and ListPacks show what it sells.
+Sample: {"reason": "PRODUCT_NOT_FOUND", "metadata": {"item_id": "platinum"}}
+"""
+ERROR_REASON_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 91
+"""The account has no subscription, or it has ended. Open a checkout for a plan."""
+ERROR_REASON_SUBSCRIPTION_EXISTS: ErrorReason.ValueType  # 92
+"""The account has a subscription already. Change its plan.
+Sample: {"reason": "SUBSCRIPTION_EXISTS", "metadata": {"plan_id": "pro"}}
+"""
+ERROR_REASON_SUBSCRIPTION_NOT_ACTIVE: ErrorReason.ValueType  # 93
+"""The subscription is cancelled, or has a payment that failed. Resume it, or pay first.
+Sample: {"reason": "SUBSCRIPTION_NOT_ACTIVE", "metadata": {"state": "cancelled"}}
+"""
+ERROR_REASON_PAUSE_UNSUPPORTED: ErrorReason.ValueType  # 83
+"""The payment provider of the subscription can't pause it. Cancel it, and resume it before it ends.
+Sample: {"reason": "PAUSE_UNSUPPORTED", "metadata": {"provider": "polar"}}
+"""
+ERROR_REASON_WEBHOOK_SIGNATURE_INVALID: ErrorReason.ValueType  # 94
+"""The signature of a payment provider's report is missing, wrong, or too old."""
+ERROR_REASON_WEBHOOK_UNKNOWN: ErrorReason.ValueType  # 95
+"""This deployment has no such payment provider.
+Sample: {"reason": "WEBHOOK_UNKNOWN", "metadata": {"provider": "polar"}}
+"""
+ERROR_REASON_PAYMENT_OVERDUE: ErrorReason.ValueType  # 96
+"""A payment for the subscription failed more than 72 hours ago, or it is paused. Pay on the
+provider's portal; jobs are accepted again at once. 402 in HTTP.
+"""
+ERROR_REASON_LINK_INVALID: ErrorReason.ValueType  # 70
+"""The token of a mailed link is unknown, used or expired. Ask for another link."""
+ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 71
+"""The caller has no such session. ListSessions shows those that go on.
+Sample: {"reason": "SESSION_NOT_FOUND", "metadata": {"session_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+"""
+ERROR_REASON_EMAIL_NOT_VERIFIED: ErrorReason.ValueType  # 72
+"""The caller's e-mail address must be confirmed before. Open the link that was mailed to it."""
+ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 73
+"""The API key is malformed, unknown, deleted or expired. Make another."""
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 74
+"""The API key wasn't given the scope that the method needs, or no key may call it: then the scope is
+absent. Use a key with that scope, or log in.
+Sample: {"reason": "SCOPE_MISSING", "metadata": {"scope": "generate", "method": "/pingvas.generation.v1.GenerationService/CreateJob"}}
+"""
+ERROR_REASON_FRESH_SIGN_IN_REQUIRED: ErrorReason.ValueType  # 64
+"""The call changes who can get into the account, so it needs the password, or a session that began
+within the last ten minutes. Give the password, or sign in again, then repeat it.
+"""
+ERROR_REASON_API_KEY_LIMIT_EXCEEDED: ErrorReason.ValueType  # 65
+"""The API key's own limits don't allow the job. `limit` tells which: "credits_a_day" or
+"credits_a_month" (what is spent and held with this job would be more than `allowed`; wait for the next day or month of
+UTC), "model_ids" or "largest_side_px". Ask for less, use another key, or let the key's owner change its limits.
+Sample: {"reason": "API_KEY_LIMIT_EXCEEDED", "metadata": {"api_key_id": "0Ab3defG", "limit": "credits_a_day", "allowed": "5.000"}}
+"""
+ERROR_REASON_WORKER_NOT_FOUND: ErrorReason.ValueType  # 105
+"""No worker of this name was heard of lately. `pingvas admin workers` lists those that were.
+Sample: {"reason": "WORKER_NOT_FOUND", "metadata": {"worker_id": "worker-0"}}
+"""
+ERROR_REASON_ACCOUNT_CLOSED: ErrorReason.ValueType  # 66
+"""The account is closed, to be erased. GetDeletion tells when. Open it again with CancelDeletion, then
+refresh the token.
+"""
+ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 56
+"""The caller's role doesn't allow the method. Ask an administrator for it.
+Sample: {"reason": "ROLE_MISSING", "metadata": {"role": "administrator", "method": "/pingvas.payment.v1.PaymentAdminService/SetTier"}}
+"""
+ERROR_REASON_ACCOUNT_SUSPENDED: ErrorReason.ValueType  # 57
+"""An administrator suspended the account. Its owner can do nothing until it is reinstated; ask support."""
+ERROR_REASON_SECOND_FACTOR_FAILED: ErrorReason.ValueType  # 58
+"""The code of the second factor is wrong or was used before ("code"), the challenge has expired
+("challenge"), there is no second factor ("off"), or there is one already ("on").
+Sample: {"reason": "SECOND_FACTOR_FAILED", "metadata": {"cause": "code"}}
+"""
+ERROR_REASON_SECOND_FACTOR_REQUIRED: ErrorReason.ValueType  # 59
+"""The caller's role counts only with a second factor on this deployment. Set one up, then try again.
+Sample: {"reason": "SECOND_FACTOR_REQUIRED", "metadata": {"role": "administrator"}}
+"""
+ERROR_REASON_SECOND_FACTOR_CODE_MISSING: ErrorReason.ValueType  # 102
+"""The account has a second factor, without which a password proves nothing: give a code as well, or sign in again."""
+ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 61
+"""Without this administrator nobody could administer the platform any more. Make another first."""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 97
+"""There is no such webhook endpoint or delivery in the caller's account. ListWebhookEndpoints shows what there is.
+Sample: {"reason": "WEBHOOK_NOT_FOUND", "metadata": {"endpoint_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11"}}
+"""
+ERROR_REASON_WEBHOOK_ADDRESS_REFUSED: ErrorReason.ValueType  # 98
+"""Webhooks can't be sent to the address. Give one of a public host, with https.
+Sample: {"reason": "WEBHOOK_ADDRESS_REFUSED", "metadata": {"field": "url"}}
+"""
+ERROR_REASON_TOO_MANY_WEBHOOKS: ErrorReason.ValueType  # 99
+"""The account has as many webhook endpoints as it may have. Delete one.
+Sample: {"reason": "TOO_MANY_WEBHOOKS", "metadata": {"limit": "20"}}
+"""
+ERROR_REASON_ENTERPRISE_CONTRACT_EXISTS: ErrorReason.ValueType  # 52
+"""The reference names a contract already that has other terms. Use another one, or repeat the first terms exactly.
+Sample: {"reason": "ENTERPRISE_CONTRACT_EXISTS", "metadata": {"reference": "2026-014"}}
+"""
+ERROR_REASON_TOO_MANY_LEADS: ErrorReason.ValueType  # 84
+"""The account has asked for the enterprise plan as often as it may within a day. Wait for the answer.
+Sample: {"reason": "TOO_MANY_LEADS", "metadata": {"limit": "3"}}
+"""
+ERROR_REASON_LORA_INVALID: ErrorReason.ValueType  # 114
+"""The file of a LoRA can't be applied and was refused for good; the message says why. `cause` is "format" (no safetensors
+file, a pickle, a lying header), "unsupported" (a kind of change, or a shape, that isn't applied), "family" (made for other
+models), or "size" (too many tensors, or too high a rank).
+Sample: {"reason": "LORA_INVALID", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "cause": "format"}}
+"""
+ERROR_REASON_LORA_LIMIT_REACHED: ErrorReason.ValueType  # 115
+"""The account has as many LoRAs of its own as its tier allows. Delete one, or upgrade.
+Sample: {"reason": "LORA_LIMIT_REACHED", "metadata": {"limit": "50", "tier": "studio"}}
+"""
+ERROR_REASON_LORA_IN_USE: ErrorReason.ValueType  # 116
+"""Jobs with the LoRA wait or run. Wait for them, or cancel them, then delete it.
+Sample: {"reason": "LORA_IN_USE", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "job_count": "2"}}
+"""
+ERROR_REASON_LORA_PARTS_MISSING: ErrorReason.ValueType  # 117
+"""A part of the file isn't there yet. GetLoraUpload gives addresses for what is missing.
+Sample: {"reason": "LORA_PARTS_MISSING", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "offset_bytes": "33554432"}}
+"""
+ERROR_REASON_LORA_STATE_CONFLICT: ErrorReason.ValueType  # 118
+"""The LoRA isn't in the state that the call needs: it takes no parts any more. GetLora tells how far it is.
+Sample: {"reason": "LORA_STATE_CONFLICT", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "ready"}}
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
+
+CODE_FIELD_NUMBER: _builtins.int
+code: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, _code_pb2.Code.ValueType]
+"""Holds the gRPC status code with which calls fail for a reason. 50002 lies in the range that protobuf reserves for use
+inside one organisation.
+"""

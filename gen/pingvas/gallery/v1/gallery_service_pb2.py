@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
 from pingvas.gallery.v1 import image_pb2 as pingvas_dot_gallery_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(pingvas/gallery/v1/gallery_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1epingvas/gallery/v1/image.proto\"m\n\x11ListImagesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1b\n\x06job_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"X\n\x12ListImagesResponse\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.pingvas.gallery.v1.Image\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x0fGetImageRequest\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x94\x01\n\x13\x43reateUploadRequest\x12>\n\x0c\x63ontent_type\x18\x01 \x01(\tB(\xbaH%r#R\timage/pngR\nimage/jpegR\nimage/webp\x12 \n\nsize_bytes\x18\x02 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\x80\x80\x80\x10(\x01\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"\x92\x01\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0f\n\x07put_url\x18\x02 \x01(\t\x12\x33\n\x0fput_expire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x92\x03\n\x0eGalleryService\x12\x93\x01\n\nListImages\x12%.pingvas.gallery.v1.ListImagesRequest\x1a&.pingvas.gallery.v1.ListImagesResponse\"6\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02*\x12\x0e/api/v1/imagesZ\x18\x12\x16/api/v1/gallery/images\x12s\n\x08GetImage\x12#.pingvas.gallery.v1.GetImageRequest\x1a\x19.pingvas.gallery.v1.Image\"\'\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/images/{image_id}\x12u\n\x0c\x43reateUpload\x12\'.pingvas.gallery.v1.CreateUploadRequest\x1a\x1a.pingvas.gallery.v1.Upload\" \x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/uploads:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(pingvas/gallery/v1/gallery_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1epingvas/gallery/v1/image.proto\"\x9f\x03\n\x11ListImagesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1b\n\x06job_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x17\n\x05query\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x14\n\x0cstarred_only\x18\x05 \x01(\x08\x12\x19\n\x08model_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x14\n\x03tag\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18\x32\x12\x1d\n\nmin_rating\x18\x08 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x05(\x00\x12\x34\n\x10\x63reate_time_from\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x63reate_time_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06in_bin\x18\x0b \x01(\x08\x12\x1d\n\x08\x62oard_id\x18\x0c \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\runcategorised\x18\r \x01(\x08\"X\n\x12ListImagesResponse\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.pingvas.gallery.v1.Image\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x0fGetImageRequest\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\xd1\x01\n\x12UpdateImageRequest\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\x05title\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01H\x00\x88\x01\x01\x12\x1b\n\x04note\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fH\x01\x88\x01\x01\x12&\n\x04tags\x18\x04 \x01(\x0b\x32\x18.pingvas.gallery.v1.Tags\x12\x1e\n\x06rating\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x05(\x00H\x02\x88\x01\x01\x42\x08\n\x06_titleB\x07\n\x05_noteB\t\n\x07_rating\"(\n\x04Tags\x12 \n\x06values\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x1e\"\x06r\x04\x10\x01\x18\x32\".\n\x10StarImageRequest\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"0\n\x12UnstarImageRequest\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"E\n\x12\x44\x65leteImageRequest\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x13\n\x0bpermanently\x18\x02 \x01(\x08\"1\n\x13RestoreImageRequest\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"Q\n\x16\x42\x61tchStarImagesRequest\x12\'\n\timage_ids\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\xe8\x07\x18\x01\"\x05r\x03\xb0\x01\x01\x12\x0e\n\x06unstar\x18\x02 \x01(\x08\"X\n\x18\x42\x61tchDeleteImagesRequest\x12\'\n\timage_ids\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\xe8\x07\x18\x01\"\x05r\x03\xb0\x01\x01\x12\x13\n\x0bpermanently\x18\x02 \x01(\x08\"D\n\x19\x42\x61tchRestoreImagesRequest\x12\'\n\timage_ids\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\xe8\x07\x18\x01\"\x05r\x03\xb0\x01\x01\"L\n\x13\x42\x61tchImagesResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.pingvas.gallery.v1.BatchImageResult\"G\n\x10\x42\x61tchImageResult\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\x94\x01\n\x13\x43reateUploadRequest\x12>\n\x0c\x63ontent_type\x18\x01 \x01(\tB(\xbaH%r#R\timage/pngR\nimage/jpegR\nimage/webp\x12 \n\nsize_bytes\x18\x02 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\x80\x80\x80\x10(\x01\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"\x92\x01\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0f\n\x07put_url\x18\x02 \x01(\t\x12\x33\n\x0fput_expire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf2\x0b\n\x0eGalleryService\x12\x95\x01\n\nListImages\x12%.pingvas.gallery.v1.ListImagesRequest\x1a&.pingvas.gallery.v1.ListImagesResponse\"8\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02*\x12\x0e/api/v1/imagesZ\x18\x12\x16/api/v1/gallery/images\x12u\n\x08GetImage\x12#.pingvas.gallery.v1.GetImageRequest\x1a\x19.pingvas.gallery.v1.Image\")\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/images/{image_id}\x12~\n\x0bUpdateImage\x12&.pingvas.gallery.v1.UpdateImageRequest\x1a\x19.pingvas.gallery.v1.Image\",\x8a\xb5\x18\x04\x08\x02\x18\x03\x82\xd3\xe4\x93\x02\x1e\x32\x19/api/v1/images/{image_id}:\x01*\x12|\n\tStarImage\x12$.pingvas.gallery.v1.StarImageRequest\x1a\x19.pingvas.gallery.v1.Image\".\x8a\xb5\x18\x04\x08\x02\x18\x03\x82\xd3\xe4\x93\x02 \"\x1e/api/v1/images/{image_id}/star\x12\x80\x01\n\x0bUnstarImage\x12&.pingvas.gallery.v1.UnstarImageRequest\x1a\x19.pingvas.gallery.v1.Image\".\x8a\xb5\x18\x04\x08\x02\x18\x03\x82\xd3\xe4\x93\x02 *\x1e/api/v1/images/{image_id}/star\x12{\n\x0b\x44\x65leteImage\x12&.pingvas.gallery.v1.DeleteImageRequest\x1a\x19.pingvas.gallery.v1.Image\")\x8a\xb5\x18\x04\x08\x02\x18\x03\x82\xd3\xe4\x93\x02\x1b*\x19/api/v1/images/{image_id}\x12\x88\x01\n\x0cRestoreImage\x12\'.pingvas.gallery.v1.RestoreImageRequest\x1a\x19.pingvas.gallery.v1.Image\"4\x8a\xb5\x18\x04\x08\x02\x18\x03\x82\xd3\xe4\x93\x02&\"!/api/v1/images/{image_id}:restore:\x01*\x12\x93\x01\n\x0f\x42\x61tchStarImages\x12*.pingvas.gallery.v1.BatchStarImagesRequest\x1a\'.pingvas.gallery.v1.BatchImagesResponse\"+\x8a\xb5\x18\x04\x08\x02\x18\x03\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/images:batchStar:\x01*\x12\x99\x01\n\x11\x42\x61tchDeleteImages\x12,.pingvas.gallery.v1.BatchDeleteImagesRequest\x1a\'.pingvas.gallery.v1.BatchImagesResponse\"-\x8a\xb5\x18\x04\x08\x02\x18\x03\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/images:batchDelete:\x01*\x12\x9c\x01\n\x12\x42\x61tchRestoreImages\x12-.pingvas.gallery.v1.BatchRestoreImagesRequest\x1a\'.pingvas.gallery.v1.BatchImagesResponse\".\x8a\xb5\x18\x04\x08\x02\x18\x03\x82\xd3\xe4\x93\x02 \"\x1b/api/v1/images:batchRestore:\x01*\x12w\n\x0c\x43reateUpload\x12\'.pingvas.gallery.v1.CreateUploadRequest\x1a\x1a.pingvas.gallery.v1.Upload\"\"\x8a\xb5\x18\x04\x08\x02\x18\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/uploads:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,8 +43,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTIMAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_LISTIMAGESREQUEST'].fields_by_name['job_id']._loaded_options = None
   _globals['_LISTIMAGESREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['query']._loaded_options = None
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['query']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['model_id']._loaded_options = None
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['tag']._loaded_options = None
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['tag']._serialized_options = b'\272H\004r\002\0302'
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['min_rating']._loaded_options = None
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['min_rating']._serialized_options = b'\272H\006\032\004\030\005(\000'
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['board_id']._loaded_options = None
+  _globals['_LISTIMAGESREQUEST'].fields_by_name['board_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_GETIMAGEREQUEST'].fields_by_name['image_id']._loaded_options = None
   _globals['_GETIMAGEREQUEST'].fields_by_name['image_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_UPDATEIMAGEREQUEST'].fields_by_name['image_id']._loaded_options = None
+  _globals['_UPDATEIMAGEREQUEST'].fields_by_name['image_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_UPDATEIMAGEREQUEST'].fields_by_name['title']._loaded_options = None
+  _globals['_UPDATEIMAGEREQUEST'].fields_by_name['title']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_UPDATEIMAGEREQUEST'].fields_by_name['note']._loaded_options = None
+  _globals['_UPDATEIMAGEREQUEST'].fields_by_name['note']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_UPDATEIMAGEREQUEST'].fields_by_name['rating']._loaded_options = None
+  _globals['_UPDATEIMAGEREQUEST'].fields_by_name['rating']._serialized_options = b'\272H\006\032\004\030\005(\000'
+  _globals['_TAGS'].fields_by_name['values']._loaded_options = None
+  _globals['_TAGS'].fields_by_name['values']._serialized_options = b'\272H\r\222\001\n\020\036\"\006r\004\020\001\0302'
+  _globals['_STARIMAGEREQUEST'].fields_by_name['image_id']._loaded_options = None
+  _globals['_STARIMAGEREQUEST'].fields_by_name['image_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_UNSTARIMAGEREQUEST'].fields_by_name['image_id']._loaded_options = None
+  _globals['_UNSTARIMAGEREQUEST'].fields_by_name['image_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_DELETEIMAGEREQUEST'].fields_by_name['image_id']._loaded_options = None
+  _globals['_DELETEIMAGEREQUEST'].fields_by_name['image_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RESTOREIMAGEREQUEST'].fields_by_name['image_id']._loaded_options = None
+  _globals['_RESTOREIMAGEREQUEST'].fields_by_name['image_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_BATCHSTARIMAGESREQUEST'].fields_by_name['image_ids']._loaded_options = None
+  _globals['_BATCHSTARIMAGESREQUEST'].fields_by_name['image_ids']._serialized_options = b'\272H\021\222\001\016\010\001\020\350\007\030\001\"\005r\003\260\001\001'
+  _globals['_BATCHDELETEIMAGESREQUEST'].fields_by_name['image_ids']._loaded_options = None
+  _globals['_BATCHDELETEIMAGESREQUEST'].fields_by_name['image_ids']._serialized_options = b'\272H\021\222\001\016\010\001\020\350\007\030\001\"\005r\003\260\001\001'
+  _globals['_BATCHRESTOREIMAGESREQUEST'].fields_by_name['image_ids']._loaded_options = None
+  _globals['_BATCHRESTOREIMAGESREQUEST'].fields_by_name['image_ids']._serialized_options = b'\272H\021\222\001\016\010\001\020\350\007\030\001\"\005r\003\260\001\001'
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['content_type']._loaded_options = None
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['content_type']._serialized_options = b'\272H%r#R\timage/pngR\nimage/jpegR\nimage/webp'
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['size_bytes']._loaded_options = None
@@ -51,21 +86,59 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002\030d'
   _globals['_GALLERYSERVICE'].methods_by_name['ListImages']._loaded_options = None
-  _globals['_GALLERYSERVICE'].methods_by_name['ListImages']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002*\022\016/api/v1/imagesZ\030\022\026/api/v1/gallery/images'
+  _globals['_GALLERYSERVICE'].methods_by_name['ListImages']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002*\022\016/api/v1/imagesZ\030\022\026/api/v1/gallery/images'
   _globals['_GALLERYSERVICE'].methods_by_name['GetImage']._loaded_options = None
-  _globals['_GALLERYSERVICE'].methods_by_name['GetImage']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\033\022\031/api/v1/images/{image_id}'
+  _globals['_GALLERYSERVICE'].methods_by_name['GetImage']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\033\022\031/api/v1/images/{image_id}'
+  _globals['_GALLERYSERVICE'].methods_by_name['UpdateImage']._loaded_options = None
+  _globals['_GALLERYSERVICE'].methods_by_name['UpdateImage']._serialized_options = b'\212\265\030\004\010\002\030\003\202\323\344\223\002\0362\031/api/v1/images/{image_id}:\001*'
+  _globals['_GALLERYSERVICE'].methods_by_name['StarImage']._loaded_options = None
+  _globals['_GALLERYSERVICE'].methods_by_name['StarImage']._serialized_options = b'\212\265\030\004\010\002\030\003\202\323\344\223\002 \"\036/api/v1/images/{image_id}/star'
+  _globals['_GALLERYSERVICE'].methods_by_name['UnstarImage']._loaded_options = None
+  _globals['_GALLERYSERVICE'].methods_by_name['UnstarImage']._serialized_options = b'\212\265\030\004\010\002\030\003\202\323\344\223\002 *\036/api/v1/images/{image_id}/star'
+  _globals['_GALLERYSERVICE'].methods_by_name['DeleteImage']._loaded_options = None
+  _globals['_GALLERYSERVICE'].methods_by_name['DeleteImage']._serialized_options = b'\212\265\030\004\010\002\030\003\202\323\344\223\002\033*\031/api/v1/images/{image_id}'
+  _globals['_GALLERYSERVICE'].methods_by_name['RestoreImage']._loaded_options = None
+  _globals['_GALLERYSERVICE'].methods_by_name['RestoreImage']._serialized_options = b'\212\265\030\004\010\002\030\003\202\323\344\223\002&\"!/api/v1/images/{image_id}:restore:\001*'
+  _globals['_GALLERYSERVICE'].methods_by_name['BatchStarImages']._loaded_options = None
+  _globals['_GALLERYSERVICE'].methods_by_name['BatchStarImages']._serialized_options = b'\212\265\030\004\010\002\030\003\202\323\344\223\002\035\"\030/api/v1/images:batchStar:\001*'
+  _globals['_GALLERYSERVICE'].methods_by_name['BatchDeleteImages']._loaded_options = None
+  _globals['_GALLERYSERVICE'].methods_by_name['BatchDeleteImages']._serialized_options = b'\212\265\030\004\010\002\030\003\202\323\344\223\002\037\"\032/api/v1/images:batchDelete:\001*'
+  _globals['_GALLERYSERVICE'].methods_by_name['BatchRestoreImages']._loaded_options = None
+  _globals['_GALLERYSERVICE'].methods_by_name['BatchRestoreImages']._serialized_options = b'\212\265\030\004\010\002\030\003\202\323\344\223\002 \"\033/api/v1/images:batchRestore:\001*'
   _globals['_GALLERYSERVICE'].methods_by_name['CreateUpload']._loaded_options = None
-  _globals['_GALLERYSERVICE'].methods_by_name['CreateUpload']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\024\"\017/api/v1/uploads:\001*'
-  _globals['_LISTIMAGESREQUEST']._serialized_start=227
-  _globals['_LISTIMAGESREQUEST']._serialized_end=336
-  _globals['_LISTIMAGESRESPONSE']._serialized_start=338
-  _globals['_LISTIMAGESRESPONSE']._serialized_end=426
-  _globals['_GETIMAGEREQUEST']._serialized_start=428
-  _globals['_GETIMAGEREQUEST']._serialized_end=473
-  _globals['_CREATEUPLOADREQUEST']._serialized_start=476
-  _globals['_CREATEUPLOADREQUEST']._serialized_end=624
-  _globals['_UPLOAD']._serialized_start=627
-  _globals['_UPLOAD']._serialized_end=773
-  _globals['_GALLERYSERVICE']._serialized_start=776
-  _globals['_GALLERYSERVICE']._serialized_end=1178
+  _globals['_GALLERYSERVICE'].methods_by_name['CreateUpload']._serialized_options = b'\212\265\030\004\010\002\030\002\202\323\344\223\002\024\"\017/api/v1/uploads:\001*'
+  _globals['_LISTIMAGESREQUEST']._serialized_start=253
+  _globals['_LISTIMAGESREQUEST']._serialized_end=668
+  _globals['_LISTIMAGESRESPONSE']._serialized_start=670
+  _globals['_LISTIMAGESRESPONSE']._serialized_end=758
+  _globals['_GETIMAGEREQUEST']._serialized_start=760
+  _globals['_GETIMAGEREQUEST']._serialized_end=805
+  _globals['_UPDATEIMAGEREQUEST']._serialized_start=808
+  _globals['_UPDATEIMAGEREQUEST']._serialized_end=1017
+  _globals['_TAGS']._serialized_start=1019
+  _globals['_TAGS']._serialized_end=1059
+  _globals['_STARIMAGEREQUEST']._serialized_start=1061
+  _globals['_STARIMAGEREQUEST']._serialized_end=1107
+  _globals['_UNSTARIMAGEREQUEST']._serialized_start=1109
+  _globals['_UNSTARIMAGEREQUEST']._serialized_end=1157
+  _globals['_DELETEIMAGEREQUEST']._serialized_start=1159
+  _globals['_DELETEIMAGEREQUEST']._serialized_end=1228
+  _globals['_RESTOREIMAGEREQUEST']._serialized_start=1230
+  _globals['_RESTOREIMAGEREQUEST']._serialized_end=1279
+  _globals['_BATCHSTARIMAGESREQUEST']._serialized_start=1281
+  _globals['_BATCHSTARIMAGESREQUEST']._serialized_end=1362
+  _globals['_BATCHDELETEIMAGESREQUEST']._serialized_start=1364
+  _globals['_BATCHDELETEIMAGESREQUEST']._serialized_end=1452
+  _globals['_BATCHRESTOREIMAGESREQUEST']._serialized_start=1454
+  _globals['_BATCHRESTOREIMAGESREQUEST']._serialized_end=1522
+  _globals['_BATCHIMAGESRESPONSE']._serialized_start=1524
+  _globals['_BATCHIMAGESRESPONSE']._serialized_end=1600
+  _globals['_BATCHIMAGERESULT']._serialized_start=1602
+  _globals['_BATCHIMAGERESULT']._serialized_end=1673
+  _globals['_CREATEUPLOADREQUEST']._serialized_start=1676
+  _globals['_CREATEUPLOADREQUEST']._serialized_end=1824
+  _globals['_UPLOAD']._serialized_start=1827
+  _globals['_UPLOAD']._serialized_end=1973
+  _globals['_GALLERYSERVICE']._serialized_start=1976
+  _globals['_GALLERYSERVICE']._serialized_end=3498
 # @@protoc_insertion_point(module_scope)

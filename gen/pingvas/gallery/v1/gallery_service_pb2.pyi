@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
 from pingvas.gallery.v1 import image_pb2 as _image_pb2
 import builtins as _builtins
 import sys
@@ -29,22 +30,69 @@ class ListImagesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    STARRED_ONLY_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    MIN_RATING_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FROM_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_UNTIL_FIELD_NUMBER: _builtins.int
+    IN_BIN_FIELD_NUMBER: _builtins.int
+    BOARD_ID_FIELD_NUMBER: _builtins.int
+    UNCATEGORISED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Limits the page, 1 to 200. Absent or 0: 50."""
     page_token: _builtins.str
     """Gives `next_page_token` of the page before. Absent: the first page."""
     job_id: _builtins.str
     """Limits the list to the pictures of one job. Absent: all."""
+    query: _builtins.str
+    """Limits the list to pictures whose prompt, title, note and tags together have all of these words, at most 200
+    characters. A word of letters that are written apart matches those that begin with it; Korean, Japanese and Chinese
+    text matches anywhere. Absent: all.
+    """
+    starred_only: _builtins.bool
+    """Limits the list to starred pictures. Absent: all."""
+    model_id: _builtins.str
+    """Limits the list to the pictures that one model has made. Absent: all."""
+    tag: _builtins.str
+    """Limits the list to pictures with this tag, whatever the case of its letters. Absent: all."""
+    min_rating: _builtins.int
+    """Limits the list to pictures with this rating or a better one. Absent or 0: all."""
+    in_bin: _builtins.bool
+    """Lists what is in the bin instead of what isn't."""
+    board_id: _builtins.str
+    """Limits the list to the pictures of one board, without those of the boards inside it. Absent: all."""
+    uncategorised: _builtins.bool
+    """Limits the list to pictures that are on no board. Absent: all."""
+    @_builtins.property
+    def create_time_from(self) -> _timestamp_pb2.Timestamp:
+        """Limits the list to pictures that came in at this time or later. Absent: all."""
+
+    @_builtins.property
+    def create_time_until(self) -> _timestamp_pb2.Timestamp:
+        """Limits the list to pictures that came in before this time. Absent: all."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         job_id: _builtins.str = ...,
+        query: _builtins.str = ...,
+        starred_only: _builtins.bool = ...,
+        model_id: _builtins.str = ...,
+        tag: _builtins.str = ...,
+        min_rating: _builtins.int = ...,
+        create_time_from: _timestamp_pb2.Timestamp | None = ...,
+        create_time_until: _timestamp_pb2.Timestamp | None = ...,
+        in_bin: _builtins.bool = ...,
+        board_id: _builtins.str = ...,
+        uncategorised: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board_id", b"board_id", "create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "in_bin", b"in_bin", "job_id", b"job_id", "min_rating", b"min_rating", "model_id", b"model_id", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "starred_only", b"starred_only", "tag", b"tag", "uncategorised", b"uncategorised"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,6 +147,305 @@ class GetImageRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetImageRequest: _TypeAlias = GetImageRequest  # noqa: Y015
+
+@_typing.final
+class UpdateImageRequest(_message.Message):
+    """Asks GalleryService.UpdateImage for a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    RATING_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """Identifies the picture."""
+    title: _builtins.str
+    """Gives the title, at most 200 characters. Empty: none."""
+    note: _builtins.str
+    """Gives the note, at most 2,000 characters. Empty: none."""
+    rating: _builtins.int
+    """Gives the rating, 1 to 5. 0: none."""
+    @_builtins.property
+    def tags(self) -> Global___Tags:
+        """Gives the tags, in place of those that it has."""
+
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+        title: _builtins.str | None = ...,
+        note: _builtins.str | None = ...,
+        tags: Global___Tags | None = ...,
+        rating: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_note", b"_note", "_rating", b"_rating", "_title", b"_title", "note", b"note", "rating", b"rating", "tags", b"tags", "title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_note", b"_note", "_rating", b"_rating", "_title", b"_title", "image_id", b"image_id", "note", b"note", "rating", b"rating", "tags", b"tags", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__note: _TypeAlias = _typing.Literal["note"]  # noqa: Y015
+    _WhichOneofArgType__note: _TypeAlias = _typing.Literal["_note", b"_note"]  # noqa: Y015
+    _WhichOneofReturnType__rating: _TypeAlias = _typing.Literal["rating"]  # noqa: Y015
+    _WhichOneofArgType__rating: _TypeAlias = _typing.Literal["_rating", b"_rating"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__note) -> _WhichOneofReturnType__note | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rating) -> _WhichOneofReturnType__rating | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+
+Global___UpdateImageRequest: _TypeAlias = UpdateImageRequest  # noqa: Y015
+
+@_typing.final
+class Tags(_message.Message):
+    """Holds the tags of a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lists them: at most 30, each of 1 to 50 characters, none twice whatever the case of its letters."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tags: _TypeAlias = Tags  # noqa: Y015
+
+@_typing.final
+class StarImageRequest(_message.Message):
+    """Asks GalleryService.StarImage for a star."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """Identifies the picture."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StarImageRequest: _TypeAlias = StarImageRequest  # noqa: Y015
+
+@_typing.final
+class UnstarImageRequest(_message.Message):
+    """Asks GalleryService.UnstarImage to take a star."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """Identifies the picture."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnstarImageRequest: _TypeAlias = UnstarImageRequest  # noqa: Y015
+
+@_typing.final
+class DeleteImageRequest(_message.Message):
+    """Asks GalleryService.DeleteImage to delete a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    PERMANENTLY_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """Identifies the picture."""
+    permanently: _builtins.bool
+    """Deletes it for good, also from the bin, instead of putting it there."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+        permanently: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "permanently", b"permanently"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteImageRequest: _TypeAlias = DeleteImageRequest  # noqa: Y015
+
+@_typing.final
+class RestoreImageRequest(_message.Message):
+    """Asks GalleryService.RestoreImage for a picture of the bin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """Identifies the picture."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreImageRequest: _TypeAlias = RestoreImageRequest  # noqa: Y015
+
+@_typing.final
+class BatchStarImagesRequest(_message.Message):
+    """Asks GalleryService.BatchStarImages for stars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_IDS_FIELD_NUMBER: _builtins.int
+    UNSTAR_FIELD_NUMBER: _builtins.int
+    unstar: _builtins.bool
+    """Takes the stars instead of giving them."""
+    @_builtins.property
+    def image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Identifies the pictures, 1 to 1,000, none twice."""
+
+    def __init__(
+        self,
+        *,
+        image_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unstar: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_ids", b"image_ids", "unstar", b"unstar"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchStarImagesRequest: _TypeAlias = BatchStarImagesRequest  # noqa: Y015
+
+@_typing.final
+class BatchDeleteImagesRequest(_message.Message):
+    """Asks GalleryService.BatchDeleteImages to delete pictures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_IDS_FIELD_NUMBER: _builtins.int
+    PERMANENTLY_FIELD_NUMBER: _builtins.int
+    permanently: _builtins.bool
+    """Deletes them for good, also from the bin, instead of putting them there."""
+    @_builtins.property
+    def image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Identifies the pictures, 1 to 1,000, none twice."""
+
+    def __init__(
+        self,
+        *,
+        image_ids: _abc.Iterable[_builtins.str] | None = ...,
+        permanently: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_ids", b"image_ids", "permanently", b"permanently"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteImagesRequest: _TypeAlias = BatchDeleteImagesRequest  # noqa: Y015
+
+@_typing.final
+class BatchRestoreImagesRequest(_message.Message):
+    """Asks GalleryService.BatchRestoreImages for pictures of the bin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Identifies the pictures, 1 to 1,000, none twice."""
+
+    def __init__(
+        self,
+        *,
+        image_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_ids", b"image_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRestoreImagesRequest: _TypeAlias = BatchRestoreImagesRequest  # noqa: Y015
+
+@_typing.final
+class BatchImagesResponse(_message.Message):
+    """Tells how a call for many pictures went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchImageResult]:
+        """Tells of each picture, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchImageResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchImagesResponse: _TypeAlias = BatchImagesResponse  # noqa: Y015
+
+@_typing.final
+class BatchImageResult(_message.Message):
+    """Tells how a call for many pictures went for one of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """Identifies the picture."""
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Holds the refusal that the call for this picture alone would have got. Absent: it was done."""
+
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "image_id", b"image_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchImageResult: _TypeAlias = BatchImageResult  # noqa: Y015
 
 @_typing.final
 class CreateUploadRequest(_message.Message):

@@ -28,6 +28,9 @@ if _version_not_supported:
 
 class GalleryServiceStub:
     """Shows the caller's pictures. Bytes never pass through it: it answers with presigned addresses of the object store.
+
+    An API key needs the scope `read` to look, `generate` to upload what jobs begin from, and `gallery` for whatever changes
+    pictures.
     """
 
     def __init__(self, channel):
@@ -46,6 +49,46 @@ class GalleryServiceStub:
                 request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.GetImageRequest.SerializeToString,
                 response_deserializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
                 _registered_method=True)
+        self.UpdateImage = channel.unary_unary(
+                '/pingvas.gallery.v1.GalleryService/UpdateImage',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.UpdateImageRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+                _registered_method=True)
+        self.StarImage = channel.unary_unary(
+                '/pingvas.gallery.v1.GalleryService/StarImage',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.StarImageRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+                _registered_method=True)
+        self.UnstarImage = channel.unary_unary(
+                '/pingvas.gallery.v1.GalleryService/UnstarImage',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.UnstarImageRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+                _registered_method=True)
+        self.DeleteImage = channel.unary_unary(
+                '/pingvas.gallery.v1.GalleryService/DeleteImage',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.DeleteImageRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+                _registered_method=True)
+        self.RestoreImage = channel.unary_unary(
+                '/pingvas.gallery.v1.GalleryService/RestoreImage',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.RestoreImageRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+                _registered_method=True)
+        self.BatchStarImages = channel.unary_unary(
+                '/pingvas.gallery.v1.GalleryService/BatchStarImages',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchStarImagesRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchImagesResponse.FromString,
+                _registered_method=True)
+        self.BatchDeleteImages = channel.unary_unary(
+                '/pingvas.gallery.v1.GalleryService/BatchDeleteImages',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchDeleteImagesRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchImagesResponse.FromString,
+                _registered_method=True)
+        self.BatchRestoreImages = channel.unary_unary(
+                '/pingvas.gallery.v1.GalleryService/BatchRestoreImages',
+                request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchRestoreImagesRequest.SerializeToString,
+                response_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchImagesResponse.FromString,
+                _registered_method=True)
         self.CreateUpload = channel.unary_unary(
                 '/pingvas.gallery.v1.GalleryService/CreateUpload',
                 request_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.CreateUploadRequest.SerializeToString,
@@ -55,23 +98,103 @@ class GalleryServiceStub:
 
 class GalleryServiceServicer:
     """Shows the caller's pictures. Bytes never pass through it: it answers with presigned addresses of the object store.
+
+    An API key needs the scope `read` to look, `generate` to upload what jobs begin from, and `gallery` for whatever changes
+    pictures.
     """
 
     def ListImages(self, request, context):
-        """Lists the caller's pictures, newest first.
+        """Lists the caller's pictures, newest first; those in the bin only when they are asked for. Filters narrow the list
+        together.
 
         Errors:
         - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+        - INVALID_ARGUMENT (INVALID_FIELD): `query` has neither a letter nor a digit.
+        - NOT_FOUND (BOARD_NOT_FOUND): no board `board_id` in the caller's account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetImage(self, request, context):
-        """Returns one picture with fresh addresses.
+        """Returns one picture with fresh addresses, also one in the bin.
 
         Errors:
         - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateImage(self, request, context):
+        """Changes what the owner says of a picture, and returns it. Fields that are absent stay as they are. Repeating it is
+        safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+        - INVALID_ARGUMENT (INVALID_FIELD): a tag is given twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StarImage(self, request, context):
+        """Stars a picture and returns it. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnstarImage(self, request, context):
+        """Takes the star from a picture and returns it. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteImage(self, request, context):
+        """Puts a picture into the bin, from which it can be restored for 30 days, and returns it. Links to it show nothing
+        while it is there. With `permanently` it is gone at once, and its bytes within minutes. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreImage(self, request, context):
+        """Takes a picture out of the bin and returns it. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is gone for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchStarImages(self, request, context):
+        """Stars pictures, or takes their stars, as StarImage and UnstarImage do, and tells of each how it went.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchDeleteImages(self, request, context):
+        """Deletes pictures as DeleteImage does, and tells of each how it went.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRestoreImages(self, request, context):
+        """Takes pictures out of the bin as RestoreImage does, and tells of each how it went.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,7 +206,8 @@ class GalleryServiceServicer:
 
         The PUT carries exactly `size_bytes` bytes and the header `content-type` as announced: both are signed, and the object
         store refuses anything else with 403. Until the address expires it may be repeated; what was put last counts.
-        An account may have 200 uploads that haven't expired.
+        An account may have 200 uploads that haven't expired. They count against the storage of the account's tier, with the
+        sizes that were announced, together with its pictures.
 
         Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with the
         same upload and a fresh address. Without either, each call opens a new one.
@@ -91,6 +215,9 @@ class GalleryServiceServicer:
         Errors:
         - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
         - RESOURCE_EXHAUSTED (TOO_MANY_UPLOADS): too many uploads are open; RetryInfo says when one expires.
+        - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was opened. RetryInfo says when to try again.
+        - FAILED_PRECONDITION (STORAGE_QUOTA_EXCEEDED): the tier's storage has no room for it. Wait until open uploads expire, or
+        upgrade.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +236,46 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.GetImageRequest.FromString,
                     response_serializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.SerializeToString,
             ),
+            'UpdateImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateImage,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.UpdateImageRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.SerializeToString,
+            ),
+            'StarImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.StarImage,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.StarImageRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.SerializeToString,
+            ),
+            'UnstarImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnstarImage,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.UnstarImageRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.SerializeToString,
+            ),
+            'DeleteImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteImage,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.DeleteImageRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.SerializeToString,
+            ),
+            'RestoreImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreImage,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.RestoreImageRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.SerializeToString,
+            ),
+            'BatchStarImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchStarImages,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchStarImagesRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchImagesResponse.SerializeToString,
+            ),
+            'BatchDeleteImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchDeleteImages,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchDeleteImagesRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchImagesResponse.SerializeToString,
+            ),
+            'BatchRestoreImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRestoreImages,
+                    request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchRestoreImagesRequest.FromString,
+                    response_serializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchImagesResponse.SerializeToString,
+            ),
             'CreateUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateUpload,
                     request_deserializer=pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.CreateUploadRequest.FromString,
@@ -124,6 +291,9 @@ def add_GalleryServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class GalleryService:
     """Shows the caller's pictures. Bytes never pass through it: it answers with presigned addresses of the object store.
+
+    An API key needs the scope `read` to look, `generate` to upload what jobs begin from, and `gallery` for whatever changes
+    pictures.
     """
 
     @staticmethod
@@ -170,6 +340,222 @@ class GalleryService:
             '/pingvas.gallery.v1.GalleryService/GetImage',
             pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.GetImageRequest.SerializeToString,
             pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.GalleryService/UpdateImage',
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.UpdateImageRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StarImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.GalleryService/StarImage',
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.StarImageRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnstarImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.GalleryService/UnstarImage',
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.UnstarImageRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.GalleryService/DeleteImage',
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.DeleteImageRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.GalleryService/RestoreImage',
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.RestoreImageRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_image__pb2.Image.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchStarImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.GalleryService/BatchStarImages',
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchStarImagesRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchDeleteImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.GalleryService/BatchDeleteImages',
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchDeleteImagesRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRestoreImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.gallery.v1.GalleryService/BatchRestoreImages',
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchRestoreImagesRequest.SerializeToString,
+            pingvas_dot_gallery_dot_v1_dot_gallery__service__pb2.BatchImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,31 +28,78 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GalleryServiceStub:
-    """Shows the caller's pictures. Bytes never pass through it: it answers with presigned addresses of the object store."""
+    """Shows the caller's pictures. Bytes never pass through it: it answers with presigned addresses of the object store.
+
+    An API key needs the scope `read` to look, `generate` to upload what jobs begin from, and `gallery` for whatever changes
+    pictures.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GalleryServiceAsyncStub: ...
     ListImages: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.ListImagesRequest, _gallery_service_pb2.ListImagesResponse]
-    """Lists the caller's pictures, newest first.
+    """Lists the caller's pictures, newest first; those in the bin only when they are asked for. Filters narrow the list
+    together.
 
     Errors:
     - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+    - INVALID_ARGUMENT (INVALID_FIELD): `query` has neither a letter nor a digit.
+    - NOT_FOUND (BOARD_NOT_FOUND): no board `board_id` in the caller's account.
     """
     GetImage: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.GetImageRequest, _image_pb2.Image]
-    """Returns one picture with fresh addresses.
+    """Returns one picture with fresh addresses, also one in the bin.
 
     Errors:
     - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
     """
+    UpdateImage: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.UpdateImageRequest, _image_pb2.Image]
+    """Changes what the owner says of a picture, and returns it. Fields that are absent stay as they are. Repeating it is
+    safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+    - INVALID_ARGUMENT (INVALID_FIELD): a tag is given twice.
+    """
+    StarImage: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.StarImageRequest, _image_pb2.Image]
+    """Stars a picture and returns it. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+    """
+    UnstarImage: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.UnstarImageRequest, _image_pb2.Image]
+    """Takes the star from a picture and returns it. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+    """
+    DeleteImage: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.DeleteImageRequest, _image_pb2.Image]
+    """Puts a picture into the bin, from which it can be restored for 30 days, and returns it. Links to it show nothing
+    while it is there. With `permanently` it is gone at once, and its bytes within minutes. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
+    """
+    RestoreImage: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.RestoreImageRequest, _image_pb2.Image]
+    """Takes a picture out of the bin and returns it. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is gone for good.
+    """
+    BatchStarImages: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.BatchStarImagesRequest, _gallery_service_pb2.BatchImagesResponse]
+    """Stars pictures, or takes their stars, as StarImage and UnstarImage do, and tells of each how it went."""
+    BatchDeleteImages: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.BatchDeleteImagesRequest, _gallery_service_pb2.BatchImagesResponse]
+    """Deletes pictures as DeleteImage does, and tells of each how it went."""
+    BatchRestoreImages: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.BatchRestoreImagesRequest, _gallery_service_pb2.BatchImagesResponse]
+    """Takes pictures out of the bin as RestoreImage does, and tells of each how it went."""
     CreateUpload: _grpc.UnaryUnaryMultiCallable[_gallery_service_pb2.CreateUploadRequest, _gallery_service_pb2.Upload]
     """Opens an upload: returns an address to PUT the bytes of one picture to. The upload's id then serves as the source or
     mask of jobs, until the upload expires. What was put there is looked at when a job names it.
 
     The PUT carries exactly `size_bytes` bytes and the header `content-type` as announced: both are signed, and the object
     store refuses anything else with 403. Until the address expires it may be repeated; what was put last counts.
-    An account may have 200 uploads that haven't expired.
+    An account may have 200 uploads that haven't expired. They count against the storage of the account's tier, with the
+    sizes that were announced, together with its pictures.
 
     Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with the
     same upload and a fresh address. Without either, each call opens a new one.
@@ -60,32 +107,82 @@ class GalleryServiceStub:
     Errors:
     - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
     - RESOURCE_EXHAUSTED (TOO_MANY_UPLOADS): too many uploads are open; RetryInfo says when one expires.
+    - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was opened. RetryInfo says when to try again.
+    - FAILED_PRECONDITION (STORAGE_QUOTA_EXCEEDED): the tier's storage has no room for it. Wait until open uploads expire, or
+      upgrade.
     """
 
 @_typing.type_check_only
 class GalleryServiceAsyncStub(GalleryServiceStub):
-    """Shows the caller's pictures. Bytes never pass through it: it answers with presigned addresses of the object store."""
+    """Shows the caller's pictures. Bytes never pass through it: it answers with presigned addresses of the object store.
+
+    An API key needs the scope `read` to look, `generate` to upload what jobs begin from, and `gallery` for whatever changes
+    pictures.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListImages: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.ListImagesRequest, _gallery_service_pb2.ListImagesResponse]  # type: ignore[assignment]
-    """Lists the caller's pictures, newest first.
+    """Lists the caller's pictures, newest first; those in the bin only when they are asked for. Filters narrow the list
+    together.
 
     Errors:
     - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+    - INVALID_ARGUMENT (INVALID_FIELD): `query` has neither a letter nor a digit.
+    - NOT_FOUND (BOARD_NOT_FOUND): no board `board_id` in the caller's account.
     """
     GetImage: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.GetImageRequest, _image_pb2.Image]  # type: ignore[assignment]
-    """Returns one picture with fresh addresses.
+    """Returns one picture with fresh addresses, also one in the bin.
 
     Errors:
     - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
     """
+    UpdateImage: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.UpdateImageRequest, _image_pb2.Image]  # type: ignore[assignment]
+    """Changes what the owner says of a picture, and returns it. Fields that are absent stay as they are. Repeating it is
+    safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+    - INVALID_ARGUMENT (INVALID_FIELD): a tag is given twice.
+    """
+    StarImage: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.StarImageRequest, _image_pb2.Image]  # type: ignore[assignment]
+    """Stars a picture and returns it. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+    """
+    UnstarImage: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.UnstarImageRequest, _image_pb2.Image]  # type: ignore[assignment]
+    """Takes the star from a picture and returns it. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+    """
+    DeleteImage: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.DeleteImageRequest, _image_pb2.Image]  # type: ignore[assignment]
+    """Puts a picture into the bin, from which it can be restored for 30 days, and returns it. Links to it show nothing
+    while it is there. With `permanently` it is gone at once, and its bytes within minutes. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
+    """
+    RestoreImage: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.RestoreImageRequest, _image_pb2.Image]  # type: ignore[assignment]
+    """Takes a picture out of the bin and returns it. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is gone for good.
+    """
+    BatchStarImages: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.BatchStarImagesRequest, _gallery_service_pb2.BatchImagesResponse]  # type: ignore[assignment]
+    """Stars pictures, or takes their stars, as StarImage and UnstarImage do, and tells of each how it went."""
+    BatchDeleteImages: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.BatchDeleteImagesRequest, _gallery_service_pb2.BatchImagesResponse]  # type: ignore[assignment]
+    """Deletes pictures as DeleteImage does, and tells of each how it went."""
+    BatchRestoreImages: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.BatchRestoreImagesRequest, _gallery_service_pb2.BatchImagesResponse]  # type: ignore[assignment]
+    """Takes pictures out of the bin as RestoreImage does, and tells of each how it went."""
     CreateUpload: _aio.UnaryUnaryMultiCallable[_gallery_service_pb2.CreateUploadRequest, _gallery_service_pb2.Upload]  # type: ignore[assignment]
     """Opens an upload: returns an address to PUT the bytes of one picture to. The upload's id then serves as the source or
     mask of jobs, until the upload expires. What was put there is looked at when a job names it.
 
     The PUT carries exactly `size_bytes` bytes and the header `content-type` as announced: both are signed, and the object
     store refuses anything else with 403. Until the address expires it may be repeated; what was put last counts.
-    An account may have 200 uploads that haven't expired.
+    An account may have 200 uploads that haven't expired. They count against the storage of the account's tier, with the
+    sizes that were announced, together with its pictures.
 
     Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with the
     same upload and a fresh address. Without either, each call opens a new one.
@@ -93,10 +190,17 @@ class GalleryServiceAsyncStub(GalleryServiceStub):
     Errors:
     - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
     - RESOURCE_EXHAUSTED (TOO_MANY_UPLOADS): too many uploads are open; RetryInfo says when one expires.
+    - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was opened. RetryInfo says when to try again.
+    - FAILED_PRECONDITION (STORAGE_QUOTA_EXCEEDED): the tier's storage has no room for it. Wait until open uploads expire, or
+      upgrade.
     """
 
 class GalleryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows the caller's pictures. Bytes never pass through it: it answers with presigned addresses of the object store."""
+    """Shows the caller's pictures. Bytes never pass through it: it answers with presigned addresses of the object store.
+
+    An API key needs the scope `read` to look, `generate` to upload what jobs begin from, and `gallery` for whatever changes
+    pictures.
+    """
 
     @_abc_1.abstractmethod
     def ListImages(
@@ -104,10 +208,13 @@ class GalleryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gallery_service_pb2.ListImagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gallery_service_pb2.ListImagesResponse, _abc.Awaitable[_gallery_service_pb2.ListImagesResponse]]:
-        """Lists the caller's pictures, newest first.
+        """Lists the caller's pictures, newest first; those in the bin only when they are asked for. Filters narrow the list
+        together.
 
         Errors:
         - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+        - INVALID_ARGUMENT (INVALID_FIELD): `query` has neither a letter nor a digit.
+        - NOT_FOUND (BOARD_NOT_FOUND): no board `board_id` in the caller's account.
         """
 
     @_abc_1.abstractmethod
@@ -116,11 +223,98 @@ class GalleryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gallery_service_pb2.GetImageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.Image, _abc.Awaitable[_image_pb2.Image]]:
-        """Returns one picture with fresh addresses.
+        """Returns one picture with fresh addresses, also one in the bin.
 
         Errors:
         - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
         """
+
+    @_abc_1.abstractmethod
+    def UpdateImage(
+        self,
+        request: _gallery_service_pb2.UpdateImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_pb2.Image, _abc.Awaitable[_image_pb2.Image]]:
+        """Changes what the owner says of a picture, and returns it. Fields that are absent stay as they are. Repeating it is
+        safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+        - INVALID_ARGUMENT (INVALID_FIELD): a tag is given twice.
+        """
+
+    @_abc_1.abstractmethod
+    def StarImage(
+        self,
+        request: _gallery_service_pb2.StarImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_pb2.Image, _abc.Awaitable[_image_pb2.Image]]:
+        """Stars a picture and returns it. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+        """
+
+    @_abc_1.abstractmethod
+    def UnstarImage(
+        self,
+        request: _gallery_service_pb2.UnstarImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_pb2.Image, _abc.Awaitable[_image_pb2.Image]]:
+        """Takes the star from a picture and returns it. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is in the bin.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteImage(
+        self,
+        request: _gallery_service_pb2.DeleteImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_pb2.Image, _abc.Awaitable[_image_pb2.Image]]:
+        """Puts a picture into the bin, from which it can be restored for 30 days, and returns it. Links to it show nothing
+        while it is there. With `permanently` it is gone at once, and its bytes within minutes. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account.
+        """
+
+    @_abc_1.abstractmethod
+    def RestoreImage(
+        self,
+        request: _gallery_service_pb2.RestoreImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_pb2.Image, _abc.Awaitable[_image_pb2.Image]]:
+        """Takes a picture out of the bin and returns it. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (IMAGE_NOT_FOUND): no such picture in the caller's account, or it is gone for good.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchStarImages(
+        self,
+        request: _gallery_service_pb2.BatchStarImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gallery_service_pb2.BatchImagesResponse, _abc.Awaitable[_gallery_service_pb2.BatchImagesResponse]]:
+        """Stars pictures, or takes their stars, as StarImage and UnstarImage do, and tells of each how it went."""
+
+    @_abc_1.abstractmethod
+    def BatchDeleteImages(
+        self,
+        request: _gallery_service_pb2.BatchDeleteImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gallery_service_pb2.BatchImagesResponse, _abc.Awaitable[_gallery_service_pb2.BatchImagesResponse]]:
+        """Deletes pictures as DeleteImage does, and tells of each how it went."""
+
+    @_abc_1.abstractmethod
+    def BatchRestoreImages(
+        self,
+        request: _gallery_service_pb2.BatchRestoreImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gallery_service_pb2.BatchImagesResponse, _abc.Awaitable[_gallery_service_pb2.BatchImagesResponse]]:
+        """Takes pictures out of the bin as RestoreImage does, and tells of each how it went."""
 
     @_abc_1.abstractmethod
     def CreateUpload(
@@ -133,7 +327,8 @@ class GalleryServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The PUT carries exactly `size_bytes` bytes and the header `content-type` as announced: both are signed, and the object
         store refuses anything else with 403. Until the address expires it may be repeated; what was put last counts.
-        An account may have 200 uploads that haven't expired.
+        An account may have 200 uploads that haven't expired. They count against the storage of the account's tier, with the
+        sizes that were announced, together with its pictures.
 
         Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with the
         same upload and a fresh address. Without either, each call opens a new one.
@@ -141,6 +336,9 @@ class GalleryServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
         - RESOURCE_EXHAUSTED (TOO_MANY_UPLOADS): too many uploads are open; RetryInfo says when one expires.
+        - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was opened. RetryInfo says when to try again.
+        - FAILED_PRECONDITION (STORAGE_QUOTA_EXCEEDED): the tier's storage has no room for it. Wait until open uploads expire, or
+          upgrade.
         """
 
 def add_GalleryServiceServicer_to_server(servicer: GalleryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

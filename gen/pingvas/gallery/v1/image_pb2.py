@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epingvas/gallery/v1/image.proto\x12\x12pingvas.gallery.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x02\n\x05Image\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x07 \x01(\t\x12\x0e\n\x06prompt\x18\x08 \x01(\t\x12\x10\n\x08model_id\x18\t \x01(\t\x12\x0c\n\x04seed\x18\n \x01(\x03\x12\x13\n\x0b\x63ontent_url\x18\x0b \x01(\t\x12\x15\n\rthumbnail_url\x18\x0c \x01(\t\x12\x33\n\x0furl_expire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epingvas/gallery/v1/image.proto\x12\x12pingvas.gallery.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x04\n\x05Image\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x07 \x01(\t\x12\x0e\n\x06prompt\x18\x08 \x01(\t\x12\x10\n\x08model_id\x18\t \x01(\t\x12\x0c\n\x04seed\x18\n \x01(\x03\x12\x13\n\x0b\x63ontent_url\x18\x0b \x01(\t\x12\x15\n\rthumbnail_url\x18\x0c \x01(\t\x12\x33\n\x0furl_expire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05title\x18\x0f \x01(\t\x12\x0c\n\x04note\x18\x10 \x01(\t\x12\x0c\n\x04tags\x18\x11 \x03(\t\x12\x0e\n\x06rating\x18\x12 \x01(\x05\x12\x0f\n\x07starred\x18\x13 \x01(\x08\x12/\n\x0b\x64\x65lete_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\npurge_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\toperation\x18\x16 \x01(\x0e\x32\".pingvas.gallery.v1.ImageOperation\x12\x17\n\x0fparent_image_id\x18\x17 \x01(\t*\xb2\x01\n\x0eImageOperation\x12\x1f\n\x1bIMAGE_OPERATION_UNSPECIFIED\x10\x00\x12!\n\x1dIMAGE_OPERATION_TEXT_TO_IMAGE\x10\x01\x12\"\n\x1eIMAGE_OPERATION_IMAGE_TO_IMAGE\x10\x02\x12\x1b\n\x17IMAGE_OPERATION_INPAINT\x10\x03\x12\x1b\n\x17IMAGE_OPERATION_UPSCALE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pingvas.gallery.v1.image_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IMAGEOPERATION']._serialized_start=674
+  _globals['_IMAGEOPERATION']._serialized_end=852
   _globals['_IMAGE']._serialized_start=88
-  _globals['_IMAGE']._serialized_end=418
+  _globals['_IMAGE']._serialized_end=671
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,6 +19,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ImageOperation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImageOperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageOperation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMAGE_OPERATION_UNSPECIFIED: _ImageOperation.ValueType  # 0
+    """Means that it isn't known."""
+    IMAGE_OPERATION_TEXT_TO_IMAGE: _ImageOperation.ValueType  # 1
+    """Was drawn from a prompt."""
+    IMAGE_OPERATION_IMAGE_TO_IMAGE: _ImageOperation.ValueType  # 2
+    """Was drawn from a prompt and a picture."""
+    IMAGE_OPERATION_INPAINT: _ImageOperation.ValueType  # 3
+    """Is a picture of which a part was repainted."""
+    IMAGE_OPERATION_UPSCALE: _ImageOperation.ValueType  # 4
+    """Is a larger version of a picture."""
+
+class ImageOperation(_ImageOperation, metaclass=_ImageOperationEnumTypeWrapper):
+    """Names how a picture was made."""
+
+IMAGE_OPERATION_UNSPECIFIED: ImageOperation.ValueType  # 0
+"""Means that it isn't known."""
+IMAGE_OPERATION_TEXT_TO_IMAGE: ImageOperation.ValueType  # 1
+"""Was drawn from a prompt."""
+IMAGE_OPERATION_IMAGE_TO_IMAGE: ImageOperation.ValueType  # 2
+"""Was drawn from a prompt and a picture."""
+IMAGE_OPERATION_INPAINT: ImageOperation.ValueType  # 3
+"""Is a picture of which a part was repainted."""
+IMAGE_OPERATION_UPSCALE: ImageOperation.ValueType  # 4
+"""Is a larger version of a picture."""
+Global___ImageOperation: _TypeAlias = ImageOperation  # noqa: Y015
 
 @_typing.final
 class Image(_message.Message):
@@ -37,6 +72,15 @@ class Image(_message.Message):
     THUMBNAIL_URL_FIELD_NUMBER: _builtins.int
     URL_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    RATING_FIELD_NUMBER: _builtins.int
+    STARRED_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    PURGE_TIME_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    PARENT_IMAGE_ID_FIELD_NUMBER: _builtins.int
     image_id: _builtins.str
     """Identifies the picture."""
     job_id: _builtins.str
@@ -61,6 +105,20 @@ class Image(_message.Message):
     """Holds a presigned address of the original, good for five minutes."""
     thumbnail_url: _builtins.str
     """Holds a presigned address of a WebP thumbnail, good for five minutes."""
+    title: _builtins.str
+    """Holds the owner's title. Empty: none."""
+    note: _builtins.str
+    """Holds the owner's note. Empty: none."""
+    rating: _builtins.int
+    """Holds the owner's rating, 1 to 5. 0: none."""
+    starred: _builtins.bool
+    """Tells whether the owner has starred it."""
+    operation: Global___ImageOperation.ValueType
+    """Names how it was made. Unspecified: it is older than this field."""
+    parent_image_id: _builtins.str
+    """Identifies the picture of the gallery that it was made from: edited, repainted or upscaled. That picture may be gone.
+    Is empty when it was made from none, or from an upload.
+    """
     @_builtins.property
     def url_expire_time(self) -> _timestamp_pb2.Timestamp:
         """Tells until when the addresses work."""
@@ -68,6 +126,18 @@ class Image(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when the picture came into the gallery."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lists the owner's tags."""
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when it was put into the bin. Absent: it isn't there."""
+
+    @_builtins.property
+    def purge_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when it will be gone for good. Absent: it isn't in the bin."""
 
     def __init__(
         self,
@@ -86,10 +156,19 @@ class Image(_message.Message):
         thumbnail_url: _builtins.str = ...,
         url_expire_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        title: _builtins.str = ...,
+        note: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        rating: _builtins.int = ...,
+        starred: _builtins.bool = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+        purge_time: _timestamp_pb2.Timestamp | None = ...,
+        operation: Global___ImageOperation.ValueType = ...,
+        parent_image_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "url_expire_time", b"url_expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "purge_time", b"purge_time", "url_expire_time", b"url_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "content_url", b"content_url", "create_time", b"create_time", "height_px", b"height_px", "image_id", b"image_id", "job_id", b"job_id", "model_id", b"model_id", "prompt", b"prompt", "seed", b"seed", "sha256", b"sha256", "size_bytes", b"size_bytes", "thumbnail_url", b"thumbnail_url", "url_expire_time", b"url_expire_time", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "content_url", b"content_url", "create_time", b"create_time", "delete_time", b"delete_time", "height_px", b"height_px", "image_id", b"image_id", "job_id", b"job_id", "model_id", b"model_id", "note", b"note", "operation", b"operation", "parent_image_id", b"parent_image_id", "prompt", b"prompt", "purge_time", b"purge_time", "rating", b"rating", "seed", b"seed", "sha256", b"sha256", "size_bytes", b"size_bytes", "starred", b"starred", "tags", b"tags", "thumbnail_url", b"thumbnail_url", "title", b"title", "url_expire_time", b"url_expire_time", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
+from pingvas.gallery.v1 import image_pb2 as pingvas_dot_gallery_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/gallery/v1/import_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%pingvas/common/v1/authorization.proto\"\xcc\x01\n\x13ImportImagesRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncreated_by\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06job_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x10\n\x08model_id\x18\x05 \x01(\t\x12=\n\x06images\x18\x06 \x03(\x0b\x32!.pingvas.gallery.v1.ImportedImageB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\"\xd3\x01\n\rImportedImage\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08width_px\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1a\n\theight_px\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1b\n\nsize_bytes\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12%\n\x06sha256\x18\x05 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\x12\x1d\n\x0c\x63ontent_type\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x0c\n\x04seed\x18\x07 \x01(\x03\")\n\x14ImportImagesResponse\x12\x11\n\timage_ids\x18\x01 \x03(\t\"O\n\x15WithdrawImagesRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06job_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x18\n\x16WithdrawImagesResponse2\x8b\x02\n\rImportService\x12y\n\x0cImportImages\x12\'.pingvas.gallery.v1.ImportImagesRequest\x1a(.pingvas.gallery.v1.ImportImagesResponse\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12\x7f\n\x0eWithdrawImages\x12).pingvas.gallery.v1.WithdrawImagesRequest\x1a*.pingvas.gallery.v1.WithdrawImagesResponse\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/gallery/v1/import_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1epingvas/gallery/v1/image.proto\"\xec\x02\n\x13ImportImagesRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncreated_by\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06job_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x10\n\x08model_id\x18\x05 \x01(\t\x12=\n\x06images\x18\x06 \x03(\x0b\x32!.pingvas.gallery.v1.ImportedImageB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\x12\x1c\n\x0btemplate_id\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x19\n\x08style_id\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12?\n\toperation\x18\t \x01(\x0e\x32\".pingvas.gallery.v1.ImageOperationB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12$\n\x0fparent_image_id\x18\n \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\xd3\x01\n\rImportedImage\x12\x1a\n\x08image_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08width_px\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1a\n\theight_px\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1b\n\nsize_bytes\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12%\n\x06sha256\x18\x05 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\x12\x1d\n\x0c\x63ontent_type\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x0c\n\x04seed\x18\x07 \x01(\x03\")\n\x14ImportImagesResponse\x12\x11\n\timage_ids\x18\x01 \x03(\t\"O\n\x15WithdrawImagesRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06job_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x18\n\x16WithdrawImagesResponse2\x8b\x02\n\rImportService\x12y\n\x0cImportImages\x12\'.pingvas.gallery.v1.ImportImagesRequest\x1a(.pingvas.gallery.v1.ImportImagesResponse\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generation\x12\x7f\n\x0eWithdrawImages\x12).pingvas.gallery.v1.WithdrawImagesRequest\x1a*.pingvas.gallery.v1.WithdrawImagesResponse\"\x16\x8a\xb5\x18\x12\x08\x03\x12\x0esvc_generationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +42,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTIMAGESREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_IMPORTIMAGESREQUEST'].fields_by_name['images']._loaded_options = None
   _globals['_IMPORTIMAGESREQUEST'].fields_by_name['images']._serialized_options = b'\272H\007\222\001\004\010\001\020\020'
+  _globals['_IMPORTIMAGESREQUEST'].fields_by_name['template_id']._loaded_options = None
+  _globals['_IMPORTIMAGESREQUEST'].fields_by_name['template_id']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_IMPORTIMAGESREQUEST'].fields_by_name['style_id']._loaded_options = None
+  _globals['_IMPORTIMAGESREQUEST'].fields_by_name['style_id']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_IMPORTIMAGESREQUEST'].fields_by_name['operation']._loaded_options = None
+  _globals['_IMPORTIMAGESREQUEST'].fields_by_name['operation']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_IMPORTIMAGESREQUEST'].fields_by_name['parent_image_id']._loaded_options = None
+  _globals['_IMPORTIMAGESREQUEST'].fields_by_name['parent_image_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_IMPORTEDIMAGE'].fields_by_name['image_id']._loaded_options = None
   _globals['_IMPORTEDIMAGE'].fields_by_name['image_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_IMPORTEDIMAGE'].fields_by_name['width_px']._loaded_options = None
@@ -61,16 +70,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTSERVICE'].methods_by_name['ImportImages']._serialized_options = b'\212\265\030\022\010\003\022\016svc_generation'
   _globals['_IMPORTSERVICE'].methods_by_name['WithdrawImages']._loaded_options = None
   _globals['_IMPORTSERVICE'].methods_by_name['WithdrawImages']._serialized_options = b'\212\265\030\022\010\003\022\016svc_generation'
-  _globals['_IMPORTIMAGESREQUEST']._serialized_start=132
-  _globals['_IMPORTIMAGESREQUEST']._serialized_end=336
-  _globals['_IMPORTEDIMAGE']._serialized_start=339
-  _globals['_IMPORTEDIMAGE']._serialized_end=550
-  _globals['_IMPORTIMAGESRESPONSE']._serialized_start=552
-  _globals['_IMPORTIMAGESRESPONSE']._serialized_end=593
-  _globals['_WITHDRAWIMAGESREQUEST']._serialized_start=595
-  _globals['_WITHDRAWIMAGESREQUEST']._serialized_end=674
-  _globals['_WITHDRAWIMAGESRESPONSE']._serialized_start=676
-  _globals['_WITHDRAWIMAGESRESPONSE']._serialized_end=700
-  _globals['_IMPORTSERVICE']._serialized_start=703
-  _globals['_IMPORTSERVICE']._serialized_end=970
+  _globals['_IMPORTIMAGESREQUEST']._serialized_start=164
+  _globals['_IMPORTIMAGESREQUEST']._serialized_end=528
+  _globals['_IMPORTEDIMAGE']._serialized_start=531
+  _globals['_IMPORTEDIMAGE']._serialized_end=742
+  _globals['_IMPORTIMAGESRESPONSE']._serialized_start=744
+  _globals['_IMPORTIMAGESRESPONSE']._serialized_end=785
+  _globals['_WITHDRAWIMAGESREQUEST']._serialized_start=787
+  _globals['_WITHDRAWIMAGESREQUEST']._serialized_end=866
+  _globals['_WITHDRAWIMAGESRESPONSE']._serialized_start=868
+  _globals['_WITHDRAWIMAGESRESPONSE']._serialized_end=892
+  _globals['_IMPORTSERVICE']._serialized_start=895
+  _globals['_IMPORTSERVICE']._serialized_end=1162
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from pingvas.gallery.v1 import image_pb2 as _image_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,6 +31,10 @@ class ImportImagesRequest(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    STYLE_ID_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    PARENT_IMAGE_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Identifies the account that owns the pictures."""
     created_by: _builtins.str
@@ -40,6 +45,14 @@ class ImportImagesRequest(_message.Message):
     """Holds the prompt."""
     model_id: _builtins.str
     """Identifies the model."""
+    template_id: _builtins.str
+    """Identifies the template that the job was made with, which is counted once for the job. Absent: none."""
+    style_id: _builtins.str
+    """Identifies the style that the job was made with, which is counted like the template. Absent: none."""
+    operation: _image_pb2.ImageOperation.ValueType
+    """Names how the pictures were made."""
+    parent_image_id: _builtins.str
+    """Identifies the picture of the gallery that they were made from. Absent: none."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedImage]:
         """Lists the pictures, in the order of the job."""
@@ -53,10 +66,14 @@ class ImportImagesRequest(_message.Message):
         prompt: _builtins.str = ...,
         model_id: _builtins.str = ...,
         images: _abc.Iterable[Global___ImportedImage] | None = ...,
+        template_id: _builtins.str = ...,
+        style_id: _builtins.str = ...,
+        operation: _image_pb2.ImageOperation.ValueType = ...,
+        parent_image_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_by", b"created_by", "images", b"images", "job_id", b"job_id", "model_id", b"model_id", "prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_by", b"created_by", "images", b"images", "job_id", b"job_id", "model_id", b"model_id", "operation", b"operation", "parent_image_id", b"parent_image_id", "prompt", b"prompt", "style_id", b"style_id", "template_id", b"template_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

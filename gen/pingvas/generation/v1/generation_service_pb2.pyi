@@ -113,9 +113,14 @@ class CreateJobRequest(_message.Message):
     IMAGE_TO_IMAGE_FIELD_NUMBER: _builtins.int
     INPAINT_FIELD_NUMBER: _builtins.int
     UPSCALE_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ENDPOINT_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the request, chosen by the caller, at most 100 characters. Absent: the header `idempotency-key`, if there
     is one.
+    """
+    webhook_endpoint_id: _builtins.str
+    """Names a webhook endpoint of the account's that gets the job's events, among those that it asks for, also when it has
+    `named_jobs_only`. Absent: the endpoints that ask for all jobs.
     """
     @_builtins.property
     def text_to_image(self) -> _job_pb2.TextToImage:
@@ -141,10 +146,11 @@ class CreateJobRequest(_message.Message):
         image_to_image: _job_pb2.ImageToImage | None = ...,
         inpaint: _job_pb2.Inpaint | None = ...,
         upscale: _job_pb2.Upscale | None = ...,
+        webhook_endpoint_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "request_id", b"request_id", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "request_id", b"request_id", "text_to_image", b"text_to_image", "upscale", b"upscale", "webhook_endpoint_id", b"webhook_endpoint_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image", "image_to_image", "inpaint", "upscale"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
@@ -257,6 +263,58 @@ class CancelJobRequest(_message.Message):
 Global___CancelJobRequest: _TypeAlias = CancelJobRequest  # noqa: Y015
 
 @_typing.final
+class ClearQueueRequest(_message.Message):
+    """Asks GenerationService.ClearQueue to cancel what waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCLUDES_RUNNING_FIELD_NUMBER: _builtins.int
+    includes_running: _builtins.bool
+    """Says that running jobs are cancelled too. Absent: waiting ones only."""
+    def __init__(
+        self,
+        *,
+        includes_running: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["includes_running", b"includes_running"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearQueueRequest: _TypeAlias = ClearQueueRequest  # noqa: Y015
+
+@_typing.final
+class ClearQueueResponse(_message.Message):
+    """Answers GenerationService.ClearQueue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANCELLED_COUNT_FIELD_NUMBER: _builtins.int
+    STOPPING_COUNT_FIELD_NUMBER: _builtins.int
+    REMAINING_COUNT_FIELD_NUMBER: _builtins.int
+    cancelled_count: _builtins.int
+    """Counts the waiting jobs that this call has cancelled, 0 to 100. Nothing is charged for them."""
+    stopping_count: _builtins.int
+    """Counts the running jobs that this call has told to stop, 0 to 100. Their streams tell the end."""
+    remaining_count: _builtins.int
+    """Counts the jobs that were left for the next call."""
+    def __init__(
+        self,
+        *,
+        cancelled_count: _builtins.int = ...,
+        stopping_count: _builtins.int = ...,
+        remaining_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_count", b"cancelled_count", "remaining_count", b"remaining_count", "stopping_count", b"stopping_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearQueueResponse: _TypeAlias = ClearQueueResponse  # noqa: Y015
+
+@_typing.final
 class WatchJobRequest(_message.Message):
     """Asks GenerationService.WatchJob for a stream."""
 
@@ -366,3 +424,97 @@ class QueueStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueueStatus: _TypeAlias = QueueStatus  # noqa: Y015
+
+@_typing.final
+class ListSizePresetsRequest(_message.Message):
+    """Asks GenerationService.ListSizePresets for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Limits the page, 1 to 200. Absent or 0: 50."""
+    page_token: _builtins.str
+    """Gives `next_page_token` of the page before. Absent: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSizePresetsRequest: _TypeAlias = ListSizePresetsRequest  # noqa: Y015
+
+@_typing.final
+class ListSizePresetsResponse(_message.Message):
+    """Holds one page of sizes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_PRESETS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Continues the list. Is empty on the last page."""
+    @_builtins.property
+    def size_presets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SizePreset]:
+        """Lists the sizes."""
+
+    def __init__(
+        self,
+        *,
+        size_presets: _abc.Iterable[Global___SizePreset] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "size_presets", b"size_presets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSizePresetsResponse: _TypeAlias = ListSizePresetsResponse  # noqa: Y015
+
+@_typing.final
+class SizePreset(_message.Message):
+    """Describes a size that has a name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WIDTH_PX_FIELD_NUMBER: _builtins.int
+    HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    PLACE_WIDTH_PX_FIELD_NUMBER: _builtins.int
+    PLACE_HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Holds the name, such as "story"."""
+    width_px: _builtins.int
+    """Gives the width of the picture in pixels, a multiple of 8: where the place that it is for has another width, the next
+    larger one.
+    """
+    height_px: _builtins.int
+    """Gives the height of the picture in pixels, with the same rule as `width_px`."""
+    place_width_px: _builtins.int
+    """Gives the width in pixels that the place has, by which the picture may be cropped."""
+    place_height_px: _builtins.int
+    """Gives the height in pixels that the place has."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        width_px: _builtins.int = ...,
+        height_px: _builtins.int = ...,
+        place_width_px: _builtins.int = ...,
+        place_height_px: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "name", b"name", "place_height_px", b"place_height_px", "place_width_px", b"place_width_px", "width_px", b"width_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SizePreset: _TypeAlias = SizePreset  # noqa: Y015

@@ -30,6 +30,8 @@ if _version_not_supported:
 class GenerationServiceStub:
     """Makes pictures. A job is priced, paid for in advance from the caller's credits, queued by the tier of the account,
     and watched until it ends.
+
+    An API key needs the scope `read` to look, and `generate` for whatever spends credits or cancels.
     """
 
     def __init__(self, channel):
@@ -63,6 +65,11 @@ class GenerationServiceStub:
                 request_serializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=pingvas_dot_generation_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.ClearQueue = channel.unary_unary(
+                '/pingvas.generation.v1.GenerationService/ClearQueue',
+                request_serializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ClearQueueRequest.SerializeToString,
+                response_deserializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ClearQueueResponse.FromString,
+                _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/pingvas.generation.v1.GenerationService/WatchJob',
                 request_serializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.WatchJobRequest.SerializeToString,
@@ -78,18 +85,25 @@ class GenerationServiceStub:
                 request_serializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.GetQueueStatusRequest.SerializeToString,
                 response_deserializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.QueueStatus.FromString,
                 _registered_method=True)
+        self.ListSizePresets = channel.unary_unary(
+                '/pingvas.generation.v1.GenerationService/ListSizePresets',
+                request_serializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ListSizePresetsRequest.SerializeToString,
+                response_deserializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ListSizePresetsResponse.FromString,
+                _registered_method=True)
 
 
 class GenerationServiceServicer:
     """Makes pictures. A job is priced, paid for in advance from the caller's credits, queued by the tier of the account,
     and watched until it ends.
+
+    An API key needs the scope `read` to look, and `generate` for whatever spends credits or cancels.
     """
 
     def QuoteJob(self, request, context):
         """Tells what a job would cost, whether the caller may run it, and when it would start. Holds nothing.
 
         Errors:
-        - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
+        - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND, TEMPLATE_NOT_FOUND),
         PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
         INVALID_ARGUMENT (LORA_INCOMPATIBLE, PROMPT_NOTATION_UNSUPPORTED, SOURCE_INVALID): as CreateJob.
         """
@@ -101,7 +115,8 @@ class GenerationServiceServicer:
         """Accepts a job and sets its price aside. The answer is the acceptance: an accepted job survives every crash.
 
         Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with
-        the first answer. Without either, each call makes a new job.
+        the first answer. Without either, each call makes a new job. A refusal is no answer that is kept: the same id is tried
+        anew, so INSUFFICIENT_CREDITS comes again until the balance has changed, and the job is accepted then.
 
         Errors:
         - INVALID_ARGUMENT (INVALID_FIELD): BadRequest names each field.
@@ -113,8 +128,12 @@ class GenerationServiceServicer:
         - INVALID_ARGUMENT (PROMPT_NOTATION_UNSUPPORTED): the prompt has another tool's notation; the message says what to write.
         - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
         - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
+        - NOT_FOUND (TEMPLATE_NOT_FOUND): no template or style of `preset`; ListTemplates shows what there is.
+        - FAILED_PRECONDITION (PAYMENT_OVERDUE): pay on the payment provider's portal.
         - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
+        - NOT_FOUND (WEBHOOK_NOT_FOUND): no such webhook endpoint in the caller's account; nothing was held.
         - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
+        - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was held. RetryInfo says when to try again.
         - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -153,6 +172,22 @@ class GenerationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClearQueue(self, request, context):
+        """Cancels all of the caller's waiting jobs, and on request the running ones too, each as CancelJob does: a waiting one
+        ends at once and costs nothing, a running one ends within one step and costs what has run.
+
+        One call reaches 100 jobs, those first that would start first; call again while `remaining_count` is above 0. It reaches
+        the jobs that were open when it began: one that is accepted meanwhile stays, and without `includes_running` so does one
+        that starts meanwhile. Each job is counted by one call only, so that the counts of calls at the same time add up, and
+        repeating it is safe.
+
+        Errors:
+        - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): some of the jobs may be cancelled; call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchJob(self, request, context):
         """Streams the events of one job, from the first one after `after` to the terminal one, which ends the stream. It may
         be cut at any time; call it again with the last event id seen. A slow reader misses progress, never a change of
@@ -161,6 +196,7 @@ class GenerationServiceServicer:
         Errors:
         - NOT_FOUND (JOB_NOT_FOUND): no such job in the caller's account.
         - INVALID_ARGUMENT (EVENT_ID_INVALID): leave `after` out.
+        - RESOURCE_EXHAUSTED (TOO_MANY_STREAMS): close another stream; RetryInfo says when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +208,7 @@ class GenerationServiceServicer:
 
         Errors:
         - INVALID_ARGUMENT (EVENT_ID_INVALID): leave `after` out.
+        - RESOURCE_EXHAUSTED (TOO_MANY_STREAMS): close another stream; RetryInfo says when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,6 +216,16 @@ class GenerationServiceServicer:
 
     def GetQueueStatus(self, request, context):
         """Tells how long the queue is and when a job of the caller's would start.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSizePresets(self, request, context):
+        """Lists the sizes that a job can name in `preset`.
+
+        Errors:
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,6 +259,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     request_deserializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.CancelJobRequest.FromString,
                     response_serializer=pingvas_dot_generation_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
+            'ClearQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearQueue,
+                    request_deserializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ClearQueueRequest.FromString,
+                    response_serializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ClearQueueResponse.SerializeToString,
+            ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
                     request_deserializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.WatchJobRequest.FromString,
@@ -227,6 +279,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     request_deserializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.GetQueueStatusRequest.FromString,
                     response_serializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.QueueStatus.SerializeToString,
             ),
+            'ListSizePresets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSizePresets,
+                    request_deserializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ListSizePresetsRequest.FromString,
+                    response_serializer=pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ListSizePresetsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pingvas.generation.v1.GenerationService', rpc_method_handlers)
@@ -238,6 +295,8 @@ def add_GenerationServiceServicer_to_server(servicer, server):
 class GenerationService:
     """Makes pictures. A job is priced, paid for in advance from the caller's credits, queued by the tier of the account,
     and watched until it ends.
+
+    An API key needs the scope `read` to look, and `generate` for whatever spends credits or cancels.
     """
 
     @staticmethod
@@ -376,6 +435,33 @@ class GenerationService:
             _registered_method=True)
 
     @staticmethod
+    def ClearQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.generation.v1.GenerationService/ClearQueue',
+            pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ClearQueueRequest.SerializeToString,
+            pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ClearQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def WatchJob(request,
             target,
             options=(),
@@ -446,6 +532,33 @@ class GenerationService:
             '/pingvas.generation.v1.GenerationService/GetQueueStatus',
             pingvas_dot_generation_dot_v1_dot_generation__service__pb2.GetQueueStatusRequest.SerializeToString,
             pingvas_dot_generation_dot_v1_dot_generation__service__pb2.QueueStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSizePresets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.generation.v1.GenerationService/ListSizePresets',
+            pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ListSizePresetsRequest.SerializeToString,
+            pingvas_dot_generation_dot_v1_dot_generation__service__pb2.ListSizePresetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

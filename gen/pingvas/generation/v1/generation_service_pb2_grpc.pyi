@@ -31,6 +31,8 @@ GRPC_VERSION: str
 class GenerationServiceStub:
     """Makes pictures. A job is priced, paid for in advance from the caller's credits, queued by the tier of the account,
     and watched until it ends.
+
+    An API key needs the scope `read` to look, and `generate` for whatever spends credits or cancels.
     """
 
     @_typing.overload
@@ -41,7 +43,7 @@ class GenerationServiceStub:
     """Tells what a job would cost, whether the caller may run it, and when it would start. Holds nothing.
 
     Errors:
-    - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
+    - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND, TEMPLATE_NOT_FOUND),
       PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
       INVALID_ARGUMENT (LORA_INCOMPATIBLE, PROMPT_NOTATION_UNSUPPORTED, SOURCE_INVALID): as CreateJob.
     """
@@ -49,7 +51,8 @@ class GenerationServiceStub:
     """Accepts a job and sets its price aside. The answer is the acceptance: an accepted job survives every crash.
 
     Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with
-    the first answer. Without either, each call makes a new job.
+    the first answer. Without either, each call makes a new job. A refusal is no answer that is kept: the same id is tried
+    anew, so INSUFFICIENT_CREDITS comes again until the balance has changed, and the job is accepted then.
 
     Errors:
     - INVALID_ARGUMENT (INVALID_FIELD): BadRequest names each field.
@@ -61,8 +64,12 @@ class GenerationServiceStub:
     - INVALID_ARGUMENT (PROMPT_NOTATION_UNSUPPORTED): the prompt has another tool's notation; the message says what to write.
     - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
     - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
+    - NOT_FOUND (TEMPLATE_NOT_FOUND): no template or style of `preset`; ListTemplates shows what there is.
+    - FAILED_PRECONDITION (PAYMENT_OVERDUE): pay on the payment provider's portal.
     - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
+    - NOT_FOUND (WEBHOOK_NOT_FOUND): no such webhook endpoint in the caller's account; nothing was held.
     - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
+    - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was held. RetryInfo says when to try again.
     - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GetJobRequest, _job_pb2.Job]
@@ -85,6 +92,18 @@ class GenerationServiceStub:
     - NOT_FOUND (JOB_NOT_FOUND): no such job in the caller's account.
     - FAILED_PRECONDITION (JOB_ALREADY_ENDED): it was completed or has failed.
     """
+    ClearQueue: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.ClearQueueRequest, _generation_service_pb2.ClearQueueResponse]
+    """Cancels all of the caller's waiting jobs, and on request the running ones too, each as CancelJob does: a waiting one
+    ends at once and costs nothing, a running one ends within one step and costs what has run.
+
+    One call reaches 100 jobs, those first that would start first; call again while `remaining_count` is above 0. It reaches
+    the jobs that were open when it began: one that is accepted meanwhile stays, and without `includes_running` so does one
+    that starts meanwhile. Each job is counted by one call only, so that the counts of calls at the same time add up, and
+    repeating it is safe.
+
+    Errors:
+    - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): some of the jobs may be cancelled; call again.
+    """
     WatchJob: _grpc.UnaryStreamMultiCallable[_generation_service_pb2.WatchJobRequest, _job_event_pb2.JobEvent]
     """Streams the events of one job, from the first one after `after` to the terminal one, which ends the stream. It may
     be cut at any time; call it again with the last event id seen. A slow reader misses progress, never a change of
@@ -93,6 +112,7 @@ class GenerationServiceStub:
     Errors:
     - NOT_FOUND (JOB_NOT_FOUND): no such job in the caller's account.
     - INVALID_ARGUMENT (EVENT_ID_INVALID): leave `after` out.
+    - RESOURCE_EXHAUSTED (TOO_MANY_STREAMS): close another stream; RetryInfo says when to try again.
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_generation_service_pb2.WatchJobsRequest, _job_event_pb2.JobEvent]
     """Streams the events of all of the caller's jobs, from the first one after `after`, without end. Without `after` it
@@ -100,14 +120,23 @@ class GenerationServiceStub:
 
     Errors:
     - INVALID_ARGUMENT (EVENT_ID_INVALID): leave `after` out.
+    - RESOURCE_EXHAUSTED (TOO_MANY_STREAMS): close another stream; RetryInfo says when to try again.
     """
     GetQueueStatus: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GetQueueStatusRequest, _generation_service_pb2.QueueStatus]
     """Tells how long the queue is and when a job of the caller's would start."""
+    ListSizePresets: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.ListSizePresetsRequest, _generation_service_pb2.ListSizePresetsResponse]
+    """Lists the sizes that a job can name in `preset`.
+
+    Errors:
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+    """
 
 @_typing.type_check_only
 class GenerationServiceAsyncStub(GenerationServiceStub):
     """Makes pictures. A job is priced, paid for in advance from the caller's credits, queued by the tier of the account,
     and watched until it ends.
+
+    An API key needs the scope `read` to look, and `generate` for whatever spends credits or cancels.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -115,7 +144,7 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     """Tells what a job would cost, whether the caller may run it, and when it would start. Holds nothing.
 
     Errors:
-    - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
+    - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND, TEMPLATE_NOT_FOUND),
       PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
       INVALID_ARGUMENT (LORA_INCOMPATIBLE, PROMPT_NOTATION_UNSUPPORTED, SOURCE_INVALID): as CreateJob.
     """
@@ -123,7 +152,8 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     """Accepts a job and sets its price aside. The answer is the acceptance: an accepted job survives every crash.
 
     Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with
-    the first answer. Without either, each call makes a new job.
+    the first answer. Without either, each call makes a new job. A refusal is no answer that is kept: the same id is tried
+    anew, so INSUFFICIENT_CREDITS comes again until the balance has changed, and the job is accepted then.
 
     Errors:
     - INVALID_ARGUMENT (INVALID_FIELD): BadRequest names each field.
@@ -135,8 +165,12 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     - INVALID_ARGUMENT (PROMPT_NOTATION_UNSUPPORTED): the prompt has another tool's notation; the message says what to write.
     - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
     - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
+    - NOT_FOUND (TEMPLATE_NOT_FOUND): no template or style of `preset`; ListTemplates shows what there is.
+    - FAILED_PRECONDITION (PAYMENT_OVERDUE): pay on the payment provider's portal.
     - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
+    - NOT_FOUND (WEBHOOK_NOT_FOUND): no such webhook endpoint in the caller's account; nothing was held.
     - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
+    - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was held. RetryInfo says when to try again.
     - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
@@ -159,6 +193,18 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     - NOT_FOUND (JOB_NOT_FOUND): no such job in the caller's account.
     - FAILED_PRECONDITION (JOB_ALREADY_ENDED): it was completed or has failed.
     """
+    ClearQueue: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ClearQueueRequest, _generation_service_pb2.ClearQueueResponse]  # type: ignore[assignment]
+    """Cancels all of the caller's waiting jobs, and on request the running ones too, each as CancelJob does: a waiting one
+    ends at once and costs nothing, a running one ends within one step and costs what has run.
+
+    One call reaches 100 jobs, those first that would start first; call again while `remaining_count` is above 0. It reaches
+    the jobs that were open when it began: one that is accepted meanwhile stays, and without `includes_running` so does one
+    that starts meanwhile. Each job is counted by one call only, so that the counts of calls at the same time add up, and
+    repeating it is safe.
+
+    Errors:
+    - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): some of the jobs may be cancelled; call again.
+    """
     WatchJob: _aio.UnaryStreamMultiCallable[_generation_service_pb2.WatchJobRequest, _job_event_pb2.JobEvent]  # type: ignore[assignment]
     """Streams the events of one job, from the first one after `after` to the terminal one, which ends the stream. It may
     be cut at any time; call it again with the last event id seen. A slow reader misses progress, never a change of
@@ -167,6 +213,7 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     Errors:
     - NOT_FOUND (JOB_NOT_FOUND): no such job in the caller's account.
     - INVALID_ARGUMENT (EVENT_ID_INVALID): leave `after` out.
+    - RESOURCE_EXHAUSTED (TOO_MANY_STREAMS): close another stream; RetryInfo says when to try again.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_generation_service_pb2.WatchJobsRequest, _job_event_pb2.JobEvent]  # type: ignore[assignment]
     """Streams the events of all of the caller's jobs, from the first one after `after`, without end. Without `after` it
@@ -174,13 +221,22 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
 
     Errors:
     - INVALID_ARGUMENT (EVENT_ID_INVALID): leave `after` out.
+    - RESOURCE_EXHAUSTED (TOO_MANY_STREAMS): close another stream; RetryInfo says when to try again.
     """
     GetQueueStatus: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GetQueueStatusRequest, _generation_service_pb2.QueueStatus]  # type: ignore[assignment]
     """Tells how long the queue is and when a job of the caller's would start."""
+    ListSizePresets: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ListSizePresetsRequest, _generation_service_pb2.ListSizePresetsResponse]  # type: ignore[assignment]
+    """Lists the sizes that a job can name in `preset`.
+
+    Errors:
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+    """
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes pictures. A job is priced, paid for in advance from the caller's credits, queued by the tier of the account,
     and watched until it ends.
+
+    An API key needs the scope `read` to look, and `generate` for whatever spends credits or cancels.
     """
 
     @_abc_1.abstractmethod
@@ -192,7 +248,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells what a job would cost, whether the caller may run it, and when it would start. Holds nothing.
 
         Errors:
-        - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND),
+        - INVALID_ARGUMENT (INVALID_FIELD, TIER_LIMIT_EXCEEDED), NOT_FOUND (MODEL_NOT_FOUND, SOURCE_NOT_FOUND, TEMPLATE_NOT_FOUND),
           PERMISSION_DENIED (MODEL_NOT_IN_TIER), FAILED_PRECONDITION (OPERATION_UNSUPPORTED),
           INVALID_ARGUMENT (LORA_INCOMPATIBLE, PROMPT_NOTATION_UNSUPPORTED, SOURCE_INVALID): as CreateJob.
         """
@@ -206,7 +262,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Accepts a job and sets its price aside. The answer is the acceptance: an accepted job survives every crash.
 
         Repeating it with the same `request_id` (or header `idempotency-key`) and the same body is safe: it answers with
-        the first answer. Without either, each call makes a new job.
+        the first answer. Without either, each call makes a new job. A refusal is no answer that is kept: the same id is tried
+        anew, so INSUFFICIENT_CREDITS comes again until the balance has changed, and the job is accepted then.
 
         Errors:
         - INVALID_ARGUMENT (INVALID_FIELD): BadRequest names each field.
@@ -218,8 +275,12 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT (PROMPT_NOTATION_UNSUPPORTED): the prompt has another tool's notation; the message says what to write.
         - NOT_FOUND (SOURCE_NOT_FOUND): no such picture or upload in the caller's account, or nothing was uploaded yet.
         - INVALID_ARGUMENT (SOURCE_INVALID): the source or mask isn't a picture that can be used; metadata tells why.
+        - NOT_FOUND (TEMPLATE_NOT_FOUND): no template or style of `preset`; ListTemplates shows what there is.
+        - FAILED_PRECONDITION (PAYMENT_OVERDUE): pay on the payment provider's portal.
         - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
+        - NOT_FOUND (WEBHOOK_NOT_FOUND): no such webhook endpoint in the caller's account; nothing was held.
         - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
+        - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was held. RetryInfo says when to try again.
         - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
         """
 
@@ -262,6 +323,24 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ClearQueue(
+        self,
+        request: _generation_service_pb2.ClearQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_service_pb2.ClearQueueResponse, _abc.Awaitable[_generation_service_pb2.ClearQueueResponse]]:
+        """Cancels all of the caller's waiting jobs, and on request the running ones too, each as CancelJob does: a waiting one
+        ends at once and costs nothing, a running one ends within one step and costs what has run.
+
+        One call reaches 100 jobs, those first that would start first; call again while `remaining_count` is above 0. It reaches
+        the jobs that were open when it began: one that is accepted meanwhile stays, and without `includes_running` so does one
+        that starts meanwhile. Each job is counted by one call only, so that the counts of calls at the same time add up, and
+        repeating it is safe.
+
+        Errors:
+        - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): some of the jobs may be cancelled; call again.
+        """
+
+    @_abc_1.abstractmethod
     def WatchJob(
         self,
         request: _generation_service_pb2.WatchJobRequest,
@@ -274,6 +353,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND (JOB_NOT_FOUND): no such job in the caller's account.
         - INVALID_ARGUMENT (EVENT_ID_INVALID): leave `after` out.
+        - RESOURCE_EXHAUSTED (TOO_MANY_STREAMS): close another stream; RetryInfo says when to try again.
         """
 
     @_abc_1.abstractmethod
@@ -287,6 +367,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - INVALID_ARGUMENT (EVENT_ID_INVALID): leave `after` out.
+        - RESOURCE_EXHAUSTED (TOO_MANY_STREAMS): close another stream; RetryInfo says when to try again.
         """
 
     @_abc_1.abstractmethod
@@ -296,5 +377,17 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_generation_service_pb2.QueueStatus, _abc.Awaitable[_generation_service_pb2.QueueStatus]]:
         """Tells how long the queue is and when a job of the caller's would start."""
+
+    @_abc_1.abstractmethod
+    def ListSizePresets(
+        self,
+        request: _generation_service_pb2.ListSizePresetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_service_pb2.ListSizePresetsResponse, _abc.Awaitable[_generation_service_pb2.ListSizePresetsResponse]]:
+        """Lists the sizes that a job can name in `preset`.
+
+        Errors:
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+        """
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pingvas.common.v1 import error_reason_pb2 as _error_reason_pb2
 from pingvas.common.v1 import tier_pb2 as _tier_pb2
+from pingvas.gallery.v1 import template_pb2 as _template_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -199,13 +200,15 @@ class TextToImage(_message.Message):
     IMAGE_COUNT_FIELD_NUMBER: _builtins.int
     SCHEDULER_FIELD_NUMBER: _builtins.int
     LORAS_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
+    APPLIED_PRESET_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """Tells what to draw, 1 to 2,000 characters. `(words:W)` multiplies the weight of words by W, a decimal number from 0 to 2;
     `(words)` multiplies it by 1.1, `[words]` divides it by 1.1, `{words}` multiplies it by 1.05; they nest. Other numbers behind
     a colon, and those behind a number, are text: `(16:9)`, `(John 3:16)`. `<lora:MODEL_ID:WEIGHT>` is moved to `loras`. A
     backslash makes one of `()[]{}<>\\:+|-` plain. Other tools' notation is refused (PROMPT_NOTATION_UNSUPPORTED): `[a:b:0.5]`,
     `[a|b]`, `{a|b}`, `<hypernet:...>`, `embedding:...`, `(word)++`, `.blend(`, `word::2`, `--ar`, and the words BREAK and AND
-    in capitals, unless the whole prompt is in capitals.
+    in capitals, unless the whole prompt is in capitals. It may be blank where `preset` names a template.
     """
     negative_prompt: _builtins.str
     """Tells what to avoid, at most 2,000 characters, in the notation of `prompt`, but without LoRAs."""
@@ -235,6 +238,16 @@ class TextToImage(_message.Message):
     def loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoraWeight]:
         """Lists LoRAs of the model's family, each once, applied together."""
 
+    @_builtins.property
+    def preset(self) -> Global___Preset:
+        """Names what the prompt and the size are made from. Absent: they are as given. In answers it is always absent: `prompt`,
+        `negative_prompt` and the sides are what came of it.
+        """
+
+    @_builtins.property
+    def applied_preset(self) -> Global___AppliedPreset:
+        """Tells which template and style the job was made with. In requests it is ignored."""
+
     def __init__(
         self,
         *,
@@ -249,10 +262,12 @@ class TextToImage(_message.Message):
         image_count: _builtins.int = ...,
         scheduler: _builtins.str = ...,
         loras: _abc.Iterable[Global___LoraWeight] | None = ...,
+        preset: Global___Preset | None = ...,
+        applied_preset: Global___AppliedPreset | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "guidance_scale", b"guidance_scale", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "applied_preset", b"applied_preset", "guidance_scale", b"guidance_scale", "preset", b"preset", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "loras", b"loras", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "step_count", b"step_count", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "applied_preset", b"applied_preset", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "loras", b"loras", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "preset", b"preset", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "step_count", b"step_count", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
@@ -294,6 +309,78 @@ class ImageSource(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___ImageSource: _TypeAlias = ImageSource  # noqa: Y015
+
+@_typing.final
+class Preset(_message.Message):
+    """Names what a prompt and a size are made from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    STYLE_ID_FIELD_NUMBER: _builtins.int
+    SIZE_PRESET_FIELD_NUMBER: _builtins.int
+    ALREADY_FILLED_FIELD_NUMBER: _builtins.int
+    template_id: _builtins.str
+    """Identifies a template of the kind TEMPLATE_KIND_PROMPT: see TemplateService. Absent: none."""
+    style_id: _builtins.str
+    """Identifies a template of the kind TEMPLATE_KIND_STYLE, which is added to the prompt and to what is to be avoided.
+    Absent: none.
+    """
+    size_preset: _builtins.str
+    """Names one of the sizes of ListSizePresets, in place of `width_px` and `height_px`. Absent: the size that the template
+    suggests, made smaller where the tier asks for it, or else the operation's own.
+    """
+    already_filled: _builtins.bool
+    """Says that the prompt was taken from TemplateService.FillTemplate, and perhaps edited: the template is counted as used,
+    and neither fills anything in nor suggests a size.
+    """
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[_template_pb2.TemplateValue]:
+        """Gives the variables of the template their values. Those that are left out have their defaults."""
+
+    def __init__(
+        self,
+        *,
+        template_id: _builtins.str = ...,
+        values: _abc.Iterable[_template_pb2.TemplateValue] | None = ...,
+        style_id: _builtins.str = ...,
+        size_preset: _builtins.str = ...,
+        already_filled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_filled", b"already_filled", "size_preset", b"size_preset", "style_id", b"style_id", "template_id", b"template_id", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preset: _TypeAlias = Preset  # noqa: Y015
+
+@_typing.final
+class AppliedPreset(_message.Message):
+    """Names the template and the style that a job was made with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    STYLE_ID_FIELD_NUMBER: _builtins.int
+    template_id: _builtins.str
+    """Identifies the template. Is empty when there was none."""
+    style_id: _builtins.str
+    """Identifies the style. Is empty when there was none."""
+    def __init__(
+        self,
+        *,
+        template_id: _builtins.str = ...,
+        style_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["style_id", b"style_id", "template_id", b"template_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppliedPreset: _TypeAlias = AppliedPreset  # noqa: Y015
 
 @_typing.final
 class LoraWeight(_message.Message):
@@ -344,13 +431,15 @@ class ImageToImage(_message.Message):
     LORAS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     STRENGTH_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
+    APPLIED_PRESET_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """Tells what to draw, 1 to 2,000 characters. `(words:W)` multiplies the weight of words by W, a decimal number from 0 to 2;
     `(words)` multiplies it by 1.1, `[words]` divides it by 1.1, `{words}` multiplies it by 1.05; they nest. Other numbers behind
     a colon, and those behind a number, are text: `(16:9)`, `(John 3:16)`. `<lora:MODEL_ID:WEIGHT>` is moved to `loras`. A
     backslash makes one of `()[]{}<>\\:+|-` plain. Other tools' notation is refused (PROMPT_NOTATION_UNSUPPORTED): `[a:b:0.5]`,
     `[a|b]`, `{a|b}`, `<hypernet:...>`, `embedding:...`, `(word)++`, `.blend(`, `word::2`, `--ar`, and the words BREAK and AND
-    in capitals, unless the whole prompt is in capitals.
+    in capitals, unless the whole prompt is in capitals. It may be blank where `preset` names a template.
     """
     negative_prompt: _builtins.str
     """Tells what to avoid, at most 2,000 characters, in the notation of `prompt`, but without LoRAs."""
@@ -390,6 +479,16 @@ class ImageToImage(_message.Message):
     def source(self) -> Global___ImageSource:
         """Names the picture to begin with."""
 
+    @_builtins.property
+    def preset(self) -> Global___Preset:
+        """Names what the prompt and the size are made from. Absent: they are as given. In answers it is always absent: `prompt`,
+        `negative_prompt` and the sides are what came of it.
+        """
+
+    @_builtins.property
+    def applied_preset(self) -> Global___AppliedPreset:
+        """Tells which template and style the job was made with. In requests it is ignored."""
+
     def __init__(
         self,
         *,
@@ -406,10 +505,12 @@ class ImageToImage(_message.Message):
         loras: _abc.Iterable[Global___LoraWeight] | None = ...,
         source: Global___ImageSource | None = ...,
         strength: _builtins.float | None = ...,
+        preset: Global___Preset | None = ...,
+        applied_preset: Global___AppliedPreset | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "_strength", b"_strength", "guidance_scale", b"guidance_scale", "seed", b"seed", "source", b"source", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "_strength", b"_strength", "applied_preset", b"applied_preset", "guidance_scale", b"guidance_scale", "preset", b"preset", "seed", b"seed", "source", b"source", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "_strength", b"_strength", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "loras", b"loras", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "source", b"source", "step_count", b"step_count", "strength", b"strength", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_seed", b"_seed", "_strength", b"_strength", "applied_preset", b"applied_preset", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "loras", b"loras", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "preset", b"preset", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "source", b"source", "step_count", b"step_count", "strength", b"strength", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
@@ -449,13 +550,15 @@ class Inpaint(_message.Message):
     STRENGTH_FIELD_NUMBER: _builtins.int
     MASK_FIELD_NUMBER: _builtins.int
     MASK_FEATHER_PX_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
+    APPLIED_PRESET_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """Tells what to draw, 1 to 2,000 characters. `(words:W)` multiplies the weight of words by W, a decimal number from 0 to 2;
     `(words)` multiplies it by 1.1, `[words]` divides it by 1.1, `{words}` multiplies it by 1.05; they nest. Other numbers behind
     a colon, and those behind a number, are text: `(16:9)`, `(John 3:16)`. `<lora:MODEL_ID:WEIGHT>` is moved to `loras`. A
     backslash makes one of `()[]{}<>\\:+|-` plain. Other tools' notation is refused (PROMPT_NOTATION_UNSUPPORTED): `[a:b:0.5]`,
     `[a|b]`, `{a|b}`, `<hypernet:...>`, `embedding:...`, `(word)++`, `.blend(`, `word::2`, `--ar`, and the words BREAK and AND
-    in capitals, unless the whole prompt is in capitals.
+    in capitals, unless the whole prompt is in capitals. It may be blank where `preset` names a template.
     """
     negative_prompt: _builtins.str
     """Tells what to avoid, at most 2,000 characters, in the notation of `prompt`, but without LoRAs."""
@@ -508,6 +611,16 @@ class Inpaint(_message.Message):
         mask_empty or mask_full) before anything is charged; to repaint everything, use ImageToImage.
         """
 
+    @_builtins.property
+    def preset(self) -> Global___Preset:
+        """Names what the prompt and the size are made from. Absent: they are as given. In answers it is always absent: `prompt`,
+        `negative_prompt` and the sides are what came of it.
+        """
+
+    @_builtins.property
+    def applied_preset(self) -> Global___AppliedPreset:
+        """Tells which template and style the job was made with. In requests it is ignored."""
+
     def __init__(
         self,
         *,
@@ -526,10 +639,12 @@ class Inpaint(_message.Message):
         strength: _builtins.float | None = ...,
         mask: Global___ImageSource | None = ...,
         mask_feather_px: _builtins.int | None = ...,
+        preset: Global___Preset | None = ...,
+        applied_preset: Global___AppliedPreset | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_mask_feather_px", b"_mask_feather_px", "_seed", b"_seed", "_strength", b"_strength", "guidance_scale", b"guidance_scale", "mask", b"mask", "mask_feather_px", b"mask_feather_px", "seed", b"seed", "source", b"source", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_mask_feather_px", b"_mask_feather_px", "_seed", b"_seed", "_strength", b"_strength", "applied_preset", b"applied_preset", "guidance_scale", b"guidance_scale", "mask", b"mask", "mask_feather_px", b"mask_feather_px", "preset", b"preset", "seed", b"seed", "source", b"source", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_mask_feather_px", b"_mask_feather_px", "_seed", b"_seed", "_strength", b"_strength", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "loras", b"loras", "mask", b"mask", "mask_feather_px", b"mask_feather_px", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "source", b"source", "step_count", b"step_count", "strength", b"strength", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_mask_feather_px", b"_mask_feather_px", "_seed", b"_seed", "_strength", b"_strength", "applied_preset", b"applied_preset", "guidance_scale", b"guidance_scale", "height_px", b"height_px", "image_count", b"image_count", "loras", b"loras", "mask", b"mask", "mask_feather_px", b"mask_feather_px", "model_id", b"model_id", "negative_prompt", b"negative_prompt", "preset", b"preset", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "source", b"source", "step_count", b"step_count", "strength", b"strength", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
@@ -622,7 +737,7 @@ class JobImage(_message.Message):
     """Gives the height in pixels."""
     seed: _builtins.int
     """Holds the seed that makes it again, alone. Of pictures whose recipe has no `seed_bits`, which were made while only 32 bits
-    counted, it is that seed modulo 2^32: RecallJob says which. A string in JSON.
+    counted, it is that seed modulo 2^32: ReadRecipe says which. A string in JSON.
     """
     @_builtins.property
     def partial_loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoraCoverage]:

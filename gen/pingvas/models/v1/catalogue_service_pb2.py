@@ -28,7 +28,7 @@ from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot
 from pingvas.models.v1 import model_pb2 as pingvas_dot_models_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)pingvas/models/v1/catalogue_service.proto\x12\x11pingvas.models.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1dpingvas/models/v1/model.proto\"0\n\x13ResolveModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"S\n\x17LocateModelFilesRequest\x12\x1b\n\x08model_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1b\n\x08revision\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"z\n\x18LocateModelFilesResponse\x12-\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1e.pingvas.models.v1.LocatedFile\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"(\n\x0bLocatedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t2\x98\x02\n\x10\x43\x61talogueService\x12\x82\x01\n\x0cResolveModel\x12&.pingvas.models.v1.ResolveModelRequest\x1a\x1c.pingvas.models.v1.ModelSpec\",\x8a\xb5\x18(\x08\x03\x12\x0esvc_generation\x12\ngpu_worker\x12\x08operator\x12\x7f\n\x10LocateModelFiles\x12*.pingvas.models.v1.LocateModelFilesRequest\x1a+.pingvas.models.v1.LocateModelFilesResponse\"\x12\x8a\xb5\x18\x0e\x08\x03\x12\ngpu_workerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)pingvas/models/v1/catalogue_service.proto\x12\x11pingvas.models.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1dpingvas/models/v1/model.proto\"Q\n\x13ResolveModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1f\n\naccount_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"S\n\x17LocateModelFilesRequest\x12\x1b\n\x08model_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1b\n\x08revision\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"z\n\x18LocateModelFilesResponse\x12-\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1e.pingvas.models.v1.LocatedFile\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"(\n\x0bLocatedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t2\x98\x02\n\x10\x43\x61talogueService\x12\x82\x01\n\x0cResolveModel\x12&.pingvas.models.v1.ResolveModelRequest\x1a\x1c.pingvas.models.v1.ModelSpec\",\x8a\xb5\x18(\x08\x03\x12\x0esvc_generation\x12\ngpu_worker\x12\x08operator\x12\x7f\n\x10LocateModelFiles\x12*.pingvas.models.v1.LocateModelFilesRequest\x1a+.pingvas.models.v1.LocateModelFilesResponse\"\x12\x8a\xb5\x18\x0e\x08\x03\x12\ngpu_workerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RESOLVEMODELREQUEST'].fields_by_name['model_id']._loaded_options = None
   _globals['_RESOLVEMODELREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_RESOLVEMODELREQUEST'].fields_by_name['account_id']._loaded_options = None
+  _globals['_RESOLVEMODELREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_LOCATEMODELFILESREQUEST'].fields_by_name['model_id']._loaded_options = None
   _globals['_LOCATEMODELFILESREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\006r\004\020\001\030d'
   _globals['_LOCATEMODELFILESREQUEST'].fields_by_name['revision']._loaded_options = None
@@ -46,13 +48,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CATALOGUESERVICE'].methods_by_name['LocateModelFiles']._loaded_options = None
   _globals['_CATALOGUESERVICE'].methods_by_name['LocateModelFiles']._serialized_options = b'\212\265\030\016\010\003\022\ngpu_worker'
   _globals['_RESOLVEMODELREQUEST']._serialized_start=196
-  _globals['_RESOLVEMODELREQUEST']._serialized_end=244
-  _globals['_LOCATEMODELFILESREQUEST']._serialized_start=246
-  _globals['_LOCATEMODELFILESREQUEST']._serialized_end=329
-  _globals['_LOCATEMODELFILESRESPONSE']._serialized_start=331
-  _globals['_LOCATEMODELFILESRESPONSE']._serialized_end=453
-  _globals['_LOCATEDFILE']._serialized_start=455
-  _globals['_LOCATEDFILE']._serialized_end=495
-  _globals['_CATALOGUESERVICE']._serialized_start=498
-  _globals['_CATALOGUESERVICE']._serialized_end=778
+  _globals['_RESOLVEMODELREQUEST']._serialized_end=277
+  _globals['_LOCATEMODELFILESREQUEST']._serialized_start=279
+  _globals['_LOCATEMODELFILESREQUEST']._serialized_end=362
+  _globals['_LOCATEMODELFILESRESPONSE']._serialized_start=364
+  _globals['_LOCATEMODELFILESRESPONSE']._serialized_end=486
+  _globals['_LOCATEDFILE']._serialized_start=488
+  _globals['_LOCATEDFILE']._serialized_end=528
+  _globals['_CATALOGUESERVICE']._serialized_start=531
+  _globals['_CATALOGUESERVICE']._serialized_end=811
 # @@protoc_insertion_point(module_scope)

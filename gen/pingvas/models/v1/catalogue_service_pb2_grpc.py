@@ -53,7 +53,7 @@ class CatalogueServiceServicer:
     """
 
     def ResolveModel(self, request, context):
-        """Returns what is needed to run and to price a model, whatever tier it asks for.
+        """Returns what is needed to run and to price a model, whatever tier it asks for. LoRAs of an account's own are found too.
 
         Errors:
         - NOT_FOUND (MODEL_NOT_FOUND): no such model.

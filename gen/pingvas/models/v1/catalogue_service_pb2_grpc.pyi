@@ -35,7 +35,7 @@ class CatalogueServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CatalogueServiceAsyncStub: ...
     ResolveModel: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.ResolveModelRequest, _model_pb2.ModelSpec]
-    """Returns what is needed to run and to price a model, whatever tier it asks for.
+    """Returns what is needed to run and to price a model, whatever tier it asks for. LoRAs of an account's own are found too.
 
     Errors:
     - NOT_FOUND (MODEL_NOT_FOUND): no such model.
@@ -54,7 +54,7 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ResolveModel: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ResolveModelRequest, _model_pb2.ModelSpec]  # type: ignore[assignment]
-    """Returns what is needed to run and to price a model, whatever tier it asks for.
+    """Returns what is needed to run and to price a model, whatever tier it asks for. LoRAs of an account's own are found too.
 
     Errors:
     - NOT_FOUND (MODEL_NOT_FOUND): no such model.
@@ -76,7 +76,7 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_service_pb2.ResolveModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.ModelSpec, _abc.Awaitable[_model_pb2.ModelSpec]]:
-        """Returns what is needed to run and to price a model, whatever tier it asks for.
+        """Returns what is needed to run and to price a model, whatever tier it asks for. LoRAs of an account's own are found too.
 
         Errors:
         - NOT_FOUND (MODEL_NOT_FOUND): no such model.

@@ -26,23 +26,23 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from pingvas.common.v1 import tier_pb2 as pingvas_dot_common_dot_v1_dot_tier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpingvas/models/v1/model.proto\x12\x11pingvas.models.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpingvas/common/v1/tier.proto\"\xb7\x03\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x0f\n\x07licence\x18\x05 \x01(\t\x12\x17\n\x0fnative_width_px\x18\x06 \x01(\x05\x12\x18\n\x10native_height_px\x18\x07 \x01(\x05\x12\x1a\n\x12\x64\x65\x66\x61ult_step_count\x18\x08 \x01(\x05\x12\x1e\n\x16\x64\x65\x66\x61ult_guidance_scale\x18\t \x01(\x01\x12\x12\n\nschedulers\x18\n \x03(\t\x12-\n\x0cminimum_tier\x18\x0b \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12\x12\n\nsize_bytes\x18\x0c \x01(\x03\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x04kind\x18\x0e \x01(\x0e\x32\x1c.pingvas.models.v1.ModelKind\x12\x30\n\noperations\x18\x0f \x03(\x0e\x32\x1c.pingvas.models.v1.Operation\"\x8d\x01\n\tModelSpec\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.pingvas.models.v1.Model\x12+\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1c.pingvas.models.v1.ModelFile\x12*\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x1c.pingvas.models.v1.ModelCost\"=\n\tModelFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"|\n\tModelCost\x12\'\n\x1fper_megapixel_step_millicredits\x18\x01 \x01(\x01\x12\x1a\n\x12\x66ixed_millicredits\x18\x02 \x01(\x03\x12*\n\"upscale_per_megapixel_millicredits\x18\x03 \x01(\x01*W\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_KIND_CHECKPOINT\x10\x01\x12\x13\n\x0fMODEL_KIND_LORA\x10\x02*\x8f\x01\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_TEXT_TO_IMAGE\x10\x01\x12\x1c\n\x18OPERATION_IMAGE_TO_IMAGE\x10\x02\x12\x15\n\x11OPERATION_INPAINT\x10\x03\x12\x15\n\x11OPERATION_UPSCALE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpingvas/models/v1/model.proto\x12\x11pingvas.models.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpingvas/common/v1/tier.proto\"\xde\x03\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x0f\n\x07licence\x18\x05 \x01(\t\x12\x17\n\x0fnative_width_px\x18\x06 \x01(\x05\x12\x18\n\x10native_height_px\x18\x07 \x01(\x05\x12\x1a\n\x12\x64\x65\x66\x61ult_step_count\x18\x08 \x01(\x05\x12\x1e\n\x16\x64\x65\x66\x61ult_guidance_scale\x18\t \x01(\x01\x12\x12\n\nschedulers\x18\n \x03(\t\x12-\n\x0cminimum_tier\x18\x0b \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12\x12\n\nsize_bytes\x18\x0c \x01(\x03\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x04kind\x18\x0e \x01(\x0e\x32\x1c.pingvas.models.v1.ModelKind\x12\x30\n\noperations\x18\x0f \x03(\x0e\x32\x1c.pingvas.models.v1.Operation\x12\x15\n\rtrigger_words\x18\x10 \x03(\t\x12\x0e\n\x06is_own\x18\x11 \x01(\x08\"\x8d\x01\n\tModelSpec\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.pingvas.models.v1.Model\x12+\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1c.pingvas.models.v1.ModelFile\x12*\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x1c.pingvas.models.v1.ModelCost\"=\n\tModelFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"|\n\tModelCost\x12\'\n\x1fper_megapixel_step_millicredits\x18\x01 \x01(\x01\x12\x1a\n\x12\x66ixed_millicredits\x18\x02 \x01(\x03\x12*\n\"upscale_per_megapixel_millicredits\x18\x03 \x01(\x01*W\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_KIND_CHECKPOINT\x10\x01\x12\x13\n\x0fMODEL_KIND_LORA\x10\x02*\x8f\x01\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_TEXT_TO_IMAGE\x10\x01\x12\x1c\n\x18OPERATION_IMAGE_TO_IMAGE\x10\x02\x12\x15\n\x11OPERATION_INPAINT\x10\x03\x12\x15\n\x11OPERATION_UPSCALE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pingvas.models.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELKIND']._serialized_start=890
-  _globals['_MODELKIND']._serialized_end=977
-  _globals['_OPERATION']._serialized_start=980
-  _globals['_OPERATION']._serialized_end=1123
+  _globals['_MODELKIND']._serialized_start=929
+  _globals['_MODELKIND']._serialized_end=1016
+  _globals['_OPERATION']._serialized_start=1019
+  _globals['_OPERATION']._serialized_end=1162
   _globals['_MODEL']._serialized_start=116
-  _globals['_MODEL']._serialized_end=555
-  _globals['_MODELSPEC']._serialized_start=558
-  _globals['_MODELSPEC']._serialized_end=699
-  _globals['_MODELFILE']._serialized_start=701
-  _globals['_MODELFILE']._serialized_end=762
-  _globals['_MODELCOST']._serialized_start=764
-  _globals['_MODELCOST']._serialized_end=888
+  _globals['_MODEL']._serialized_end=594
+  _globals['_MODELSPEC']._serialized_start=597
+  _globals['_MODELSPEC']._serialized_end=738
+  _globals['_MODELFILE']._serialized_start=740
+  _globals['_MODELFILE']._serialized_end=801
+  _globals['_MODELCOST']._serialized_start=803
+  _globals['_MODELCOST']._serialized_end=927
 # @@protoc_insertion_point(module_scope)

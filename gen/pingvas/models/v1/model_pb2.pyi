@@ -98,6 +98,8 @@ class Model(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
+    TRIGGER_WORDS_FIELD_NUMBER: _builtins.int
+    IS_OWN_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """Identifies the model, for example "pingvas-tiny"."""
     display_name: _builtins.str
@@ -122,6 +124,8 @@ class Model(_message.Message):
     """Tells how many bytes its files have. A string in JSON."""
     kind: Global___ModelKind.ValueType
     """Tells whether it is a whole model or a LoRA for the models of its family. A LoRA has no size, steps and schedulers."""
+    is_own: _builtins.bool
+    """Tells whether it is a LoRA of the caller's own, which nobody else sees."""
     @_builtins.property
     def schedulers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Lists the schedulers that the model has, the default one first."""
@@ -133,6 +137,12 @@ class Model(_message.Message):
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[Global___Operation.ValueType]:
         """Lists the operations that it has. Is empty for a LoRA."""
+
+    @_builtins.property
+    def trigger_words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lists the words that a LoRA was trained to answer to, at most 20 of at most 100 characters: a prompt that has them brings
+        out what the LoRA is for. Is empty for a whole model.
+        """
 
     def __init__(
         self,
@@ -152,10 +162,12 @@ class Model(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         kind: Global___ModelKind.ValueType = ...,
         operations: _abc.Iterable[Global___Operation.ValueType] | None = ...,
+        trigger_words: _abc.Iterable[_builtins.str] | None = ...,
+        is_own: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_guidance_scale", b"default_guidance_scale", "default_step_count", b"default_step_count", "display_name", b"display_name", "family", b"family", "kind", b"kind", "licence", b"licence", "minimum_tier", b"minimum_tier", "model_id", b"model_id", "native_height_px", b"native_height_px", "native_width_px", b"native_width_px", "operations", b"operations", "revision", b"revision", "schedulers", b"schedulers", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_guidance_scale", b"default_guidance_scale", "default_step_count", b"default_step_count", "display_name", b"display_name", "family", b"family", "is_own", b"is_own", "kind", b"kind", "licence", b"licence", "minimum_tier", b"minimum_tier", "model_id", b"model_id", "native_height_px", b"native_height_px", "native_width_px", b"native_width_px", "operations", b"operations", "revision", b"revision", "schedulers", b"schedulers", "size_bytes", b"size_bytes", "trigger_words", b"trigger_words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

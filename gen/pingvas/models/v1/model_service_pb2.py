@@ -28,7 +28,7 @@ from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot
 from pingvas.models.v1 import model_pb2 as pingvas_dot_models_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%pingvas/models/v1/model_service.proto\x12\x11pingvas.models.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1dpingvas/models/v1/model.proto\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"W\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.pingvas.models.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x0fGetModelRequest\x12\x1b\n\x08model_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x32\xfa\x01\n\x0cModelService\x12w\n\nListModels\x12$.pingvas.models.v1.ListModelsRequest\x1a%.pingvas.models.v1.ListModelsResponse\"\x1c\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x12q\n\x08GetModel\x12\".pingvas.models.v1.GetModelRequest\x1a\x18.pingvas.models.v1.Model\"\'\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/models/{model_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%pingvas/models/v1/model_service.proto\x12\x11pingvas.models.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1dpingvas/models/v1/model.proto\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"W\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.pingvas.models.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x0fGetModelRequest\x12\x1b\n\x08model_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x32\xfe\x01\n\x0cModelService\x12y\n\nListModels\x12$.pingvas.models.v1.ListModelsRequest\x1a%.pingvas.models.v1.ListModelsResponse\"\x1e\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x12s\n\x08GetModel\x12\".pingvas.models.v1.GetModelRequest\x1a\x18.pingvas.models.v1.Model\")\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/models/{model_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,9 +42,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST'].fields_by_name['model_id']._loaded_options = None
   _globals['_GETMODELREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\006r\004\020\001\030d'
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
-  _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\020\022\016/api/v1/models'
+  _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\020\022\016/api/v1/models'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
-  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\033\022\031/api/v1/models/{model_id}'
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\033\022\031/api/v1/models/{model_id}'
   _globals['_LISTMODELSREQUEST']._serialized_start=189
   _globals['_LISTMODELSREQUEST']._serialized_end=269
   _globals['_LISTMODELSRESPONSE']._serialized_start=271
@@ -52,5 +52,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_start=360
   _globals['_GETMODELREQUEST']._serialized_end=406
   _globals['_MODELSERVICE']._serialized_start=409
-  _globals['_MODELSERVICE']._serialized_end=659
+  _globals['_MODELSERVICE']._serialized_end=663
 # @@protoc_insertion_point(module_scope)

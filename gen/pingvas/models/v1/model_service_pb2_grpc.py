@@ -28,6 +28,8 @@ if _version_not_supported:
 
 class ModelServiceStub:
     """Shows the catalogue of models that the caller's tier reaches.
+
+    An API key needs the scope `read`.
     """
 
     def __init__(self, channel):
@@ -50,10 +52,13 @@ class ModelServiceStub:
 
 class ModelServiceServicer:
     """Shows the catalogue of models that the caller's tier reaches.
+
+    An API key needs the scope `read`.
     """
 
     def ListModels(self, request, context):
-        """Lists the models that the caller's tier reaches, in the order of their ids.
+        """Lists the models that the caller's tier reaches, and the LoRAs of the caller's own that are ready, in the order of
+        their ids.
 
         Errors:
         - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
@@ -96,6 +101,8 @@ def add_ModelServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
     """Shows the catalogue of models that the caller's tier reaches.
+
+    An API key needs the scope `read`.
     """
 
     @staticmethod

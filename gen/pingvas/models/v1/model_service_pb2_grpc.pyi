@@ -28,14 +28,18 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Shows the catalogue of models that the caller's tier reaches."""
+    """Shows the catalogue of models that the caller's tier reaches.
+
+    An API key needs the scope `read`.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
-    """Lists the models that the caller's tier reaches, in the order of their ids.
+    """Lists the models that the caller's tier reaches, and the LoRAs of the caller's own that are ready, in the order of
+    their ids.
 
     Errors:
     - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
@@ -50,11 +54,15 @@ class ModelServiceStub:
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Shows the catalogue of models that the caller's tier reaches."""
+    """Shows the catalogue of models that the caller's tier reaches.
+
+    An API key needs the scope `read`.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models that the caller's tier reaches, in the order of their ids.
+    """Lists the models that the caller's tier reaches, and the LoRAs of the caller's own that are ready, in the order of
+    their ids.
 
     Errors:
     - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
@@ -68,7 +76,10 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows the catalogue of models that the caller's tier reaches."""
+    """Shows the catalogue of models that the caller's tier reaches.
+
+    An API key needs the scope `read`.
+    """
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -76,7 +87,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
-        """Lists the models that the caller's tier reaches, in the order of their ids.
+        """Lists the models that the caller's tier reaches, and the LoRAs of the caller's own that are ready, in the order of
+        their ids.
 
         Errors:
         - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.

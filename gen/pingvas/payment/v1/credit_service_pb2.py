@@ -27,39 +27,78 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
 from pingvas.common.v1 import tier_pb2 as pingvas_dot_common_dot_v1_dot_tier__pb2
+from pingvas.payment.v1 import statement_pb2 as pingvas_dot_payment_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/payment/v1/credit_service.proto\x12\x12pingvas.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1cpingvas/common/v1/tier.proto\"\x13\n\x11GetBalanceRequest\"|\n\x07\x42\x61lance\x12\x11\n\tavailable\x18\x01 \x01(\t\x12\x0c\n\x04held\x18\x02 \x01(\t\x12)\n\x06grants\x18\x03 \x03(\x0b\x32\x19.pingvas.payment.v1.Grant\x12%\n\x04tier\x18\x04 \x01(\x0e\x32\x17.pingvas.common.v1.Tier\"\xcb\x01\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.pingvas.payment.v1.GrantKind\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12\x11\n\tremaining\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"V\n\x17ListTransactionsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"j\n\x18ListTransactionsResponse\x12\x35\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1f.pingvas.payment.v1.Transaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x01\n\x0bTransaction\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.pingvas.payment.v1.TransactionKind\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12\r\n\x05spent\x18\x04 \x01(\t\x12\x0e\n\x06job_id\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*r\n\tGrantKind\x12\x1a\n\x16GRANT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16GRANT_KIND_PROMOTIONAL\x10\x01\x12\x13\n\x0fGRANT_KIND_PLAN\x10\x02\x12\x18\n\x14GRANT_KIND_PURCHASED\x10\x03*\xc5\x01\n\x0fTransactionKind\x12 \n\x1cTRANSACTION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSACTION_KIND_GRANT\x10\x01\x12\x1c\n\x18TRANSACTION_KIND_RESERVE\x10\x02\x12\x1b\n\x17TRANSACTION_KIND_SETTLE\x10\x03\x12\x1c\n\x18TRANSACTION_KIND_RELEASE\x10\x04\x12\x1b\n\x17TRANSACTION_KIND_EXPIRE\x10\x05\x32\xbc\x02\n\rCreditService\x12\x93\x01\n\nGetBalance\x12%.pingvas.payment.v1.GetBalanceRequest\x1a\x1b.pingvas.payment.v1.Balance\"A\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x35\x12\x17/api/v1/credits/balanceZ\x1a\x12\x18/api/v1/users/me/credits\x12\x94\x01\n\x10ListTransactions\x12+.pingvas.payment.v1.ListTransactionsRequest\x1a,.pingvas.payment.v1.ListTransactionsResponse\"%\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/credits/historyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'pingvas/payment/v1/credit_service.proto\x12\x12pingvas.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1cpingvas/common/v1/tier.proto\x1a\"pingvas/payment/v1/statement.proto\"H\n\x13GetStatementRequest\x12\x31\n\x05month\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^2[0-9]{3}-(0[1-9]|1[0-2])$\"\x19\n\x17GetCreditNoticesRequest\"Q\n\x17SetCreditNoticesRequest\x12\x1c\n\x0blow_balance\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x10\x12\x18\n\x10mails_statements\x18\x02 \x01(\x08\">\n\rCreditNotices\x12\x13\n\x0blow_balance\x18\x01 \x01(\t\x12\x18\n\x10mails_statements\x18\x02 \x01(\x08\"\x13\n\x11GetBalanceRequest\"|\n\x07\x42\x61lance\x12\x11\n\tavailable\x18\x01 \x01(\t\x12\x0c\n\x04held\x18\x02 \x01(\t\x12)\n\x06grants\x18\x03 \x03(\x0b\x32\x19.pingvas.payment.v1.Grant\x12%\n\x04tier\x18\x04 \x01(\x0e\x32\x17.pingvas.common.v1.Tier\"\xcb\x01\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.pingvas.payment.v1.GrantKind\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12\x11\n\tremaining\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x17ListTransactionsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x35\n\x06\x66ilter\x18\x03 \x01(\x0b\x32%.pingvas.payment.v1.TransactionFilter\"\xd5\x01\n\x11TransactionFilter\x12\x45\n\x05kinds\x18\x01 \x03(\x0e\x32#.pingvas.payment.v1.TransactionKindB\x11\xbaH\x0e\x92\x01\x0b\x10\n\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1b\n\x06job_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x01\n\x19\x45xportTransactionsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x35\n\x06\x66ilter\x18\x03 \x01(\x0b\x32%.pingvas.payment.v1.TransactionFilter\"\x16\n\x14\x45xportBalanceRequest\"/\n\x07\x43svPage\x12\x0b\n\x03\x63sv\x18\x01 \x01(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x18ListTransactionsResponse\x12\x35\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1f.pingvas.payment.v1.Transaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaf\x02\n\x0bTransaction\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.pingvas.payment.v1.TransactionKind\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12\r\n\x05spent\x18\x04 \x01(\t\x12\x0e\n\x06job_id\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04held\x18\x07 \x01(\t\x12\x0e\n\x06lapsed\x18\x08 \x01(\t\x12\x0f\n\x07revoked\x18\t \x01(\t\x12\x31\n\ngrant_kind\x18\n \x01(\x0e\x32\x1d.pingvas.payment.v1.GrantKind\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t*r\n\tGrantKind\x12\x1a\n\x16GRANT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16GRANT_KIND_PROMOTIONAL\x10\x01\x12\x13\n\x0fGRANT_KIND_PLAN\x10\x02\x12\x18\n\x14GRANT_KIND_PURCHASED\x10\x03*\xe2\x01\n\x0fTransactionKind\x12 \n\x1cTRANSACTION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSACTION_KIND_GRANT\x10\x01\x12\x1c\n\x18TRANSACTION_KIND_RESERVE\x10\x02\x12\x1b\n\x17TRANSACTION_KIND_SETTLE\x10\x03\x12\x1c\n\x18TRANSACTION_KIND_RELEASE\x10\x04\x12\x1b\n\x17TRANSACTION_KIND_EXPIRE\x10\x05\x12\x1b\n\x17TRANSACTION_KIND_REVOKE\x10\x06\x32\x80\x08\n\rCreditService\x12\x95\x01\n\nGetBalance\x12%.pingvas.payment.v1.GetBalanceRequest\x1a\x1b.pingvas.payment.v1.Balance\"C\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x35\x12\x17/api/v1/credits/balanceZ\x1a\x12\x18/api/v1/users/me/credits\x12\x96\x01\n\x10ListTransactions\x12+.pingvas.payment.v1.ListTransactionsRequest\x1a,.pingvas.payment.v1.ListTransactionsResponse\"\'\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/credits/history\x12\x8d\x01\n\x12\x45xportTransactions\x12-.pingvas.payment.v1.ExportTransactionsRequest\x1a\x1b.pingvas.payment.v1.CsvPage\"+\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/credits/history/csv\x12\x83\x01\n\rExportBalance\x12(.pingvas.payment.v1.ExportBalanceRequest\x1a\x1b.pingvas.payment.v1.CsvPage\"+\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/credits/balance/csv\x12\x8a\x01\n\x0cGetStatement\x12\'.pingvas.payment.v1.GetStatementRequest\x1a\x1d.pingvas.payment.v1.Statement\"2\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02$\x12\"/api/v1/credits/statements/{month}\x12\x8b\x01\n\x10GetCreditNotices\x12+.pingvas.payment.v1.GetCreditNoticesRequest\x1a!.pingvas.payment.v1.CreditNotices\"\'\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/credits/notices\x12\x8c\x01\n\x10SetCreditNotices\x12+.pingvas.payment.v1.SetCreditNoticesRequest\x1a!.pingvas.payment.v1.CreditNotices\"(\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1c\x1a\x17/api/v1/credits/notices:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pingvas.payment.v1.credit_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GETSTATEMENTREQUEST'].fields_by_name['month']._loaded_options = None
+  _globals['_GETSTATEMENTREQUEST'].fields_by_name['month']._serialized_options = b'\272H\037r\0352\033^2[0-9]{3}-(0[1-9]|1[0-2])$'
+  _globals['_SETCREDITNOTICESREQUEST'].fields_by_name['low_balance']._loaded_options = None
+  _globals['_SETCREDITNOTICESREQUEST'].fields_by_name['low_balance']._serialized_options = b'\272H\004r\002\030\020'
   _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
   _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_TRANSACTIONFILTER'].fields_by_name['kinds']._loaded_options = None
+  _globals['_TRANSACTIONFILTER'].fields_by_name['kinds']._serialized_options = b'\272H\016\222\001\013\020\n\"\007\202\001\004\020\001 \000'
+  _globals['_TRANSACTIONFILTER'].fields_by_name['job_id']._loaded_options = None
+  _globals['_TRANSACTIONFILTER'].fields_by_name['job_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_EXPORTTRANSACTIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_EXPORTTRANSACTIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_EXPORTTRANSACTIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_EXPORTTRANSACTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_CREDITSERVICE'].methods_by_name['GetBalance']._loaded_options = None
-  _globals['_CREDITSERVICE'].methods_by_name['GetBalance']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\0025\022\027/api/v1/credits/balanceZ\032\022\030/api/v1/users/me/credits'
+  _globals['_CREDITSERVICE'].methods_by_name['GetBalance']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\0025\022\027/api/v1/credits/balanceZ\032\022\030/api/v1/users/me/credits'
   _globals['_CREDITSERVICE'].methods_by_name['ListTransactions']._loaded_options = None
-  _globals['_CREDITSERVICE'].methods_by_name['ListTransactions']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\031\022\027/api/v1/credits/history'
-  _globals['_GRANTKIND']._serialized_start=960
-  _globals['_GRANTKIND']._serialized_end=1074
-  _globals['_TRANSACTIONKIND']._serialized_start=1077
-  _globals['_TRANSACTIONKIND']._serialized_end=1274
-  _globals['_GETBALANCEREQUEST']._serialized_start=224
-  _globals['_GETBALANCEREQUEST']._serialized_end=243
-  _globals['_BALANCE']._serialized_start=245
-  _globals['_BALANCE']._serialized_end=369
-  _globals['_GRANT']._serialized_start=372
-  _globals['_GRANT']._serialized_end=575
-  _globals['_LISTTRANSACTIONSREQUEST']._serialized_start=577
-  _globals['_LISTTRANSACTIONSREQUEST']._serialized_end=663
-  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_start=665
-  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_end=771
-  _globals['_TRANSACTION']._serialized_start=774
-  _globals['_TRANSACTION']._serialized_end=958
-  _globals['_CREDITSERVICE']._serialized_start=1277
-  _globals['_CREDITSERVICE']._serialized_end=1593
+  _globals['_CREDITSERVICE'].methods_by_name['ListTransactions']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\031\022\027/api/v1/credits/history'
+  _globals['_CREDITSERVICE'].methods_by_name['ExportTransactions']._loaded_options = None
+  _globals['_CREDITSERVICE'].methods_by_name['ExportTransactions']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\035\022\033/api/v1/credits/history/csv'
+  _globals['_CREDITSERVICE'].methods_by_name['ExportBalance']._loaded_options = None
+  _globals['_CREDITSERVICE'].methods_by_name['ExportBalance']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\035\022\033/api/v1/credits/balance/csv'
+  _globals['_CREDITSERVICE'].methods_by_name['GetStatement']._loaded_options = None
+  _globals['_CREDITSERVICE'].methods_by_name['GetStatement']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002$\022\"/api/v1/credits/statements/{month}'
+  _globals['_CREDITSERVICE'].methods_by_name['GetCreditNotices']._loaded_options = None
+  _globals['_CREDITSERVICE'].methods_by_name['GetCreditNotices']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\031\022\027/api/v1/credits/notices'
+  _globals['_CREDITSERVICE'].methods_by_name['SetCreditNotices']._loaded_options = None
+  _globals['_CREDITSERVICE'].methods_by_name['SetCreditNotices']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\034\032\027/api/v1/credits/notices:\001*'
+  _globals['_GRANTKIND']._serialized_start=1854
+  _globals['_GRANTKIND']._serialized_end=1968
+  _globals['_TRANSACTIONKIND']._serialized_start=1971
+  _globals['_TRANSACTIONKIND']._serialized_end=2197
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=260
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=332
+  _globals['_GETCREDITNOTICESREQUEST']._serialized_start=334
+  _globals['_GETCREDITNOTICESREQUEST']._serialized_end=359
+  _globals['_SETCREDITNOTICESREQUEST']._serialized_start=361
+  _globals['_SETCREDITNOTICESREQUEST']._serialized_end=442
+  _globals['_CREDITNOTICES']._serialized_start=444
+  _globals['_CREDITNOTICES']._serialized_end=506
+  _globals['_GETBALANCEREQUEST']._serialized_start=508
+  _globals['_GETBALANCEREQUEST']._serialized_end=527
+  _globals['_BALANCE']._serialized_start=529
+  _globals['_BALANCE']._serialized_end=653
+  _globals['_GRANT']._serialized_start=656
+  _globals['_GRANT']._serialized_end=859
+  _globals['_LISTTRANSACTIONSREQUEST']._serialized_start=862
+  _globals['_LISTTRANSACTIONSREQUEST']._serialized_end=1003
+  _globals['_TRANSACTIONFILTER']._serialized_start=1006
+  _globals['_TRANSACTIONFILTER']._serialized_end=1219
+  _globals['_EXPORTTRANSACTIONSREQUEST']._serialized_start=1222
+  _globals['_EXPORTTRANSACTIONSREQUEST']._serialized_end=1365
+  _globals['_EXPORTBALANCEREQUEST']._serialized_start=1367
+  _globals['_EXPORTBALANCEREQUEST']._serialized_end=1389
+  _globals['_CSVPAGE']._serialized_start=1391
+  _globals['_CSVPAGE']._serialized_end=1438
+  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_start=1440
+  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_end=1546
+  _globals['_TRANSACTION']._serialized_start=1549
+  _globals['_TRANSACTION']._serialized_end=1852
+  _globals['_CREDITSERVICE']._serialized_start=2200
+  _globals['_CREDITSERVICE']._serialized_end=3224
 # @@protoc_insertion_point(module_scope)

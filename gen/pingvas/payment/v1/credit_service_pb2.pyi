@@ -67,6 +67,8 @@ class _TransactionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """Gave a whole hold back."""
     TRANSACTION_KIND_EXPIRE: _TransactionKind.ValueType  # 5
     """Took away what was left of a grant when it lapsed."""
+    TRANSACTION_KIND_REVOKE: _TransactionKind.ValueType  # 6
+    """Took back credits whose payment was refunded."""
 
 class TransactionKind(_TransactionKind, metaclass=_TransactionKindEnumTypeWrapper):
     """Names what a transaction did."""
@@ -83,7 +85,102 @@ TRANSACTION_KIND_RELEASE: TransactionKind.ValueType  # 4
 """Gave a whole hold back."""
 TRANSACTION_KIND_EXPIRE: TransactionKind.ValueType  # 5
 """Took away what was left of a grant when it lapsed."""
+TRANSACTION_KIND_REVOKE: TransactionKind.ValueType  # 6
+"""Took back credits whose payment was refunded."""
 Global___TransactionKind: _TypeAlias = TransactionKind  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    """Asks CreditService.GetStatement for a month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: _builtins.int
+    month: _builtins.str
+    """Names the month, for example "2026-11"."""
+    def __init__(
+        self,
+        *,
+        month: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["month", b"month"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class GetCreditNoticesRequest(_message.Message):
+    """Asks CreditService.GetCreditNotices what the caller is notified of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCreditNoticesRequest: _TypeAlias = GetCreditNoticesRequest  # noqa: Y015
+
+@_typing.final
+class SetCreditNoticesRequest(_message.Message):
+    """Asks CreditService.SetCreditNotices to choose what the caller is notified of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_BALANCE_FIELD_NUMBER: _builtins.int
+    MAILS_STATEMENTS_FIELD_NUMBER: _builtins.int
+    low_balance: _builtins.str
+    """Gives the threshold of the warning, in credits, for example "500". Absent or empty: no warning."""
+    mails_statements: _builtins.bool
+    """Says that a statement is mailed on the first day of each month. Absent: none is."""
+    def __init__(
+        self,
+        *,
+        low_balance: _builtins.str = ...,
+        mails_statements: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["low_balance", b"low_balance", "mails_statements", b"mails_statements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetCreditNoticesRequest: _TypeAlias = SetCreditNoticesRequest  # noqa: Y015
+
+@_typing.final
+class CreditNotices(_message.Message):
+    """Tells what an account is notified of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_BALANCE_FIELD_NUMBER: _builtins.int
+    MAILS_STATEMENTS_FIELD_NUMBER: _builtins.int
+    low_balance: _builtins.str
+    """Tells below which balance a warning is sent, in credits: by mail, and as the webhook event `credits.low`. Credits that
+    are held for jobs count as present. One warning is sent each time the balance falls below. Is empty when none is sent.
+    """
+    mails_statements: _builtins.bool
+    """Says that a statement is mailed on the first day of each month after one with movements."""
+    def __init__(
+        self,
+        *,
+        low_balance: _builtins.str = ...,
+        mails_statements: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["low_balance", b"low_balance", "mails_statements", b"mails_statements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditNotices: _TypeAlias = CreditNotices  # noqa: Y015
 
 @_typing.final
 class GetBalanceRequest(_message.Message):
@@ -192,23 +289,144 @@ class ListTransactionsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Limits the page, 1 to 200. Absent or 0: 50."""
     page_token: _builtins.str
     """Gives `next_page_token` of the page before. Absent: the first page."""
+    @_builtins.property
+    def filter(self) -> Global___TransactionFilter:
+        """Limits the list; a page token is good for the same filter only."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: Global___TransactionFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTransactionsRequest: _TypeAlias = ListTransactionsRequest  # noqa: Y015
+
+@_typing.final
+class TransactionFilter(_message.Message):
+    """Selects transactions. What isn't given selects all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KINDS_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Selects what one job held, and what it was charged in the end."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___TransactionKind.ValueType]:
+        """Selects by what happened."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Selects from this moment on."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Selects what happened before this moment."""
+
+    def __init__(
+        self,
+        *,
+        kinds: _abc.Iterable[Global___TransactionKind.ValueType] | None = ...,
+        job_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "job_id", b"job_id", "kinds", b"kinds", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactionFilter: _TypeAlias = TransactionFilter  # noqa: Y015
+
+@_typing.final
+class ExportTransactionsRequest(_message.Message):
+    """Asks CreditService.ExportTransactions for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Limits the lines of the page, 1 to 1000. Absent or 0: 1000."""
+    page_token: _builtins.str
+    """Gives `next_page_token` of the page before. Absent: the first page."""
+    @_builtins.property
+    def filter(self) -> Global___TransactionFilter:
+        """Limits the lines; a page token is good for the same filter only."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        filter: Global___TransactionFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportTransactionsRequest: _TypeAlias = ExportTransactionsRequest  # noqa: Y015
+
+@_typing.final
+class ExportBalanceRequest(_message.Message):
+    """Asks CreditService.ExportBalance for the parts of the balance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportBalanceRequest: _TypeAlias = ExportBalanceRequest  # noqa: Y015
+
+@_typing.final
+class CsvPage(_message.Message):
+    """Holds lines of CSV."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CSV_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    csv: _builtins.str
+    """Holds the lines, each ended by CR LF."""
+    next_page_token: _builtins.str
+    """Continues the lines. Is empty on the last page."""
+    def __init__(
+        self,
+        *,
+        csv: _builtins.str = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csv", b"csv", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CsvPage: _TypeAlias = CsvPage  # noqa: Y015
 
 @_typing.final
 class ListTransactionsResponse(_message.Message):
@@ -250,6 +468,11 @@ class Transaction(_message.Message):
     SPENT_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    LAPSED_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    GRANT_KIND_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     """Identifies the transaction."""
     kind: Global___TransactionKind.ValueType
@@ -262,6 +485,16 @@ class Transaction(_message.Message):
     """Tells what was spent for good, in credits; "0.000" except for TRANSACTION_KIND_SETTLE."""
     job_id: _builtins.str
     """Identifies the job whose credits moved. Is empty for grants and expiries."""
+    held: _builtins.str
+    """Tells by how much `held` of the balance changed, signed, in credits."""
+    lapsed: _builtins.str
+    """Tells what lapsed, in credits. A hold can outlive its grants: what is left of it lapses when it is closed."""
+    revoked: _builtins.str
+    """Tells what was taken back for a refund, in credits."""
+    grant_kind: Global___GrantKind.ValueType
+    """Tells where the credits came from; unspecified except for TRANSACTION_KIND_GRANT."""
+    description: _builtins.str
+    """Says all of this in an English sentence."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when it happened."""
@@ -275,10 +508,15 @@ class Transaction(_message.Message):
         spent: _builtins.str = ...,
         job_id: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        held: _builtins.str = ...,
+        lapsed: _builtins.str = ...,
+        revoked: _builtins.str = ...,
+        grant_kind: Global___GrantKind.ValueType = ...,
+        description: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "job_id", b"job_id", "kind", b"kind", "spent", b"spent", "transaction_id", b"transaction_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "description", b"description", "grant_kind", b"grant_kind", "held", b"held", "job_id", b"job_id", "kind", b"kind", "lapsed", b"lapsed", "revoked", b"revoked", "spent", b"spent", "transaction_id", b"transaction_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

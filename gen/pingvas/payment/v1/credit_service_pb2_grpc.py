@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from pingvas.payment.v1 import credit_service_pb2 as pingvas_dot_payment_dot_v1_dot_credit__service__pb2
+from pingvas.payment.v1 import statement_pb2 as pingvas_dot_payment_dot_v1_dot_statement__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -28,6 +29,8 @@ if _version_not_supported:
 class CreditServiceStub:
     """Shows the caller's credits. Amounts are decimal strings in credits with three digits, such as "12.345"; a credit pays
     for one GPU second.
+
+    An API key needs the scope `read`. Methods that buy have no scope, so that no key reaches them.
     """
 
     def __init__(self, channel):
@@ -46,11 +49,38 @@ class CreditServiceStub:
                 request_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ListTransactionsRequest.SerializeToString,
                 response_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ListTransactionsResponse.FromString,
                 _registered_method=True)
+        self.ExportTransactions = channel.unary_unary(
+                '/pingvas.payment.v1.CreditService/ExportTransactions',
+                request_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ExportTransactionsRequest.SerializeToString,
+                response_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CsvPage.FromString,
+                _registered_method=True)
+        self.ExportBalance = channel.unary_unary(
+                '/pingvas.payment.v1.CreditService/ExportBalance',
+                request_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ExportBalanceRequest.SerializeToString,
+                response_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CsvPage.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/pingvas.payment.v1.CreditService/GetStatement',
+                request_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=pingvas_dot_payment_dot_v1_dot_statement__pb2.Statement.FromString,
+                _registered_method=True)
+        self.GetCreditNotices = channel.unary_unary(
+                '/pingvas.payment.v1.CreditService/GetCreditNotices',
+                request_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.GetCreditNoticesRequest.SerializeToString,
+                response_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CreditNotices.FromString,
+                _registered_method=True)
+        self.SetCreditNotices = channel.unary_unary(
+                '/pingvas.payment.v1.CreditService/SetCreditNotices',
+                request_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.SetCreditNoticesRequest.SerializeToString,
+                response_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CreditNotices.FromString,
+                _registered_method=True)
 
 
 class CreditServiceServicer:
     """Shows the caller's credits. Amounts are decimal strings in credits with three digits, such as "12.345"; a credit pays
     for one GPU second.
+
+    An API key needs the scope `read`. Methods that buy have no scope, so that no key reaches them.
     """
 
     def GetBalance(self, request, context):
@@ -70,6 +100,52 @@ class CreditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportTransactions(self, request, context):
+        """Writes what ListTransactions lists as CSV, for a spreadsheet or an accountant. Lines follow RFC 4180; pages are
+        meant to be put together, and only the first one has the names of the columns.
+
+        Errors:
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportBalance(self, request, context):
+        """Writes the parts of the balance as CSV: what is left of each grant in the order of spending, then what is held. The
+        column `remaining` adds up to `available` and `held` of GetBalance.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Returns what a month did to the caller's credits. A month that goes on is told as far as it has come; one without
+        movements has totals of zero.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCreditNotices(self, request, context):
+        """Returns what the caller is notified of. An account that has chosen nothing gets statements and no warnings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCreditNotices(self, request, context):
+        """Chooses what the caller is notified of, and returns it. What isn't given is turned off. Repeating it is safe.
+
+        A balance that is below the threshold already causes no warning: the next one comes when it falls below again.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): `low_balance` is no amount of credits above zero.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CreditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -83,6 +159,31 @@ def add_CreditServiceServicer_to_server(servicer, server):
                     request_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ListTransactionsRequest.FromString,
                     response_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ListTransactionsResponse.SerializeToString,
             ),
+            'ExportTransactions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportTransactions,
+                    request_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ExportTransactionsRequest.FromString,
+                    response_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CsvPage.SerializeToString,
+            ),
+            'ExportBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportBalance,
+                    request_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ExportBalanceRequest.FromString,
+                    response_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CsvPage.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.GetStatementRequest.FromString,
+                    response_serializer=pingvas_dot_payment_dot_v1_dot_statement__pb2.Statement.SerializeToString,
+            ),
+            'GetCreditNotices': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCreditNotices,
+                    request_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.GetCreditNoticesRequest.FromString,
+                    response_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CreditNotices.SerializeToString,
+            ),
+            'SetCreditNotices': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCreditNotices,
+                    request_deserializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.SetCreditNoticesRequest.FromString,
+                    response_serializer=pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CreditNotices.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pingvas.payment.v1.CreditService', rpc_method_handlers)
@@ -94,6 +195,8 @@ def add_CreditServiceServicer_to_server(servicer, server):
 class CreditService:
     """Shows the caller's credits. Amounts are decimal strings in credits with three digits, such as "12.345"; a credit pays
     for one GPU second.
+
+    An API key needs the scope `read`. Methods that buy have no scope, so that no key reaches them.
     """
 
     @staticmethod
@@ -140,6 +243,141 @@ class CreditService:
             '/pingvas.payment.v1.CreditService/ListTransactions',
             pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ListTransactionsRequest.SerializeToString,
             pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ListTransactionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportTransactions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.payment.v1.CreditService/ExportTransactions',
+            pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ExportTransactionsRequest.SerializeToString,
+            pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CsvPage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.payment.v1.CreditService/ExportBalance',
+            pingvas_dot_payment_dot_v1_dot_credit__service__pb2.ExportBalanceRequest.SerializeToString,
+            pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CsvPage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.payment.v1.CreditService/GetStatement',
+            pingvas_dot_payment_dot_v1_dot_credit__service__pb2.GetStatementRequest.SerializeToString,
+            pingvas_dot_payment_dot_v1_dot_statement__pb2.Statement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCreditNotices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.payment.v1.CreditService/GetCreditNotices',
+            pingvas_dot_payment_dot_v1_dot_credit__service__pb2.GetCreditNoticesRequest.SerializeToString,
+            pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CreditNotices.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCreditNotices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.payment.v1.CreditService/SetCreditNotices',
+            pingvas_dot_payment_dot_v1_dot_credit__service__pb2.SetCreditNoticesRequest.SerializeToString,
+            pingvas_dot_payment_dot_v1_dot_credit__service__pb2.CreditNotices.FromString,
             options,
             channel_credentials,
             insecure,

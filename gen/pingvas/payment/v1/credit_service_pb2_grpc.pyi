@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from pingvas.payment.v1 import credit_service_pb2 as _credit_service_pb2
+from pingvas.payment.v1 import statement_pb2 as _statement_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -29,6 +30,8 @@ GRPC_VERSION: str
 class CreditServiceStub:
     """Shows the caller's credits. Amounts are decimal strings in credits with three digits, such as "12.345"; a credit pays
     for one GPU second.
+
+    An API key needs the scope `read`. Methods that buy have no scope, so that no key reaches them.
     """
 
     @_typing.overload
@@ -43,11 +46,38 @@ class CreditServiceStub:
     Errors:
     - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
     """
+    ExportTransactions: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ExportTransactionsRequest, _credit_service_pb2.CsvPage]
+    """Writes what ListTransactions lists as CSV, for a spreadsheet or an accountant. Lines follow RFC 4180; pages are
+    meant to be put together, and only the first one has the names of the columns.
+
+    Errors:
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+    """
+    ExportBalance: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ExportBalanceRequest, _credit_service_pb2.CsvPage]
+    """Writes the parts of the balance as CSV: what is left of each grant in the order of spending, then what is held. The
+    column `remaining` adds up to `available` and `held` of GetBalance.
+    """
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.GetStatementRequest, _statement_pb2.Statement]
+    """Returns what a month did to the caller's credits. A month that goes on is told as far as it has come; one without
+    movements has totals of zero.
+    """
+    GetCreditNotices: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.GetCreditNoticesRequest, _credit_service_pb2.CreditNotices]
+    """Returns what the caller is notified of. An account that has chosen nothing gets statements and no warnings."""
+    SetCreditNotices: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.SetCreditNoticesRequest, _credit_service_pb2.CreditNotices]
+    """Chooses what the caller is notified of, and returns it. What isn't given is turned off. Repeating it is safe.
+
+    A balance that is below the threshold already causes no warning: the next one comes when it falls below again.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): `low_balance` is no amount of credits above zero.
+    """
 
 @_typing.type_check_only
 class CreditServiceAsyncStub(CreditServiceStub):
     """Shows the caller's credits. Amounts are decimal strings in credits with three digits, such as "12.345"; a credit pays
     for one GPU second.
+
+    An API key needs the scope `read`. Methods that buy have no scope, so that no key reaches them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -59,10 +89,37 @@ class CreditServiceAsyncStub(CreditServiceStub):
     Errors:
     - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
     """
+    ExportTransactions: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ExportTransactionsRequest, _credit_service_pb2.CsvPage]  # type: ignore[assignment]
+    """Writes what ListTransactions lists as CSV, for a spreadsheet or an accountant. Lines follow RFC 4180; pages are
+    meant to be put together, and only the first one has the names of the columns.
+
+    Errors:
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+    """
+    ExportBalance: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ExportBalanceRequest, _credit_service_pb2.CsvPage]  # type: ignore[assignment]
+    """Writes the parts of the balance as CSV: what is left of each grant in the order of spending, then what is held. The
+    column `remaining` adds up to `available` and `held` of GetBalance.
+    """
+    GetStatement: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.GetStatementRequest, _statement_pb2.Statement]  # type: ignore[assignment]
+    """Returns what a month did to the caller's credits. A month that goes on is told as far as it has come; one without
+    movements has totals of zero.
+    """
+    GetCreditNotices: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.GetCreditNoticesRequest, _credit_service_pb2.CreditNotices]  # type: ignore[assignment]
+    """Returns what the caller is notified of. An account that has chosen nothing gets statements and no warnings."""
+    SetCreditNotices: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.SetCreditNoticesRequest, _credit_service_pb2.CreditNotices]  # type: ignore[assignment]
+    """Chooses what the caller is notified of, and returns it. What isn't given is turned off. Repeating it is safe.
+
+    A balance that is below the threshold already causes no warning: the next one comes when it falls below again.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): `low_balance` is no amount of credits above zero.
+    """
 
 class CreditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows the caller's credits. Amounts are decimal strings in credits with three digits, such as "12.345"; a credit pays
     for one GPU second.
+
+    An API key needs the scope `read`. Methods that buy have no scope, so that no key reaches them.
     """
 
     @_abc_1.abstractmethod
@@ -83,6 +140,61 @@ class CreditServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportTransactions(
+        self,
+        request: _credit_service_pb2.ExportTransactionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.CsvPage, _abc.Awaitable[_credit_service_pb2.CsvPage]]:
+        """Writes what ListTransactions lists as CSV, for a spreadsheet or an accountant. Lines follow RFC 4180; pages are
+        meant to be put together, and only the first one has the names of the columns.
+
+        Errors:
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without the token.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportBalance(
+        self,
+        request: _credit_service_pb2.ExportBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.CsvPage, _abc.Awaitable[_credit_service_pb2.CsvPage]]:
+        """Writes the parts of the balance as CSV: what is left of each grant in the order of spending, then what is held. The
+        column `remaining` adds up to `available` and `held` of GetBalance.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _credit_service_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_statement_pb2.Statement, _abc.Awaitable[_statement_pb2.Statement]]:
+        """Returns what a month did to the caller's credits. A month that goes on is told as far as it has come; one without
+        movements has totals of zero.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCreditNotices(
+        self,
+        request: _credit_service_pb2.GetCreditNoticesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.CreditNotices, _abc.Awaitable[_credit_service_pb2.CreditNotices]]:
+        """Returns what the caller is notified of. An account that has chosen nothing gets statements and no warnings."""
+
+    @_abc_1.abstractmethod
+    def SetCreditNotices(
+        self,
+        request: _credit_service_pb2.SetCreditNoticesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.CreditNotices, _abc.Awaitable[_credit_service_pb2.CreditNotices]]:
+        """Chooses what the caller is notified of, and returns it. What isn't given is turned off. Repeating it is safe.
+
+        A balance that is below the threshold already causes no warning: the next one comes when it falls below again.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): `low_balance` is no amount of credits above zero.
         """
 
 def add_CreditServiceServicer_to_server(servicer: CreditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

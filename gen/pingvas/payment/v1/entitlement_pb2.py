@@ -25,15 +25,17 @@ _sym_db = _symbol_database.Default()
 from pingvas.common.v1 import tier_pb2 as pingvas_dot_common_dot_v1_dot_tier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$pingvas/payment/v1/entitlement.proto\x12\x12pingvas.payment.v1\x1a\x1cpingvas/common/v1/tier.proto\"x\n\x0b\x45ntitlement\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12%\n\x04tier\x18\x02 \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12.\n\x06limits\x18\x03 \x01(\x0b\x32\x1e.pingvas.payment.v1.TierLimits\"\xe0\x01\n\nTierLimits\x12\x14\n\x0crunning_jobs\x18\x01 \x01(\x05\x12\x14\n\x0cwaiting_jobs\x18\x02 \x01(\x05\x12\x16\n\x0emodel_families\x18\x03 \x03(\t\x12\x17\n\x0flargest_side_px\x18\x04 \x01(\x05\x12\x16\n\x0eimages_per_job\x18\x05 \x01(\x05\x12\x12\n\nstep_count\x18\x06 \x01(\x05\x12\x15\n\rstorage_bytes\x18\x07 \x01(\x03\x12\x1b\n\x13requests_per_second\x18\x08 \x01(\x05\x12\x15\n\rrequest_burst\x18\t \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$pingvas/payment/v1/entitlement.proto\x12\x12pingvas.payment.v1\x1a\x1cpingvas/common/v1/tier.proto\"\xa8\x01\n\x0b\x45ntitlement\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12%\n\x04tier\x18\x02 \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12.\n\x06limits\x18\x03 \x01(\x0b\x32\x1e.pingvas.payment.v1.TierLimits\x12.\n\x08standing\x18\x04 \x01(\x0e\x32\x1c.pingvas.payment.v1.Standing\"\xf3\x01\n\nTierLimits\x12\x14\n\x0crunning_jobs\x18\x01 \x01(\x05\x12\x14\n\x0cwaiting_jobs\x18\x02 \x01(\x05\x12\x16\n\x0emodel_families\x18\x03 \x03(\t\x12\x17\n\x0flargest_side_px\x18\x04 \x01(\x05\x12\x16\n\x0eimages_per_job\x18\x05 \x01(\x05\x12\x12\n\nstep_count\x18\x06 \x01(\x05\x12\x15\n\rstorage_bytes\x18\x07 \x01(\x03\x12\x1b\n\x13requests_per_second\x18\x08 \x01(\x05\x12\x15\n\rrequest_burst\x18\t \x01(\x05\x12\x11\n\town_loras\x18\n \x01(\x05*c\n\x08Standing\x12\x18\n\x14STANDING_UNSPECIFIED\x10\x00\x12\x11\n\rSTANDING_GOOD\x10\x01\x12\x12\n\x0eSTANDING_GRACE\x10\x02\x12\x16\n\x12STANDING_SUSPENDED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pingvas.payment.v1.entitlement_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTITLEMENT']._serialized_start=90
-  _globals['_ENTITLEMENT']._serialized_end=210
-  _globals['_TIERLIMITS']._serialized_start=213
-  _globals['_TIERLIMITS']._serialized_end=437
+  _globals['_STANDING']._serialized_start=507
+  _globals['_STANDING']._serialized_end=606
+  _globals['_ENTITLEMENT']._serialized_start=91
+  _globals['_ENTITLEMENT']._serialized_end=259
+  _globals['_TIERLIMITS']._serialized_start=262
+  _globals['_TIERLIMITS']._serialized_end=505
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pingvas.common.v1 import tier_pb2 as _tier_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Standing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StandingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Standing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STANDING_UNSPECIFIED: _Standing.ValueType  # 0
+    """Is sent by servers that know no standing, and means the same as STANDING_GOOD."""
+    STANDING_GOOD: _Standing.ValueType  # 1
+    """Has no payment open, or needs none."""
+    STANDING_GRACE: _Standing.ValueType  # 2
+    """Has a payment that failed less than 72 hours ago. Nothing is withheld yet."""
+    STANDING_SUSPENDED: _Standing.ValueType  # 3
+    """Has a payment that failed and wasn't made good in time, or a paused subscription. New jobs are refused; those that run
+    end as usual, and reading stays possible.
+    """
+
+class Standing(_Standing, metaclass=_StandingEnumTypeWrapper):
+    """Names whether an account has paid what it owes."""
+
+STANDING_UNSPECIFIED: Standing.ValueType  # 0
+"""Is sent by servers that know no standing, and means the same as STANDING_GOOD."""
+STANDING_GOOD: Standing.ValueType  # 1
+"""Has no payment open, or needs none."""
+STANDING_GRACE: Standing.ValueType  # 2
+"""Has a payment that failed less than 72 hours ago. Nothing is withheld yet."""
+STANDING_SUSPENDED: Standing.ValueType  # 3
+"""Has a payment that failed and wasn't made good in time, or a paused subscription. New jobs are refused; those that run
+end as usual, and reading stays possible.
+"""
+Global___Standing: _TypeAlias = Standing  # noqa: Y015
+
 @_typing.final
 class Entitlement(_message.Message):
     """Tells what an account may do. Read it at each use: a tier changes at once."""
@@ -28,10 +61,13 @@ class Entitlement(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     TIER_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Identifies the account."""
     tier: _tier_pb2.Tier.ValueType
     """Tells the account's tier."""
+    standing: Global___Standing.ValueType
+    """Tells whether new work may begin."""
     @_builtins.property
     def limits(self) -> Global___TierLimits:
         """Holds the limits of that tier."""
@@ -42,10 +78,11 @@ class Entitlement(_message.Message):
         account_id: _builtins.str = ...,
         tier: _tier_pb2.Tier.ValueType = ...,
         limits: Global___TierLimits | None = ...,
+        standing: Global___Standing.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "limits", b"limits", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "limits", b"limits", "standing", b"standing", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -66,6 +103,7 @@ class TierLimits(_message.Message):
     STORAGE_BYTES_FIELD_NUMBER: _builtins.int
     REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
     REQUEST_BURST_FIELD_NUMBER: _builtins.int
+    OWN_LORAS_FIELD_NUMBER: _builtins.int
     running_jobs: _builtins.int
     """Limits how many jobs of the account run at the same time."""
     waiting_jobs: _builtins.int
@@ -79,9 +117,11 @@ class TierLimits(_message.Message):
     storage_bytes: _builtins.int
     """Limits the bytes that the gallery keeps for the account. A string in JSON."""
     requests_per_second: _builtins.int
-    """Limits the API calls a second, averaged."""
+    """Limits the API calls a second, averaged, of all the account's clients together."""
     request_burst: _builtins.int
-    """Limits the API calls in a burst."""
+    """Limits the API calls in a burst, and the streams that are open at the same time."""
+    own_loras: _builtins.int
+    """Limits the LoRAs of its own that the account may have. 0: none."""
     @_builtins.property
     def model_families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Lists the model families that the tier reaches, for example "tiny"."""
@@ -98,10 +138,11 @@ class TierLimits(_message.Message):
         storage_bytes: _builtins.int = ...,
         requests_per_second: _builtins.int = ...,
         request_burst: _builtins.int = ...,
+        own_loras: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images_per_job", b"images_per_job", "largest_side_px", b"largest_side_px", "model_families", b"model_families", "request_burst", b"request_burst", "requests_per_second", b"requests_per_second", "running_jobs", b"running_jobs", "step_count", b"step_count", "storage_bytes", b"storage_bytes", "waiting_jobs", b"waiting_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images_per_job", b"images_per_job", "largest_side_px", b"largest_side_px", "model_families", b"model_families", "own_loras", b"own_loras", "request_burst", b"request_burst", "requests_per_second", b"requests_per_second", "running_jobs", b"running_jobs", "step_count", b"step_count", "storage_bytes", b"storage_bytes", "waiting_jobs", b"waiting_jobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

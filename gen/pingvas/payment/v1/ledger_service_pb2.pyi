@@ -491,3 +491,51 @@ class LedgerBreach(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LedgerBreach: _TypeAlias = LedgerBreach  # noqa: Y015
+
+@_typing.final
+class BatchGetTiersRequest(_message.Message):
+    """Asks LedgerService.BatchGetTiers for tiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Identifies the accounts."""
+
+    def __init__(
+        self,
+        *,
+        account_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetTiersRequest: _TypeAlias = BatchGetTiersRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetTiersResponse(_message.Message):
+    """Answers LedgerService.BatchGetTiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedScalarFieldContainer[_tier_pb2.Tier.ValueType]:
+        """Lists the tiers, one for each account of the request."""
+
+    def __init__(
+        self,
+        *,
+        tiers: _abc.Iterable[_tier_pb2.Tier.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tiers", b"tiers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetTiersResponse: _TypeAlias = BatchGetTiersResponse  # noqa: Y015

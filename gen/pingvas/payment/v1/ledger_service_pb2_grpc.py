@@ -75,6 +75,11 @@ class LedgerServiceStub:
                 request_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.GetEntitlementRequest.SerializeToString,
                 response_deserializer=pingvas_dot_payment_dot_v1_dot_entitlement__pb2.Entitlement.FromString,
                 _registered_method=True)
+        self.BatchGetTiers = channel.unary_unary(
+                '/pingvas.payment.v1.LedgerService/BatchGetTiers',
+                request_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchGetTiersRequest.SerializeToString,
+                response_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchGetTiersResponse.FromString,
+                _registered_method=True)
         self.SetTier = channel.unary_unary(
                 '/pingvas.payment.v1.LedgerService/SetTier',
                 request_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.SetTierRequest.SerializeToString,
@@ -166,6 +171,13 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetTiers(self, request, context):
+        """Returns the tiers of many accounts, in the order of the request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetTier(self, request, context):
         """Puts an account on a tier at once, outside any subscription. For operators.
         """
@@ -218,6 +230,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetEntitlement,
                     request_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.GetEntitlementRequest.FromString,
                     response_serializer=pingvas_dot_payment_dot_v1_dot_entitlement__pb2.Entitlement.SerializeToString,
+            ),
+            'BatchGetTiers': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetTiers,
+                    request_deserializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchGetTiersRequest.FromString,
+                    response_serializer=pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchGetTiersResponse.SerializeToString,
             ),
             'SetTier': grpc.unary_unary_rpc_method_handler(
                     servicer.SetTier,
@@ -423,6 +440,33 @@ class LedgerService:
             '/pingvas.payment.v1.LedgerService/GetEntitlement',
             pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.GetEntitlementRequest.SerializeToString,
             pingvas_dot_payment_dot_v1_dot_entitlement__pb2.Entitlement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetTiers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.payment.v1.LedgerService/BatchGetTiers',
+            pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchGetTiersRequest.SerializeToString,
+            pingvas_dot_payment_dot_v1_dot_ledger__service__pb2.BatchGetTiersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -82,6 +82,8 @@ class LedgerServiceStub:
     """
     GetEntitlement: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetEntitlementRequest, _entitlement_pb2.Entitlement]
     """Returns what an account may do. An account that payment has never heard of has the free tier."""
+    BatchGetTiers: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.BatchGetTiersRequest, _ledger_service_pb2.BatchGetTiersResponse]
+    """Returns the tiers of many accounts, in the order of the request."""
     SetTier: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.SetTierRequest, _entitlement_pb2.Entitlement]
     """Puts an account on a tier at once, outside any subscription. For operators."""
     AuditLedger: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.AuditLedgerRequest, _ledger_service_pb2.AuditLedgerResponse]
@@ -141,6 +143,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """
     GetEntitlement: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetEntitlementRequest, _entitlement_pb2.Entitlement]  # type: ignore[assignment]
     """Returns what an account may do. An account that payment has never heard of has the free tier."""
+    BatchGetTiers: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.BatchGetTiersRequest, _ledger_service_pb2.BatchGetTiersResponse]  # type: ignore[assignment]
+    """Returns the tiers of many accounts, in the order of the request."""
     SetTier: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.SetTierRequest, _entitlement_pb2.Entitlement]  # type: ignore[assignment]
     """Puts an account on a tier at once, outside any subscription. For operators."""
     AuditLedger: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.AuditLedgerRequest, _ledger_service_pb2.AuditLedgerResponse]  # type: ignore[assignment]
@@ -239,6 +243,14 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_pb2.Entitlement, _abc.Awaitable[_entitlement_pb2.Entitlement]]:
         """Returns what an account may do. An account that payment has never heard of has the free tier."""
+
+    @_abc_1.abstractmethod
+    def BatchGetTiers(
+        self,
+        request: _ledger_service_pb2.BatchGetTiersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.BatchGetTiersResponse, _abc.Awaitable[_ledger_service_pb2.BatchGetTiersResponse]]:
+        """Returns the tiers of many accounts, in the order of the request."""
 
     @_abc_1.abstractmethod
     def SetTier(

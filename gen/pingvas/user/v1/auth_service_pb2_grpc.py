@@ -49,6 +49,11 @@ class AuthServiceStub:
                 request_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.LoginRequest.SerializeToString,
                 response_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.TokenPair.FromString,
                 _registered_method=True)
+        self.VerifySecondFactor = channel.unary_unary(
+                '/pingvas.user.v1.AuthService/VerifySecondFactor',
+                request_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.VerifySecondFactorRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.TokenPair.FromString,
+                _registered_method=True)
         self.Refresh = channel.unary_unary(
                 '/pingvas.user.v1.AuthService/Refresh',
                 request_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.RefreshRequest.SerializeToString,
@@ -58,6 +63,31 @@ class AuthServiceStub:
                 '/pingvas.user.v1.AuthService/Logout',
                 request_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.LogoutRequest.SerializeToString,
                 response_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.LogoutResponse.FromString,
+                _registered_method=True)
+        self.VerifyEmail = channel.unary_unary(
+                '/pingvas.user.v1.AuthService/VerifyEmail',
+                request_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.VerifyEmailRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.VerifyEmailResponse.FromString,
+                _registered_method=True)
+        self.ResendVerification = channel.unary_unary(
+                '/pingvas.user.v1.AuthService/ResendVerification',
+                request_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResendVerificationRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResendVerificationResponse.FromString,
+                _registered_method=True)
+        self.ForgotPassword = channel.unary_unary(
+                '/pingvas.user.v1.AuthService/ForgotPassword',
+                request_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ForgotPasswordRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ForgotPasswordResponse.FromString,
+                _registered_method=True)
+        self.ResetPassword = channel.unary_unary(
+                '/pingvas.user.v1.AuthService/ResetPassword',
+                request_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResetPasswordRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResetPasswordResponse.FromString,
+                _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/pingvas.user.v1.AuthService/ChangePassword',
+                request_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
         self.GetJwks = channel.unary_unary(
                 '/pingvas.user.v1.AuthService/GetJwks',
@@ -74,10 +104,14 @@ class AuthServiceServicer:
     """
 
     def Register(self, request, context):
-        """Registers a user with an e-mail address and a password. Repeating it is safe: the second call is refused.
+        """Registers a user with an e-mail address and a password, and mails a link to the address that confirms it.
+
+        The answer is the same whether or not the address was free, so that nobody learns who has an account: when somebody
+        has it already, nothing changes, its owner gets a mail that says so, and the ids of the answer belong to nobody.
+        Repeating it is safe.
 
         Errors:
-        - ALREADY_EXISTS (EMAIL_TAKEN): log in instead.
+        - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
         - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -85,12 +119,27 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Login(self, request, context):
-        """Begins a session: answers with an access token and the first refresh token of a new family.
+        """Begins a session: answers with an access token and the first refresh token of a new family. For an account with a second
+        factor it answers with a challenge instead, for VerifySecondFactor; there is no session yet.
 
         Errors:
-        - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together; the answer takes the same
-        time whether the address is known or not.
+        - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together, or the deployment wants a
+        confirmed address and this one isn't; the answer takes the same time whether the address is known or not.
         - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifySecondFactor(self, request, context):
+        """Completes signing in with the second factor, by the challenge that the first step answered with: begins the session. The
+        challenge lives for five minutes; another code may be tried with it.
+
+        Errors:
+        - UNAUTHENTICATED (SECOND_FACTOR_FAILED): the code is wrong or was used before, or the challenge has expired: then begin
+        with the first step again.
+        - PERMISSION_DENIED (ACCOUNT_SUSPENDED): ask support.
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,8 +166,75 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyEmail(self, request, context):
+        """Confirms that whoever registered reads the mail of their address, by the token of the link that was mailed. The token
+        works once, for 48 hours. The first confirmation earns the credits that the free tier gives once a person.
+
+        Errors:
+        - FAILED_PRECONDITION (LINK_INVALID): ask for another link with ResendVerification.
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResendVerification(self, request, context):
+        """Mails another link that confirms an address, if somebody registered with it and didn't confirm it yet. The answer is
+        the same in every case. Repeating it is safe: earlier links stay good.
+
+        Errors:
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgotPassword(self, request, context):
+        """Mails a link that sets a new password, if somebody registered with the address. The answer is the same in every case.
+        Repeating it is safe: earlier links stay good.
+
+        Errors:
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetPassword(self, request, context):
+        """Sets a new password by the token of the link that was mailed. The token works once, for 30 minutes; the other links of
+        the user end with it. So do all sessions and API keys: whoever knew the old password is out. Access tokens live on until they
+        expire, ten minutes at most. As the link was mailed, it confirms the address too; if it wasn't confirmed before, linked
+        identities are removed, as they may be somebody else's.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): `new_password` is one that is guessed at once; choose a longer one.
+        - FAILED_PRECONDITION (LINK_INVALID): ask for another link with ForgotPassword.
+        - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Replaces the caller's password. All other sessions end, the caller's own goes on; links that were mailed end. A mail
+        tells the owner.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): `new_password` is one that is guessed at once; choose a longer one.
+        - UNAUTHENTICATED (LOGIN_FAILED): `current_password` is wrong, or there is no password yet, as after signing in at a
+        provider: set one by the link of ForgotPassword.
+        - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
+        - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJwks(self, request, context):
         """Publishes the public keys that verify access tokens, as a JWK set (RFC 7517).
+
+        Among them is the key that will sign next, and for 15 minutes one that signed before. Whoever verifies tokens keeps the
+        set and asks again when a token names a key that isn't in it, at most every few seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,6 +253,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     request_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.LoginRequest.FromString,
                     response_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.TokenPair.SerializeToString,
             ),
+            'VerifySecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifySecondFactor,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.VerifySecondFactorRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.TokenPair.SerializeToString,
+            ),
             'Refresh': grpc.unary_unary_rpc_method_handler(
                     servicer.Refresh,
                     request_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.RefreshRequest.FromString,
@@ -146,6 +267,31 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.Logout,
                     request_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.LogoutRequest.FromString,
                     response_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.LogoutResponse.SerializeToString,
+            ),
+            'VerifyEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyEmail,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.VerifyEmailRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.VerifyEmailResponse.SerializeToString,
+            ),
+            'ResendVerification': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResendVerification,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResendVerificationRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResendVerificationResponse.SerializeToString,
+            ),
+            'ForgotPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgotPassword,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ForgotPasswordRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ForgotPasswordResponse.SerializeToString,
+            ),
+            'ResetPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPassword,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResetPasswordRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResetPasswordResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.SerializeToString,
             ),
             'GetJwks': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJwks,
@@ -222,6 +368,33 @@ class AuthService:
             _registered_method=True)
 
     @staticmethod
+    def VerifySecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.AuthService/VerifySecondFactor',
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.VerifySecondFactorRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.TokenPair.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Refresh(request,
             target,
             options=(),
@@ -265,6 +438,141 @@ class AuthService:
             '/pingvas.user.v1.AuthService/Logout',
             pingvas_dot_user_dot_v1_dot_auth__service__pb2.LogoutRequest.SerializeToString,
             pingvas_dot_user_dot_v1_dot_auth__service__pb2.LogoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.AuthService/VerifyEmail',
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.VerifyEmailRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.VerifyEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResendVerification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.AuthService/ResendVerification',
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResendVerificationRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResendVerificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgotPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.AuthService/ForgotPassword',
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.ForgotPasswordRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.ForgotPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.AuthService/ResetPassword',
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResetPasswordRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.AuthService/ChangePassword',
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,19 +39,34 @@ class AuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     Register: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _user_pb2.User]
-    """Registers a user with an e-mail address and a password. Repeating it is safe: the second call is refused.
+    """Registers a user with an e-mail address and a password, and mails a link to the address that confirms it.
+
+    The answer is the same whether or not the address was free, so that nobody learns who has an account: when somebody
+    has it already, nothing changes, its owner gets a mail that says so, and the ids of the answer belong to nobody.
+    Repeating it is safe.
 
     Errors:
-    - ALREADY_EXISTS (EMAIL_TAKEN): log in instead.
+    - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
     - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
     """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.TokenPair]
-    """Begins a session: answers with an access token and the first refresh token of a new family.
+    """Begins a session: answers with an access token and the first refresh token of a new family. For an account with a second
+    factor it answers with a challenge instead, for VerifySecondFactor; there is no session yet.
 
     Errors:
-    - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together; the answer takes the same
-      time whether the address is known or not.
+    - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together, or the deployment wants a
+      confirmed address and this one isn't; the answer takes the same time whether the address is known or not.
     - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    VerifySecondFactor: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifySecondFactorRequest, _auth_service_pb2.TokenPair]
+    """Completes signing in with the second factor, by the challenge that the first step answered with: begins the session. The
+    challenge lives for five minutes; another code may be tried with it.
+
+    Errors:
+    - UNAUTHENTICATED (SECOND_FACTOR_FAILED): the code is wrong or was used before, or the challenge has expired: then begin
+      with the first step again.
+    - PERMISSION_DENIED (ACCOUNT_SUSPENDED): ask support.
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.TokenPair]
     """Exchanges a refresh token for a new pair. The token given is used up. For ten seconds after its first use the same
@@ -66,8 +81,56 @@ class AuthServiceStub:
     """Ends the session that the refresh token belongs to. An unknown or revoked token is no error: the session is over.
     Access tokens of the session live on until they expire, ten minutes at most.
     """
+    VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
+    """Confirms that whoever registered reads the mail of their address, by the token of the link that was mailed. The token
+    works once, for 48 hours. The first confirmation earns the credits that the free tier gives once a person.
+
+    Errors:
+    - FAILED_PRECONDITION (LINK_INVALID): ask for another link with ResendVerification.
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    ResendVerification: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ResendVerificationRequest, _auth_service_pb2.ResendVerificationResponse]
+    """Mails another link that confirms an address, if somebody registered with it and didn't confirm it yet. The answer is
+    the same in every case. Repeating it is safe: earlier links stay good.
+
+    Errors:
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    ForgotPassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ForgotPasswordRequest, _auth_service_pb2.ForgotPasswordResponse]
+    """Mails a link that sets a new password, if somebody registered with the address. The answer is the same in every case.
+    Repeating it is safe: earlier links stay good.
+
+    Errors:
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    ResetPassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]
+    """Sets a new password by the token of the link that was mailed. The token works once, for 30 minutes; the other links of
+    the user end with it. So do all sessions and API keys: whoever knew the old password is out. Access tokens live on until they
+    expire, ten minutes at most. As the link was mailed, it confirms the address too; if it wasn't confirmed before, linked
+    identities are removed, as they may be somebody else's.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): `new_password` is one that is guessed at once; choose a longer one.
+    - FAILED_PRECONDITION (LINK_INVALID): ask for another link with ForgotPassword.
+    - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]
+    """Replaces the caller's password. All other sessions end, the caller's own goes on; links that were mailed end. A mail
+    tells the owner.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): `new_password` is one that is guessed at once; choose a longer one.
+    - UNAUTHENTICATED (LOGIN_FAILED): `current_password` is wrong, or there is no password yet, as after signing in at a
+      provider: set one by the link of ForgotPassword.
+    - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
+    - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+    """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetJwksRequest, _auth_service_pb2.JwkSet]
-    """Publishes the public keys that verify access tokens, as a JWK set (RFC 7517)."""
+    """Publishes the public keys that verify access tokens, as a JWK set (RFC 7517).
+
+    Among them is the key that will sign next, and for 15 minutes one that signed before. Whoever verifies tokens keeps the
+    set and asks again when a token names a key that isn't in it, at most every few seconds.
+    """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -79,19 +142,34 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _user_pb2.User]  # type: ignore[assignment]
-    """Registers a user with an e-mail address and a password. Repeating it is safe: the second call is refused.
+    """Registers a user with an e-mail address and a password, and mails a link to the address that confirms it.
+
+    The answer is the same whether or not the address was free, so that nobody learns who has an account: when somebody
+    has it already, nothing changes, its owner gets a mail that says so, and the ids of the answer belong to nobody.
+    Repeating it is safe.
 
     Errors:
-    - ALREADY_EXISTS (EMAIL_TAKEN): log in instead.
+    - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
     - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.TokenPair]  # type: ignore[assignment]
-    """Begins a session: answers with an access token and the first refresh token of a new family.
+    """Begins a session: answers with an access token and the first refresh token of a new family. For an account with a second
+    factor it answers with a challenge instead, for VerifySecondFactor; there is no session yet.
 
     Errors:
-    - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together; the answer takes the same
-      time whether the address is known or not.
+    - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together, or the deployment wants a
+      confirmed address and this one isn't; the answer takes the same time whether the address is known or not.
     - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    VerifySecondFactor: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifySecondFactorRequest, _auth_service_pb2.TokenPair]  # type: ignore[assignment]
+    """Completes signing in with the second factor, by the challenge that the first step answered with: begins the session. The
+    challenge lives for five minutes; another code may be tried with it.
+
+    Errors:
+    - UNAUTHENTICATED (SECOND_FACTOR_FAILED): the code is wrong or was used before, or the challenge has expired: then begin
+      with the first step again.
+    - PERMISSION_DENIED (ACCOUNT_SUSPENDED): ask support.
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.TokenPair]  # type: ignore[assignment]
     """Exchanges a refresh token for a new pair. The token given is used up. For ten seconds after its first use the same
@@ -106,8 +184,56 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Ends the session that the refresh token belongs to. An unknown or revoked token is no error: the session is over.
     Access tokens of the session live on until they expire, ten minutes at most.
     """
+    VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
+    """Confirms that whoever registered reads the mail of their address, by the token of the link that was mailed. The token
+    works once, for 48 hours. The first confirmation earns the credits that the free tier gives once a person.
+
+    Errors:
+    - FAILED_PRECONDITION (LINK_INVALID): ask for another link with ResendVerification.
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    ResendVerification: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ResendVerificationRequest, _auth_service_pb2.ResendVerificationResponse]  # type: ignore[assignment]
+    """Mails another link that confirms an address, if somebody registered with it and didn't confirm it yet. The answer is
+    the same in every case. Repeating it is safe: earlier links stay good.
+
+    Errors:
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    ForgotPassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ForgotPasswordRequest, _auth_service_pb2.ForgotPasswordResponse]  # type: ignore[assignment]
+    """Mails a link that sets a new password, if somebody registered with the address. The answer is the same in every case.
+    Repeating it is safe: earlier links stay good.
+
+    Errors:
+    - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    ResetPassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]  # type: ignore[assignment]
+    """Sets a new password by the token of the link that was mailed. The token works once, for 30 minutes; the other links of
+    the user end with it. So do all sessions and API keys: whoever knew the old password is out. Access tokens live on until they
+    expire, ten minutes at most. As the link was mailed, it confirms the address too; if it wasn't confirmed before, linked
+    identities are removed, as they may be somebody else's.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): `new_password` is one that is guessed at once; choose a longer one.
+    - FAILED_PRECONDITION (LINK_INVALID): ask for another link with ForgotPassword.
+    - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+    """
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """Replaces the caller's password. All other sessions end, the caller's own goes on; links that were mailed end. A mail
+    tells the owner.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): `new_password` is one that is guessed at once; choose a longer one.
+    - UNAUTHENTICATED (LOGIN_FAILED): `current_password` is wrong, or there is no password yet, as after signing in at a
+      provider: set one by the link of ForgotPassword.
+    - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
+    - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+    """
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetJwksRequest, _auth_service_pb2.JwkSet]  # type: ignore[assignment]
-    """Publishes the public keys that verify access tokens, as a JWK set (RFC 7517)."""
+    """Publishes the public keys that verify access tokens, as a JWK set (RFC 7517).
+
+    Among them is the key that will sign next, and for 15 minutes one that signed before. Whoever verifies tokens keeps the
+    set and asks again when a token names a key that isn't in it, at most every few seconds.
+    """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers people and turns passwords and refresh tokens into access tokens.
@@ -122,10 +248,14 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.RegisterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.User, _abc.Awaitable[_user_pb2.User]]:
-        """Registers a user with an e-mail address and a password. Repeating it is safe: the second call is refused.
+        """Registers a user with an e-mail address and a password, and mails a link to the address that confirms it.
+
+        The answer is the same whether or not the address was free, so that nobody learns who has an account: when somebody
+        has it already, nothing changes, its owner gets a mail that says so, and the ids of the answer belong to nobody.
+        Repeating it is safe.
 
         Errors:
-        - ALREADY_EXISTS (EMAIL_TAKEN): log in instead.
+        - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
         - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
         """
 
@@ -135,12 +265,29 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.LoginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.TokenPair, _abc.Awaitable[_auth_service_pb2.TokenPair]]:
-        """Begins a session: answers with an access token and the first refresh token of a new family.
+        """Begins a session: answers with an access token and the first refresh token of a new family. For an account with a second
+        factor it answers with a challenge instead, for VerifySecondFactor; there is no session yet.
 
         Errors:
-        - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together; the answer takes the same
-          time whether the address is known or not.
+        - UNAUTHENTICATED (LOGIN_FAILED): the address and the password don't belong together, or the deployment wants a
+          confirmed address and this one isn't; the answer takes the same time whether the address is known or not.
         - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifySecondFactor(
+        self,
+        request: _auth_service_pb2.VerifySecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.TokenPair, _abc.Awaitable[_auth_service_pb2.TokenPair]]:
+        """Completes signing in with the second factor, by the challenge that the first step answered with: begins the session. The
+        challenge lives for five minutes; another code may be tried with it.
+
+        Errors:
+        - UNAUTHENTICATED (SECOND_FACTOR_FAILED): the code is wrong or was used before, or the challenge has expired: then begin
+          with the first step again.
+        - PERMISSION_DENIED (ACCOUNT_SUSPENDED): ask support.
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
         """
 
     @_abc_1.abstractmethod
@@ -169,11 +316,89 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def VerifyEmail(
+        self,
+        request: _auth_service_pb2.VerifyEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.VerifyEmailResponse, _abc.Awaitable[_auth_service_pb2.VerifyEmailResponse]]:
+        """Confirms that whoever registered reads the mail of their address, by the token of the link that was mailed. The token
+        works once, for 48 hours. The first confirmation earns the credits that the free tier gives once a person.
+
+        Errors:
+        - FAILED_PRECONDITION (LINK_INVALID): ask for another link with ResendVerification.
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+        """
+
+    @_abc_1.abstractmethod
+    def ResendVerification(
+        self,
+        request: _auth_service_pb2.ResendVerificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ResendVerificationResponse, _abc.Awaitable[_auth_service_pb2.ResendVerificationResponse]]:
+        """Mails another link that confirms an address, if somebody registered with it and didn't confirm it yet. The answer is
+        the same in every case. Repeating it is safe: earlier links stay good.
+
+        Errors:
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+        """
+
+    @_abc_1.abstractmethod
+    def ForgotPassword(
+        self,
+        request: _auth_service_pb2.ForgotPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ForgotPasswordResponse, _abc.Awaitable[_auth_service_pb2.ForgotPasswordResponse]]:
+        """Mails a link that sets a new password, if somebody registered with the address. The answer is the same in every case.
+        Repeating it is safe: earlier links stay good.
+
+        Errors:
+        - RESOURCE_EXHAUSTED (RATE_LIMITED): call again after RetryInfo's delay.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetPassword(
+        self,
+        request: _auth_service_pb2.ResetPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ResetPasswordResponse, _abc.Awaitable[_auth_service_pb2.ResetPasswordResponse]]:
+        """Sets a new password by the token of the link that was mailed. The token works once, for 30 minutes; the other links of
+        the user end with it. So do all sessions and API keys: whoever knew the old password is out. Access tokens live on until they
+        expire, ten minutes at most. As the link was mailed, it confirms the address too; if it wasn't confirmed before, linked
+        identities are removed, as they may be somebody else's.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): `new_password` is one that is guessed at once; choose a longer one.
+        - FAILED_PRECONDITION (LINK_INVALID): ask for another link with ForgotPassword.
+        - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _auth_service_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ChangePasswordResponse, _abc.Awaitable[_auth_service_pb2.ChangePasswordResponse]]:
+        """Replaces the caller's password. All other sessions end, the caller's own goes on; links that were mailed end. A mail
+        tells the owner.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): `new_password` is one that is guessed at once; choose a longer one.
+        - UNAUTHENTICATED (LOGIN_FAILED): `current_password` is wrong, or there is no password yet, as after signing in at a
+          provider: set one by the link of ForgotPassword.
+        - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
+        - RESOURCE_EXHAUSTED (OVERLOADED, RATE_LIMITED): call again after RetryInfo's delay.
+        """
+
+    @_abc_1.abstractmethod
     def GetJwks(
         self,
         request: _auth_service_pb2.GetJwksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.JwkSet, _abc.Awaitable[_auth_service_pb2.JwkSet]]:
-        """Publishes the public keys that verify access tokens, as a JWK set (RFC 7517)."""
+        """Publishes the public keys that verify access tokens, as a JWK set (RFC 7517).
+
+        Among them is the key that will sign next, and for 15 minutes one that signed before. Whoever verifies tokens keeps the
+        set and asks again when a token names a key that isn't in it, at most every few seconds.
+        """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class UserDirectoryServiceStub:
-    """Finds users for the platform's operator. Internal.
+    """Finds users, and makes the first administrator, for the platform's operator: whoever has the key of that name on the machine
+    or in the cluster. All else is for administrators (AccountAdminService). Internal.
     """
 
     def __init__(self, channel):
@@ -41,10 +42,21 @@ class UserDirectoryServiceStub:
                 request_serializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.LookupUserRequest.SerializeToString,
                 response_deserializer=pingvas_dot_user_dot_v1_dot_user__pb2.User.FromString,
                 _registered_method=True)
+        self.EnsureAdministrator = channel.unary_unary(
+                '/pingvas.user.v1.UserDirectoryService/EnsureAdministrator',
+                request_serializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.EnsureAdministratorRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.EnsureAdministratorResponse.FromString,
+                _registered_method=True)
+        self.RecordAdministration = channel.unary_unary(
+                '/pingvas.user.v1.UserDirectoryService/RecordAdministration',
+                request_serializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.RecordAdministrationRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.RecordAdministrationResponse.FromString,
+                _registered_method=True)
 
 
 class UserDirectoryServiceServicer:
-    """Finds users for the platform's operator. Internal.
+    """Finds users, and makes the first administrator, for the platform's operator: whoever has the key of that name on the machine
+    or in the cluster. All else is for administrators (AccountAdminService). Internal.
     """
 
     def LookupUser(self, request, context):
@@ -52,6 +64,25 @@ class UserDirectoryServiceServicer:
 
         Errors:
         - NOT_FOUND (USER_NOT_FOUND): nobody registered with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnsureAdministrator(self, request, context):
+        """Makes the first administrator: registers a user with a confirmed address, or takes the one who has it, and gives them
+        the role. While there is an administrator, it changes nothing. Repeating it is safe.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordAdministration(self, request, context):
+        """Writes into the audit log what an administrator is about to do to an account elsewhere, as that part of the platform was
+        called. Repeating it writes it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +96,16 @@ def add_UserDirectoryServiceServicer_to_server(servicer, server):
                     request_deserializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.LookupUserRequest.FromString,
                     response_serializer=pingvas_dot_user_dot_v1_dot_user__pb2.User.SerializeToString,
             ),
+            'EnsureAdministrator': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnsureAdministrator,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.EnsureAdministratorRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.EnsureAdministratorResponse.SerializeToString,
+            ),
+            'RecordAdministration': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordAdministration,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.RecordAdministrationRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.RecordAdministrationResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pingvas.user.v1.UserDirectoryService', rpc_method_handlers)
@@ -74,7 +115,8 @@ def add_UserDirectoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserDirectoryService:
-    """Finds users for the platform's operator. Internal.
+    """Finds users, and makes the first administrator, for the platform's operator: whoever has the key of that name on the machine
+    or in the cluster. All else is for administrators (AccountAdminService). Internal.
     """
 
     @staticmethod
@@ -94,6 +136,60 @@ class UserDirectoryService:
             '/pingvas.user.v1.UserDirectoryService/LookupUser',
             pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.LookupUserRequest.SerializeToString,
             pingvas_dot_user_dot_v1_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnsureAdministrator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.UserDirectoryService/EnsureAdministrator',
+            pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.EnsureAdministratorRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.EnsureAdministratorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordAdministration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.UserDirectoryService/RecordAdministration',
+            pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.RecordAdministrationRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_user__directory__service__pb2.RecordAdministrationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UserDirectoryServiceStub:
-    """Finds users for the platform's operator. Internal."""
+    """Finds users, and makes the first administrator, for the platform's operator: whoever has the key of that name on the machine
+    or in the cluster. All else is for administrators (AccountAdminService). Internal.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,10 +42,23 @@ class UserDirectoryServiceStub:
     Errors:
     - NOT_FOUND (USER_NOT_FOUND): nobody registered with it.
     """
+    EnsureAdministrator: _grpc.UnaryUnaryMultiCallable[_user_directory_service_pb2.EnsureAdministratorRequest, _user_directory_service_pb2.EnsureAdministratorResponse]
+    """Makes the first administrator: registers a user with a confirmed address, or takes the one who has it, and gives them
+    the role. While there is an administrator, it changes nothing. Repeating it is safe.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
+    """
+    RecordAdministration: _grpc.UnaryUnaryMultiCallable[_user_directory_service_pb2.RecordAdministrationRequest, _user_directory_service_pb2.RecordAdministrationResponse]
+    """Writes into the audit log what an administrator is about to do to an account elsewhere, as that part of the platform was
+    called. Repeating it writes it again.
+    """
 
 @_typing.type_check_only
 class UserDirectoryServiceAsyncStub(UserDirectoryServiceStub):
-    """Finds users for the platform's operator. Internal."""
+    """Finds users, and makes the first administrator, for the platform's operator: whoever has the key of that name on the machine
+    or in the cluster. All else is for administrators (AccountAdminService). Internal.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LookupUser: _aio.UnaryUnaryMultiCallable[_user_directory_service_pb2.LookupUserRequest, _user_pb2.User]  # type: ignore[assignment]
@@ -52,9 +67,22 @@ class UserDirectoryServiceAsyncStub(UserDirectoryServiceStub):
     Errors:
     - NOT_FOUND (USER_NOT_FOUND): nobody registered with it.
     """
+    EnsureAdministrator: _aio.UnaryUnaryMultiCallable[_user_directory_service_pb2.EnsureAdministratorRequest, _user_directory_service_pb2.EnsureAdministratorResponse]  # type: ignore[assignment]
+    """Makes the first administrator: registers a user with a confirmed address, or takes the one who has it, and gives them
+    the role. While there is an administrator, it changes nothing. Repeating it is safe.
+
+    Errors:
+    - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
+    """
+    RecordAdministration: _aio.UnaryUnaryMultiCallable[_user_directory_service_pb2.RecordAdministrationRequest, _user_directory_service_pb2.RecordAdministrationResponse]  # type: ignore[assignment]
+    """Writes into the audit log what an administrator is about to do to an account elsewhere, as that part of the platform was
+    called. Repeating it writes it again.
+    """
 
 class UserDirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Finds users for the platform's operator. Internal."""
+    """Finds users, and makes the first administrator, for the platform's operator: whoever has the key of that name on the machine
+    or in the cluster. All else is for administrators (AccountAdminService). Internal.
+    """
 
     @_abc_1.abstractmethod
     def LookupUser(
@@ -66,6 +94,29 @@ class UserDirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND (USER_NOT_FOUND): nobody registered with it.
+        """
+
+    @_abc_1.abstractmethod
+    def EnsureAdministrator(
+        self,
+        request: _user_directory_service_pb2.EnsureAdministratorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_directory_service_pb2.EnsureAdministratorResponse, _abc.Awaitable[_user_directory_service_pb2.EnsureAdministratorResponse]]:
+        """Makes the first administrator: registers a user with a confirmed address, or takes the one who has it, and gives them
+        the role. While there is an administrator, it changes nothing. Repeating it is safe.
+
+        Errors:
+        - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordAdministration(
+        self,
+        request: _user_directory_service_pb2.RecordAdministrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_directory_service_pb2.RecordAdministrationResponse, _abc.Awaitable[_user_directory_service_pb2.RecordAdministrationResponse]]:
+        """Writes into the audit log what an administrator is about to do to an account elsewhere, as that part of the platform was
+        called. Repeating it writes it again.
         """
 
 def add_UserDirectoryServiceServicer_to_server(servicer: UserDirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

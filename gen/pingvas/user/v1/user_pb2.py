@@ -23,15 +23,16 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from pingvas.common.v1 import role_pb2 as pingvas_dot_common_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apingvas/user/v1/user.proto\x12\x0fpingvas.user.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x16\n\x0e\x65mail_verified\x18\x04 \x01(\x08\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apingvas/user/v1/user.proto\x12\x0fpingvas.user.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpingvas/common/v1/role.proto\"\xe0\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x16\n\x0e\x65mail_verified\x18\x04 \x01(\x08\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12\x0e\n\x06\x61vatar\x18\x08 \x01(\x0c\x12%\n\x04role\x18\x0b \x01(\x0e\x32\x17.pingvas.common.v1.Roleb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pingvas.user.v1.user_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USER']._serialized_start=81
-  _globals['_USER']._serialized_end=234
+  _globals['_USER']._serialized_start=111
+  _globals['_USER']._serialized_end=335
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from pingvas.common.v1 import role_pb2 as _role_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -29,6 +30,9 @@ class User(_message.Message):
     EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    AVATAR_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Identifies the user; an opaque UUID."""
     account_id: _builtins.str
@@ -39,6 +43,14 @@ class User(_message.Message):
     """Tells whether the address was confirmed by its owner."""
     display_name: _builtins.str
     """Holds the name to show, 1 to 80 characters."""
+    locale: _builtins.str
+    """Holds the language of mails to the user: "en" or "ko"."""
+    avatar: _builtins.bytes
+    """Holds the picture that stands for the user: a WebP of 128 x 128 pixels, at most 32 KiB. Base64 in JSON. Absent: there is
+    none, or the method doesn't show it: GetMe and UpdateMe do.
+    """
+    role: _role_pb2.Role.ValueType
+    """Holds the role of the user."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when the user registered."""
@@ -52,10 +64,13 @@ class User(_message.Message):
         email_verified: _builtins.bool = ...,
         display_name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        locale: _builtins.str = ...,
+        avatar: _builtins.bytes = ...,
+        role: _role_pb2.Role.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time", b"create_time", "display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "avatar", b"avatar", "create_time", b"create_time", "display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "locale", b"locale", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

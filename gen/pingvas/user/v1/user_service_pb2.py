@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
+from pingvas.user.v1 import session_pb2 as pingvas_dot_user_dot_v1_dot_session__pb2
 from pingvas.user.v1 import user_pb2 as pingvas_dot_user_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pingvas/user/v1/user_service.proto\x12\x0fpingvas.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1apingvas/user/v1/user.proto\"\x0e\n\x0cGetMeRequest\"y\n\x0fUpdateMeRequest\x12$\n\x0c\x64isplay_name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18PH\x00\x88\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x0f\n\r_display_name2\xd4\x01\n\x0bUserService\x12]\n\x05GetMe\x12\x1d.pingvas.user.v1.GetMeRequest\x1a\x15.pingvas.user.v1.User\"\x1e\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/users/me\x12\x66\n\x08UpdateMe\x12 .pingvas.user.v1.UpdateMeRequest\x1a\x15.pingvas.user.v1.User\"!\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x15\x32\x10/api/v1/users/me:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pingvas/user/v1/user_service.proto\x12\x0fpingvas.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1dpingvas/user/v1/session.proto\x1a\x1apingvas/user/v1/user.proto\"\x0e\n\x0cGetMeRequest\"\xd4\x01\n\x0fUpdateMeRequest\x12$\n\x0c\x64isplay_name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18PH\x00\x88\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\"\n\x06locale\x18\x03 \x01(\tB\r\xbaH\nr\x08R\x02\x65nR\x02koH\x01\x88\x01\x01\x12\x1f\n\x06\x61vatar\x18\x04 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\xc0\x8d\xb7\x01H\x02\x88\x01\x01\x42\x0f\n\r_display_nameB\t\n\x07_localeB\t\n\x07_avatar\"R\n\x13ListSessionsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\"[\n\x14ListSessionsResponse\x12*\n\x08sessions\x18\x01 \x03(\x0b\x32\x18.pingvas.user.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x14RevokeSessionRequest\x12\x1c\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x17\n\x15RevokeSessionResponse\"-\n\x15RevokeSessionsRequest\x12\x14\n\x0ckeep_current\x18\x01 \x01(\x08\"/\n\x16RevokeSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\x32\x83\x05\n\x0bUserService\x12_\n\x05GetMe\x12\x1d.pingvas.user.v1.GetMeRequest\x1a\x15.pingvas.user.v1.User\" \x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/users/me\x12h\n\x08UpdateMe\x12 .pingvas.user.v1.UpdateMeRequest\x1a\x15.pingvas.user.v1.User\"#\x8a\xb5\x18\x04\x08\x02\x18\x04\x82\xd3\xe4\x93\x02\x15\x32\x10/api/v1/users/me:\x01*\x12\x84\x01\n\x0cListSessions\x12$.pingvas.user.v1.ListSessionsRequest\x1a%.pingvas.user.v1.ListSessionsResponse\"\'\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/users/me/sessions\x12\x94\x01\n\rRevokeSession\x12%.pingvas.user.v1.RevokeSessionRequest\x1a&.pingvas.user.v1.RevokeSessionResponse\"4\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02(*&/api/v1/users/me/sessions/{session_id}\x12\x8a\x01\n\x0eRevokeSessions\x12&.pingvas.user.v1.RevokeSessionsRequest\x1a\'.pingvas.user.v1.RevokeSessionsResponse\"\'\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b*\x19/api/v1/users/me/sessionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,14 +39,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_UPDATEMEREQUEST'].fields_by_name['display_name']._loaded_options = None
   _globals['_UPDATEMEREQUEST'].fields_by_name['display_name']._serialized_options = b'\272H\006r\004\020\001\030P'
+  _globals['_UPDATEMEREQUEST'].fields_by_name['locale']._loaded_options = None
+  _globals['_UPDATEMEREQUEST'].fields_by_name['locale']._serialized_options = b'\272H\nr\010R\002enR\002ko'
+  _globals['_UPDATEMEREQUEST'].fields_by_name['avatar']._loaded_options = None
+  _globals['_UPDATEMEREQUEST'].fields_by_name['avatar']._serialized_options = b'\272H\007z\005\030\300\215\267\001'
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_REVOKESESSIONREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_REVOKESESSIONREQUEST'].fields_by_name['session_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_USERSERVICE'].methods_by_name['GetMe']._loaded_options = None
-  _globals['_USERSERVICE'].methods_by_name['GetMe']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\022\022\020/api/v1/users/me'
+  _globals['_USERSERVICE'].methods_by_name['GetMe']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\022\022\020/api/v1/users/me'
   _globals['_USERSERVICE'].methods_by_name['UpdateMe']._loaded_options = None
-  _globals['_USERSERVICE'].methods_by_name['UpdateMe']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\0252\020/api/v1/users/me:\001*'
-  _globals['_GETMEREQUEST']._serialized_start=215
-  _globals['_GETMEREQUEST']._serialized_end=229
-  _globals['_UPDATEMEREQUEST']._serialized_start=231
-  _globals['_UPDATEMEREQUEST']._serialized_end=352
-  _globals['_USERSERVICE']._serialized_start=355
-  _globals['_USERSERVICE']._serialized_end=567
+  _globals['_USERSERVICE'].methods_by_name['UpdateMe']._serialized_options = b'\212\265\030\004\010\002\030\004\202\323\344\223\002\0252\020/api/v1/users/me:\001*'
+  _globals['_USERSERVICE'].methods_by_name['ListSessions']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\033\022\031/api/v1/users/me/sessions'
+  _globals['_USERSERVICE'].methods_by_name['RevokeSession']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['RevokeSession']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002(*&/api/v1/users/me/sessions/{session_id}'
+  _globals['_USERSERVICE'].methods_by_name['RevokeSessions']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['RevokeSessions']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\033*\031/api/v1/users/me/sessions'
+  _globals['_GETMEREQUEST']._serialized_start=246
+  _globals['_GETMEREQUEST']._serialized_end=260
+  _globals['_UPDATEMEREQUEST']._serialized_start=263
+  _globals['_UPDATEMEREQUEST']._serialized_end=475
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=477
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=559
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=561
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=652
+  _globals['_REVOKESESSIONREQUEST']._serialized_start=654
+  _globals['_REVOKESESSIONREQUEST']._serialized_end=706
+  _globals['_REVOKESESSIONRESPONSE']._serialized_start=708
+  _globals['_REVOKESESSIONRESPONSE']._serialized_end=731
+  _globals['_REVOKESESSIONSREQUEST']._serialized_start=733
+  _globals['_REVOKESESSIONSREQUEST']._serialized_end=778
+  _globals['_REVOKESESSIONSRESPONSE']._serialized_start=780
+  _globals['_REVOKESESSIONSRESPONSE']._serialized_end=827
+  _globals['_USERSERVICE']._serialized_start=830
+  _globals['_USERSERVICE']._serialized_end=1473
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,10 @@ if _version_not_supported:
 
 
 class UserServiceStub:
-    """Serves the caller's own profile.
+    """Serves the caller's own profile, and the sessions in which they are logged in.
+
+    An API key needs the scope `read` to see the profile and `admin` to change it. Sessions are for people alone: a key that
+    could list or end them would let a program lock its owner out.
     """
 
     def __init__(self, channel):
@@ -46,10 +49,28 @@ class UserServiceStub:
                 request_serializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.UpdateMeRequest.SerializeToString,
                 response_deserializer=pingvas_dot_user_dot_v1_dot_user__pb2.User.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/pingvas.user.v1.UserService/ListSessions',
+                request_serializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.RevokeSession = channel.unary_unary(
+                '/pingvas.user.v1.UserService/RevokeSession',
+                request_serializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionResponse.FromString,
+                _registered_method=True)
+        self.RevokeSessions = channel.unary_unary(
+                '/pingvas.user.v1.UserService/RevokeSessions',
+                request_serializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionsRequest.SerializeToString,
+                response_deserializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer:
-    """Serves the caller's own profile.
+    """Serves the caller's own profile, and the sessions in which they are logged in.
+
+    An API key needs the scope `read` to see the profile and `admin` to change it. Sessions are for people alone: a key that
+    could list or end them would let a program lock its owner out.
     """
 
     def GetMe(self, request, context):
@@ -66,8 +87,38 @@ class UserServiceServicer:
         """Changes the caller's profile and returns it. Repeating it is safe.
 
         Errors:
-        - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed.
+        - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed, or `avatar` is no picture that can
+        be used.
+        - RESOURCE_EXHAUSTED (OVERLOADED): too many pictures are being looked at; call again after RetryInfo's delay.
         - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """Lists the caller's sessions that go on, those first that began last.
+
+        Errors:
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeSession(self, request, context):
+        """Ends one of the caller's sessions: its refresh tokens are refused from now on. Access tokens live on until they expire,
+        ten minutes at most. Ending the present session is allowed. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (SESSION_NOT_FOUND): the caller has no such session, or it was over long ago.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeSessions(self, request, context):
+        """Ends all of the caller's sessions, or all but the present one, as RevokeSession does. Repeating it is safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,6 +137,21 @@ def add_UserServiceServicer_to_server(servicer, server):
                     request_deserializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.UpdateMeRequest.FromString,
                     response_serializer=pingvas_dot_user_dot_v1_dot_user__pb2.User.SerializeToString,
             ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.ListSessionsRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'RevokeSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeSession,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionResponse.SerializeToString,
+            ),
+            'RevokeSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeSessions,
+                    request_deserializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionsRequest.FromString,
+                    response_serializer=pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pingvas.user.v1.UserService', rpc_method_handlers)
@@ -95,7 +161,10 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService:
-    """Serves the caller's own profile.
+    """Serves the caller's own profile, and the sessions in which they are logged in.
+
+    An API key needs the scope `read` to see the profile and `admin` to change it. Sessions are for people alone: a key that
+    could list or end them would let a program lock its owner out.
     """
 
     @staticmethod
@@ -142,6 +211,87 @@ class UserService:
             '/pingvas.user.v1.UserService/UpdateMe',
             pingvas_dot_user_dot_v1_dot_user__service__pb2.UpdateMeRequest.SerializeToString,
             pingvas_dot_user_dot_v1_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.UserService/ListSessions',
+            pingvas_dot_user_dot_v1_dot_user__service__pb2.ListSessionsRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_user__service__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.UserService/RevokeSession',
+            pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.user.v1.UserService/RevokeSessions',
+            pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionsRequest.SerializeToString,
+            pingvas_dot_user_dot_v1_dot_user__service__pb2.RevokeSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UserServiceStub:
-    """Serves the caller's own profile."""
+    """Serves the caller's own profile, and the sessions in which they are logged in.
+
+    An API key needs the scope `read` to see the profile and `admin` to change it. Sessions are for people alone: a key that
+    could list or end them would let a program lock its owner out.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -44,13 +48,34 @@ class UserServiceStub:
     """Changes the caller's profile and returns it. Repeating it is safe.
 
     Errors:
-    - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed.
+    - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed, or `avatar` is no picture that can
+      be used.
+    - RESOURCE_EXHAUSTED (OVERLOADED): too many pictures are being looked at; call again after RetryInfo's delay.
     - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
     """
+    ListSessions: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListSessionsRequest, _user_service_pb2.ListSessionsResponse]
+    """Lists the caller's sessions that go on, those first that began last.
+
+    Errors:
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without it.
+    """
+    RevokeSession: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.RevokeSessionRequest, _user_service_pb2.RevokeSessionResponse]
+    """Ends one of the caller's sessions: its refresh tokens are refused from now on. Access tokens live on until they expire,
+    ten minutes at most. Ending the present session is allowed. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (SESSION_NOT_FOUND): the caller has no such session, or it was over long ago.
+    """
+    RevokeSessions: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.RevokeSessionsRequest, _user_service_pb2.RevokeSessionsResponse]
+    """Ends all of the caller's sessions, or all but the present one, as RevokeSession does. Repeating it is safe."""
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
-    """Serves the caller's own profile."""
+    """Serves the caller's own profile, and the sessions in which they are logged in.
+
+    An API key needs the scope `read` to see the profile and `admin` to change it. Sessions are for people alone: a key that
+    could list or end them would let a program lock its owner out.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetMe: _aio.UnaryUnaryMultiCallable[_user_service_pb2.GetMeRequest, _user_pb2.User]  # type: ignore[assignment]
@@ -63,12 +88,33 @@ class UserServiceAsyncStub(UserServiceStub):
     """Changes the caller's profile and returns it. Repeating it is safe.
 
     Errors:
-    - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed.
+    - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed, or `avatar` is no picture that can
+      be used.
+    - RESOURCE_EXHAUSTED (OVERLOADED): too many pictures are being looked at; call again after RetryInfo's delay.
     - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
     """
+    ListSessions: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListSessionsRequest, _user_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    """Lists the caller's sessions that go on, those first that began last.
+
+    Errors:
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without it.
+    """
+    RevokeSession: _aio.UnaryUnaryMultiCallable[_user_service_pb2.RevokeSessionRequest, _user_service_pb2.RevokeSessionResponse]  # type: ignore[assignment]
+    """Ends one of the caller's sessions: its refresh tokens are refused from now on. Access tokens live on until they expire,
+    ten minutes at most. Ending the present session is allowed. Repeating it is safe.
+
+    Errors:
+    - NOT_FOUND (SESSION_NOT_FOUND): the caller has no such session, or it was over long ago.
+    """
+    RevokeSessions: _aio.UnaryUnaryMultiCallable[_user_service_pb2.RevokeSessionsRequest, _user_service_pb2.RevokeSessionsResponse]  # type: ignore[assignment]
+    """Ends all of the caller's sessions, or all but the present one, as RevokeSession does. Repeating it is safe."""
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Serves the caller's own profile."""
+    """Serves the caller's own profile, and the sessions in which they are logged in.
+
+    An API key needs the scope `read` to see the profile and `admin` to change it. Sessions are for people alone: a key that
+    could list or end them would let a program lock its owner out.
+    """
 
     @_abc_1.abstractmethod
     def GetMe(
@@ -91,8 +137,43 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes the caller's profile and returns it. Repeating it is safe.
 
         Errors:
-        - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed.
+        - INVALID_ARGUMENT (INVALID_FIELD): `update_mask` names a field that can't be changed, or `avatar` is no picture that can
+          be used.
+        - RESOURCE_EXHAUSTED (OVERLOADED): too many pictures are being looked at; call again after RetryInfo's delay.
         - NOT_FOUND (USER_NOT_FOUND): the user was deleted while the token lived on; log in as somebody else.
         """
+
+    @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _user_service_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.ListSessionsResponse, _abc.Awaitable[_user_service_pb2.ListSessionsResponse]]:
+        """Lists the caller's sessions that go on, those first that began last.
+
+        Errors:
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): start again without it.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeSession(
+        self,
+        request: _user_service_pb2.RevokeSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.RevokeSessionResponse, _abc.Awaitable[_user_service_pb2.RevokeSessionResponse]]:
+        """Ends one of the caller's sessions: its refresh tokens are refused from now on. Access tokens live on until they expire,
+        ten minutes at most. Ending the present session is allowed. Repeating it is safe.
+
+        Errors:
+        - NOT_FOUND (SESSION_NOT_FOUND): the caller has no such session, or it was over long ago.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeSessions(
+        self,
+        request: _user_service_pb2.RevokeSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.RevokeSessionsResponse, _abc.Awaitable[_user_service_pb2.RevokeSessionsResponse]]:
+        """Ends all of the caller's sessions, or all but the present one, as RevokeSession does. Repeating it is safe."""
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
