@@ -5,11 +5,17 @@ program and not an answer.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+from svc_common.account_roles import AccountRole
+from svc_common.api_keys import KeyLimits
+
+REQUEST_ID_HEADER: Final = "x-request-id"
+TRACE_PARENT_HEADER: Final = "traceparent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,13 @@ class Caller:
     account_id: UUID | None = None
     session_id: UUID | None = None
     service: str | None = None
+    scopes: frozenset[str] | None = None
+    """What an API key may be used for; None for a person's own session and for services."""
+    role: AccountRole = AccountRole.USER
+    withheld_role: AccountRole | None = None
+    """The role that the caller would have if they had a second factor."""
+    key: KeyLimits | None = None
+    """The API key that calls, with its limits; None for a person's own session and for services."""
 
     def __str__(self) -> str:
         """Returns the caller as logs show it."""
@@ -35,7 +48,17 @@ class Call:
     Mutable and not a dataclass because one is made for each call and filled step by step on the hot path.
     """
 
-    __slots__ = ("caller", "deadline", "headers", "method", "must_be_ended", "request_id", "started", "trace_parent")
+    __slots__ = (
+        "caller",
+        "deadline",
+        "headers",
+        "method",
+        "must_be_ended",
+        "peer",
+        "request_id",
+        "started",
+        "trace_parent",
+    )
 
     def __init__(self, method: str, headers: Mapping[str, str], started: float) -> None:
         """Begins a call of a method (full path) at a moment of the monotonic clock, in seconds."""
@@ -49,6 +72,8 @@ class Call:
         self.deadline: float | None = None
         self.must_be_ended = False
         self.caller = ANONYMOUS
+        # Asked by few methods, so that the address isn't formatted at every call.
+        self.peer: Callable[[], str] = str
 
 
 _call: ContextVar[Call | None] = ContextVar("call", default=None)
@@ -95,6 +120,11 @@ def current_user() -> UUID:
 def current_headers() -> Mapping[str, str]:
     """Returns all headers of the present call, by their lower-case names."""
     return _required_call().headers
+
+
+def current_peer() -> str:
+    """Returns the address of whoever made the present call's connection, as gRPC writes it."""
+    return _required_call().peer()
 
 
 def request_header(name: str) -> str | None:

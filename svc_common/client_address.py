@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from svc_common.caller import request_header
+
 EDGE_SECRET_HEADER: Final = "x-edge-secret"  # noqa: S105 - the name of a header
 ADDRESS_HEADER: Final = "x-envoy-external-address"
 """Set by Envoy to the address that it trusts, and removed from what clients send."""
+
+FORWARDED_USER_AGENT_HEADER: Final = "x-forwarded-user-agent"
+"""Set by the HTTP bridge, whose own calls would name gRPC. What it says is the client's own word, like any user agent."""
 
 _IPV6_SITE_BITS: Final = 64
 """What one customer of a provider gets at the least: single addresses in it cost nothing."""
@@ -34,12 +39,19 @@ class ClientAddresses:
 
     def of(self, headers: Mapping[str, str], peer: str) -> str:
         """Returns the network that a call comes from: an IPv4 address or an IPv6 /64; `peer` is gRPC's own word for it."""
-        address = headers.get(ADDRESS_HEADER, "") if self._is_from_edge(headers) else _address_of(peer)
+        address = headers.get(ADDRESS_HEADER, "") if self.is_from_edge(headers) else _address_of(peer)
         return network_of(address)
 
-    def _is_from_edge(self, headers: Mapping[str, str]) -> bool:
+    def is_from_edge(self, headers: Mapping[str, str]) -> bool:
+        """Returns whether a call shows the secret of the edge."""
         shown = headers.get(EDGE_SECRET_HEADER, "")
         return self._edge_secret is not None and hmac.compare_digest(shown.encode(), self._edge_secret)
+
+
+def user_agent_of_call() -> str:
+    """Returns what the program that makes the present call says of itself, at most 512 characters."""
+    # The bridge calls for a browser, whose own word it passes on.
+    return (request_header(FORWARDED_USER_AGENT_HEADER) or request_header("user-agent") or "")[:512]
 
 
 def network_of(address: str) -> str:

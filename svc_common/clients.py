@@ -14,10 +14,9 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from svc_common.caller import present_call, remaining_seconds
-from svc_common.errors import Code, Reason, ServiceError, dependency_unavailable
-from svc_common.interceptors.deadline import deadline_too_short
-from svc_common.interceptors.request_identity import REQUEST_ID_HEADER, TRACE_PARENT_HEADER
+from svc_common.caller import REQUEST_ID_HEADER, TRACE_PARENT_HEADER, present_call, remaining_seconds
+from svc_common.errors import Code, Reason, ServiceError, deadline_too_short, dependency_unavailable
+from svc_common.mutual_tls import MutualTls, aio_channel
 from svc_common.status import STATUS_DETAILS_KEY, from_status
 from svc_common.tokens import ServiceCredential
 
@@ -26,13 +25,15 @@ DEFAULT_TIMEOUT: Final = timedelta(seconds=10)
 # What this service still needs after the answer, to answer its own caller in time.
 _RESERVE_SECONDS: Final = 0.050
 
-_OPTIONS: Final = [
+_OPTIONS: Final[list[tuple[str, int | str]]] = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     # A restarted service is back within seconds; gRPC's own back-off would grow to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A name may stand for many pods; the default would keep to one of them.
+    ("grpc.lb_policy_name", "round_robin"),
 ]
 
 # These refuse this service, not the caller whom it serves: to that caller they are a fault of the platform.
@@ -45,13 +46,19 @@ class CallError(Exception):
     """Means that another service refused a call for a reason that must not reach the caller whom this one serves."""
 
 
-def channel(address: str, credential: ServiceCredential, *, timeout: timedelta = DEFAULT_TIMEOUT) -> ServiceChannel:
+def channel(
+    address: str,
+    credential: ServiceCredential,
+    *,
+    tls: MutualTls | None = None,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+) -> ServiceChannel:
     """Returns a channel to the internal listener of another service; stubs made with it raise ServiceError.
 
     A unary call may take `timeout`, and never longer than the call that is being served has left. Streams have no
     limit.
     """
-    return ServiceChannel(grpc.aio.insecure_channel(address, options=_OPTIONS), credential, timeout.total_seconds())
+    return ServiceChannel(aio_channel(address, tls, _OPTIONS), credential, timeout.total_seconds())
 
 
 class ServiceChannel(grpc.aio.Channel):

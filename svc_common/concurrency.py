@@ -7,6 +7,7 @@ with it. A task that talks to Redis in a loop would go on for ever, and who wait
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 _AGAIN_SECONDS: Final = 0.2
@@ -34,3 +35,15 @@ async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             await event.wait()
     return event.is_set()
+
+
+async def until_set(stop: asyncio.Event, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs work that has no end of its own until an event is set; raises what the work raises."""
+    task = asyncio.create_task(work())
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        await end_tasks(task, stopped)

@@ -5,13 +5,22 @@ and in no other way. Envoy's configuration and the HTTP bridge are both built fr
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto
+from pingvas import vocabulary
 from pingvas.common.v1 import authorization_pb2
+
+from svc_common.registry import AREAS, service_of
+from svc_common.scopes import role_named, scope_name
+
+# Beside the generated code, wherever that is: in a checkout, in an image, in an installed package.
+DESCRIPTOR_SET: Final = Path(vocabulary.__file__).with_name("pingvas.binpb")
+OPENAPI_DOCUMENT: Final = DESCRIPTOR_SET.with_name("openapi.json")
 
 _PACKAGE: Final = re.compile(r"pingvas\.(?P<area>\w+)\.v1")
 _VERBS: Final = ("get", "put", "post", "delete", "patch")
@@ -59,6 +68,10 @@ class PublicMethod:
     streams: bool
     bindings: tuple[HttpBinding, ...]
     request: str
+    scope: str = ""
+    """What an API key needs to call it; empty: no key may."""
+    role: str = ""
+    """What a person needs to call it; empty: everybody who is logged in may."""
 
     @property
     def path(self) -> str:
@@ -81,6 +94,23 @@ def public_methods(descriptor_set: bytes) -> tuple[PublicMethod, ...]:
     return tuple(method for file in files for method in _methods_of_file(file))
 
 
+def internal_callers(descriptor_set: bytes) -> Mapping[str, frozenset[str]]:
+    """Returns for each area of a serialised FileDescriptorSet the services that may call an internal method of it."""
+    callers: dict[str, frozenset[str]] = {}
+    for file in FileDescriptorSet.FromString(descriptor_set).file:
+        if package := _PACKAGE.fullmatch(file.package):
+            methods = (method for service in file.service for method in service.method)
+            names = {name for method in methods for name in _authorization(method).callers}
+            callers[package["area"]] = callers.get(package["area"], frozenset()) | names
+    return {area: names for area, names in callers.items() if names}
+
+
+def neighbours_of(descriptor_set: bytes, caller: str) -> tuple[str, ...]:
+    """Returns the areas of the services of which some internal method may be called by `caller`, such as svc_gallery."""
+    called = {service_of(area).area for area, names in internal_callers(descriptor_set).items() if caller in names}
+    return tuple(area for area in AREAS if area in called)
+
+
 def _methods_of_file(file: FileDescriptorProto) -> Iterator[PublicMethod]:
     package = _PACKAGE.fullmatch(file.package)
     if package is None:
@@ -96,6 +126,7 @@ def _methods_of_file(file: FileDescriptorProto) -> Iterator[PublicMethod]:
 
 
 def _public_method(service: str, area: str, method: MethodDescriptorProto) -> PublicMethod:
+    rule = method.options.Extensions[authorization_pb2.authorization]
     return PublicMethod(
         service=service,
         name=method.name,
@@ -104,11 +135,17 @@ def _public_method(service: str, area: str, method: MethodDescriptorProto) -> Pu
         streams=method.server_streaming,
         bindings=tuple(_bindings(method.options.Extensions[annotations_pb2.http])),
         request=method.input_type.removeprefix("."),
+        scope=scope_name(rule.scope),
+        role=role_named(rule.role).value if rule.role else "",
     )
 
 
 def _audience(method: MethodDescriptorProto) -> int:
-    return method.options.Extensions[authorization_pb2.authorization].audience
+    return _authorization(method).audience
+
+
+def _authorization(method: MethodDescriptorProto) -> authorization_pb2.Authorization:
+    return method.options.Extensions[authorization_pb2.authorization]
 
 
 def _bindings(rule: http_pb2.HttpRule) -> Iterator[HttpBinding]:

@@ -23,7 +23,9 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
 from svc_common.caller import remaining_seconds
+from svc_common.capacity import Capacity, storage_full
 from svc_common.errors import Reason, ServiceError, dependency_unavailable
+from svc_common.free_space import Store
 from svc_common.roles import Roles, grant_statements, migration_roles, rls_statements
 from svc_common.statements import Direct, Parameters, Statement
 
@@ -34,6 +36,7 @@ __all__ = [
     "metadata_for",
     "migration_roles",
     "rls_statements",
+    "take_turn",
     "try_advisory_lock",
 ]
 
@@ -43,7 +46,6 @@ _log: Final = structlog.get_logger("db")
 _DEFAULT_STATEMENT_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 5.0
 _CHECKOUT_SECONDS: Final = 5.0
-_OVERFLOW: Final = 10
 
 _NAMING_CONVENTION: Final = {
     "ix": "ix_%(column_0_label)s",
@@ -73,6 +75,9 @@ _STATEMENT_TIMED_OUT: Final = "57014"  # query_canceled
 # SQLSTATEs of a server that is going away, coming up, or full: admin_shutdown, crash_shutdown, cannot_connect_now,
 # too_many_connections.
 _SERVER_GONE_STATES: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
+_DISK_FULL: Final = "53100"  # disk_full
+# Said also where the limit is a quota or the largest size of a file, for which PostgreSQL has no state of its own.
+_CANNOT_EXTEND: Final = "could not extend file"
 
 
 def metadata_for(schema: str) -> MetaData:
@@ -112,15 +117,30 @@ class Database:
     """A pool of connections under one login role.
 
     Lost connections and an unreachable server are raised as ServiceError DEPENDENCY_UNAVAILABLE, an exhausted pool as
-    OVERLOADED, and a statement that ran into the call's deadline as DEADLINE_TOO_SHORT.
+    OVERLOADED, a disk without room as STORAGE_FULL, and a statement that ran into the call's deadline as DEADLINE_TOO_SHORT.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        """Takes a postgresql+asyncpg:// URL. Connects at the first use, never here."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        overflow: int = 10,
+        most_sweeps: int | None = None,
+        capacity: Capacity | None = None,
+    ) -> None:
+        """Takes a postgresql+asyncpg:// URL, and what is told when its disk is full. Connects at the first use, never here.
+
+        It keeps up to `pool_size` connections, and opens `overflow` more while they are all taken. `most_sweeps` is for
+        how many sweeps they were counted; None: one less than there are connections.
+        """
+        self.most_connections = pool_size + overflow
+        self.most_sweeps = self.most_connections - 1 if most_sweeps is None else most_sweeps
+        self._capacity = capacity
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,
-            max_overflow=_OVERFLOW,
+            max_overflow=overflow,
             pool_timeout=_CHECKOUT_SECONDS,
             # The connection that was used last: its statements are prepared and planned, and its process is warm.
             pool_use_lifo=True,
@@ -149,7 +169,7 @@ class Database:
             expire_on_commit=False,
             info={_ACCOUNT: account_id},
         )
-        with _service_errors():
+        with self._service_errors():
             try:
                 yield session
                 await session.commit()
@@ -186,7 +206,7 @@ class Database:
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator["_Connection"]:
         """Takes a connection of the pool for work below SQLAlchemy, and gives it back however that ends."""
-        with _service_errors():
+        with self._service_errors():
             pooled = await self._engine.raw_connection()
             usable = True
             try:
@@ -205,7 +225,7 @@ class Database:
         The lock is given back at the end of the block. It hangs on a connection of its own, so it vanishes with the
         process, and no transaction stays open while it is held.
         """
-        with _service_errors():
+        with self._service_errors():
             connection, got = await self._lock(key)
         try:
             yield got
@@ -224,6 +244,28 @@ class Database:
             await connection.close()
             raise
 
+    @contextmanager
+    def _service_errors(self) -> Iterator[None]:
+        """Raises what callers are told about a failure of the database; defects of ours come through as they are."""
+        try:
+            yield
+        except _DRIVER_ERRORS as error:
+            if refusal := self._as_service_error(error):
+                raise refusal from error
+            raise
+
+    def _as_service_error(self, error: Exception) -> ServiceError | None:
+        """Returns what callers are told about a failure of the database, or None when it is a defect of ours."""
+        if _is_disk_full(error):
+            if self._capacity is not None:
+                self._capacity.note_refusal(Store.POSTGRESQL)
+            return storage_full(Store.POSTGRESQL)
+        refusal = _as_service_error(error)
+        if refusal is None or refusal.reason is not Reason.DEPENDENCY_UNAVAILABLE or self._capacity is None:
+            return refusal
+        # A server that can't write its log stops, and comes up when there is room.
+        return storage_full(Store.POSTGRESQL) if self._capacity.is_full(Store.POSTGRESQL) else refusal
+
     async def ping(self) -> None:
         """Returns when the server answers a query; raises ServiceError DEPENDENCY_UNAVAILABLE when it doesn't."""
         async with self.transaction() as session:
@@ -238,6 +280,11 @@ async def try_advisory_lock(session: AsyncSession, key: str) -> bool:
     """Tries to take a lock that all processes share until the end of the session's transaction; returns whether it was got."""
     statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
     return bool(await session.scalar(statement, {"key": key}))
+
+
+async def take_turn(session: AsyncSession, key: str) -> None:
+    """Waits for a lock that all processes share, and keeps it until the end of the session's transaction."""
+    await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
 
 
 def _give_back(pooled: PoolProxiedConnection, usable: bool) -> None:
@@ -291,19 +338,12 @@ def _statement_seconds() -> float:
     return max(0.001, seconds)
 
 
-@contextmanager
-def _service_errors() -> Iterator[None]:
-    """Raises what callers are told about a failure of the database; defects of ours come through as they are."""
-    try:
-        yield
-    except _DRIVER_ERRORS as error:
-        if refusal := _as_service_error(error):
-            raise refusal from error
-        raise
+def _is_disk_full(error: Exception) -> bool:
+    return _sqlstate(error) == _DISK_FULL or (_sqlstate(error) is not None and _CANNOT_EXTEND in str(error))
 
 
 def _as_service_error(error: Exception) -> ServiceError | None:
-    """Returns what callers are told about a failure of the database, or None when it is a defect of ours."""
+    """Returns what callers are told about a database that is away or slow, or None."""
     if isinstance(error, sqlalchemy.exc.TimeoutError):
         return ServiceError(
             Reason.OVERLOADED,

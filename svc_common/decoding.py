@@ -34,6 +34,7 @@ _LARGEST_PROFILE_BYTES: Final = 16 * 2**20
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY: Final = 0
 _WIDE_SAMPLE_BITS: Final = 16
+_OPAQUE: Final = 255
 _WHITE: Final = (255, 255, 255, 255)
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -74,6 +75,20 @@ def decode_mask(data: bytes, width_px: int, height_px: int) -> Mask:
         # Not Lanczos: it rings, and a kept pixel beside the edge would be repainted a little.
         mask = mask.resize((width_px, height_px), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(mask)
+
+
+def decode_opacity(data: bytes) -> Mask | None:
+    """Returns how opaque each pixel of a picture is, upright, 0 to 255, or None for one that has no transparency at all.
+
+    Raises:
+        PictureRefusedError: as for a source.
+    """
+    opacity = _decoded(data, _opacity)
+    return None if int(opacity.min()) == _OPAQUE else np.ascontiguousarray(opacity)
+
+
+def _opacity(image: Image.Image) -> Image.Image:
+    return image.convert("RGBA").getchannel("A")
 
 
 def _decoded(

@@ -197,10 +197,6 @@ class EventListener:
                 self._on_change(account_id, int(data[1:]))
 
 
-ENTITLEMENT_CHANGED: Final = "entitlement:changed"
-"""The channel on which svc_payment names each account whose tier has changed, for those that cache entitlements."""
-
-
 async def hear_hints(redis: Redis, channel: str, on_hint: Callable[[str], None], on_gap: Callable[[], None]) -> None:
     """Calls `on_hint` with each message of a channel until cancelled, and `on_gap` when messages may have been missed."""
     while True:

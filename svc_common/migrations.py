@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from svc_common.roles import AREAS, Roles, roles_of, schema_of
+from svc_common.registry import AREAS, SERVICES
+from svc_common.roles import Roles, roles_of, schema_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -57,12 +58,12 @@ class Area:
 def discover_areas() -> list[Area]:
     """Returns the services that have migrations."""
     areas = []
-    for name in AREAS:
-        spec = importlib.util.find_spec(f"svc_{name}")
+    for service in SERVICES:
+        spec = importlib.util.find_spec(service.name)
         for location in (spec.submodule_search_locations or ()) if spec else ():
             migrations = Path(location) / "store" / "migrations"
             if (migrations / "env.py").exists():
-                areas.append(Area(name, migrations))
+                areas.append(Area(service.area, migrations))
     return areas
 
 
@@ -93,6 +94,17 @@ async def migrate(
         return [area.name for area in pending]
     finally:
         # Closing the connection gives the lock back.
+        await connection.close()
+
+
+async def ensure_roles(admin_url: str, role_passwords: Mapping[str, str]) -> None:
+    """Makes the login roles of every service with these passwords, and nothing else: a restored dump grants to them."""
+    connection = await asyncpg.connect(admin_url.replace("+asyncpg", ""))
+    try:
+        prefix = await connection.fetchval("SELECT current_database()")
+        for area in AREAS:
+            await _ensure_roles(connection, roles_of(prefix, area), role_passwords)
+    finally:
         await connection.close()
 
 

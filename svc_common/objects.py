@@ -6,7 +6,7 @@ A row in PostgreSQL points to each object; keys and their meaning belong to the 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 from urllib.parse import urlsplit
 
 import obstore
@@ -15,9 +15,14 @@ from obstore.store import S3Store
 
 from svc_common.errors import ServiceError, dependency_unavailable
 from svc_common.presigning import UploadSigner
+from svc_common.settings import StoreSettings
 
 if TYPE_CHECKING:
     from obstore import GetResult
+
+
+_PART_BYTES: Final = 8 * 1024 * 1024
+"""S3 takes 10,000 parts of an object: 80 GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,12 @@ class ObjectStore(Protocol):
 
     async def write(self, key: str, content: bytes, content_type: str) -> None:
         """Stores an object, replacing one with the same key."""
+
+    async def write_stream(self, key: str, chunks: AsyncIterator[bytes], content_type: str, file_name: str) -> None:
+        """Stores an object of any size while it is made; when the making fails, nothing is stored and that is raised.
+
+        `file_name` is what browsers call the file that they download.
+        """
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Deletes objects; keys without one are no error."""
@@ -112,6 +123,19 @@ class S3ObjectStore:
         self._public_url = (public_url or signing_endpoint_url).rstrip("/")
         self._signing_store = store(signing_endpoint_url)
         self._upload_signer = UploadSigner(signing_endpoint_url, region, bucket, access_key, secret_key)
+
+    @classmethod
+    def from_settings(cls, settings: StoreSettings, bucket: str, *, public_url: str | None = None) -> Self:
+        """Returns a bucket of the server that the settings name."""
+        return cls(
+            bucket=bucket,
+            region=settings.s3_region,
+            endpoint_url=settings.s3_endpoint_url,
+            signing_endpoint_url=settings.s3_signing_endpoint_url,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
+            public_url=public_url,
+        )
 
     async def presign_get(self, key: str, lifetime: timedelta) -> str:
         """Returns a URL that reads the object; nothing is sent for it."""
@@ -170,6 +194,16 @@ class S3ObjectStore:
         """Stores an object, replacing one with the same key."""
         try:
             await self._store.put_async(key, content, attributes={"Content-Type": content_type})
+        except BaseError as error:
+            raise _unavailable() from error
+
+    async def write_stream(self, key: str, chunks: AsyncIterator[bytes], content_type: str, file_name: str) -> None:
+        """Stores an object in parts, of which two are in memory at a time."""
+        attributes = {"Content-Type": content_type, "Content-Disposition": f'attachment; filename="{file_name}"'}
+        try:
+            await self._store.put_async(
+                key, chunks, attributes=attributes, chunk_size=_PART_BYTES, max_concurrency=2, use_multipart=True
+            )
         except BaseError as error:
             raise _unavailable() from error
 

@@ -6,8 +6,6 @@ protocol is version 1alpha by another name, which grpc_reflection has not.
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Final
 
 import grpc
 from google.protobuf import text_format
@@ -18,8 +16,6 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from svc_common.contracts import public_methods
-
-DESCRIPTOR_SET: Final = Path(__file__).resolve().parents[1] / "gen" / "pingvas.binpb"
 
 
 def enable_reflection(server: grpc.aio.Server, descriptor_set: bytes) -> None:

@@ -7,13 +7,9 @@ may bypass the security.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
-AREAS: Final = ("user", "payment", "generation", "gallery", "models")
-
-# `user` is a reserved word in SQL.
-_SCHEMAS: Final = MappingProxyType({"user": "users"})
+from svc_common.registry import service_of
 
 _ROLES_ATTRIBUTE: Final = "roles"
 
@@ -28,7 +24,7 @@ class Roles:
 
 def schema_of(area: str) -> str:
     """Returns the schema of a service's tables."""
-    return _SCHEMAS.get(area, area)
+    return service_of(area).schema
 
 
 def roles_of(database: str, area: str) -> Roles:

@@ -17,15 +17,22 @@ import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
+from svc_common.capacity import Capacity
 from svc_common.concurrency import end_tasks
+from svc_common.contracts import DESCRIPTOR_SET
 from svc_common.errors import ServiceError
-from svc_common.interceptors.hooks import Verifiers
+from svc_common.health_names import STORAGE_HEALTH
+from svc_common.interceptors.interceptor import Verifiers
 from svc_common.interceptors.method import ContractError
 from svc_common.interceptors.registration import Listener, Registration, register
-from svc_common.reflection import DESCRIPTOR_SET, enable_reflection
+from svc_common.key_sets import KeySet
+from svc_common.limits.accounts import AccountLimits
+from svc_common.mutual_tls import MutualTls
+from svc_common.reflection import enable_reflection
+from svc_common.revocations import Revocations
 from svc_common.settings import ServiceSettings
 from svc_common.telemetry import MetricsServer, configure_logging
-from svc_common.tokens import AccessTokens, KeySet, ServiceTokens
+from svc_common.tokens import AccessTokens, ServiceTokens
 
 Background = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 """Work beside the calls. It gets an event that is set when it must end, and ends by itself soon after."""
@@ -43,10 +50,15 @@ _EIGHT_KIBIBYTES: Final = 8 * 1024
 class Server:
     """One service process.
 
-    `public` and `internal` are pairs of a generated `add_XServicer_to_server` and the servicer. `on_start` callbacks
-    end before anything is served. On stop, in this order: health says NOT_SERVING and no new load comes; `on_drain`
-    callbacks end long streams; calls in progress get the grace period; background work ends; `on_stop` callbacks close
-    pools.
+    `public` and `internal` are pairs of a generated `add_XServicer_to_server` and the servicer. So is `edge`: services of
+    Envoy's own protocols, which answer on the public listener without the layers, and check by themselves who asks. Envoy
+    has no route to them. `on_start` callbacks end before anything is served. `limits` holds accounts to what their tiers allow.
+
+    While a store of `capacity` is full, health says NOT_SERVING of the public services and of "storage", and /readyz says
+    which store it is. Of the whole server health says SERVING: whatever needs no room goes on.
+
+    On stop, in this order: health says NOT_SERVING and no new load comes; `on_drain` callbacks end long streams; calls in
+    progress get the grace period; background work ends; `on_stop` callbacks close pools.
     """
 
     def __init__(
@@ -56,30 +68,49 @@ class Server:
         *,
         public: Sequence[Registration] = (),
         internal: Sequence[Registration] = (),
+        edge: Sequence[Registration] = (),
         background: Sequence[Background] = (),
         on_start: Sequence[StartCallback] = (),
         on_drain: Sequence[StopCallback] = (),
         on_stop: Sequence[StopCallback] = (),
         verifiers: Verifiers | None = None,
+        capacity: Capacity | None = None,
+        limits: AccountLimits | None = None,
+        revocations: Revocations | None = None,
+        health_servicer: health.HealthServicer | None = None,
     ) -> None:
-        """Builds both listeners; raises ContractError when a method may not be served."""
+        """Builds both listeners; raises ContractError when a method may not be served.
+
+        A caller that knows more of the platform's health than the server does gives the servicer, and sets names of its own.
+        """
         self._settings = settings
         self._name = name
-        self._background = background
+        self._capacity = capacity
+        revocations = revocations or Revocations.connected_to(settings.redis_url)
+        self._background = [
+            *background,
+            self._watch_capacity,
+            revocations.run,
+            *([limits.run] if limits else []),
+        ]
         self._on_start = on_start
         self._on_drain = on_drain
-        self._on_stop = on_stop
+        self._on_stop = (*on_stop, revocations.close, *([limits.close] if limits else []))
         self._asked_to_stop = asyncio.Event()
         self._stop_began = False
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._services: tuple[str, ...] = ()
-        self._health = health.HealthServicer()
-        verifiers = verifiers or verifiers_from(settings)
-        self._public = self._listener(public, Listener.PUBLIC, verifiers)
-        self._internal = self._listener(internal, Listener.INTERNAL, verifiers)
-        self._metrics = MetricsServer(settings.metrics_host, settings.metrics_port, lambda: not self._stopping.is_set())
+        self._health = health_servicer or health.HealthServicer()
+        verifiers = verifiers or verifiers_from(settings, limits, revocations)
+        self._background += [verifiers.access_tokens.follow_keys, verifiers.service_tokens.follow_keys]
+        self._public, self._public_services = self._listener(public, Listener.PUBLIC, verifiers)
+        self._internal, self._internal_services = self._listener(internal, Listener.INTERNAL, verifiers)
+        for add, servicer in edge:
+            add(servicer, self._public)
+        self._metrics = MetricsServer(
+            settings.metrics_host, settings.metrics_port, lambda: not self._stopping.is_set(), self._full_stores
+        )
         self.public_port = self.internal_port = 0
 
     @property
@@ -91,9 +122,9 @@ class Server:
         """Runs the `on_start` callbacks, binds the ports and begins to serve; raises OSError when a port is taken."""
         for prepare in self._on_start:
             await prepare()
-        self.public_port = _bind(self._public, self._settings.public_address)
-        self.internal_port = _bind(self._internal, self._settings.internal_address)
-        for service in self._services:
+        self.public_port = _bind(self._public, self._settings.public_address, self._settings.mutual_tls)
+        self.internal_port = _bind(self._internal, self._settings.internal_address, self._settings.mutual_tls)
+        for service in (*self._public_services, *self._internal_services, STORAGE_HEALTH):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await self._metrics.start()
         await self._public.start()
@@ -117,6 +148,8 @@ class Server:
         await self._metrics.stop()
         for close in self._on_stop:
             await close()
+        if self._capacity is not None:
+            await self._capacity.close()
         _log.info("server.stopped", service=self._name)
 
     async def serve(self) -> None:
@@ -133,16 +166,27 @@ class Server:
 
     def _listener(
         self, registrations: Sequence[Registration], listener: Listener, verifiers: Verifiers
-    ) -> grpc.aio.Server:
+    ) -> tuple[grpc.aio.Server, tuple[str, ...]]:
         server = grpc.aio.server(options=_options(self._settings))
         services = register(server, registrations, listener, verifiers)
-        self._services += services
         # Health and reflection are no methods of ours: anybody who reaches the port may ask, and no interceptor looks
         # at them.
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.reflection and listener is Listener.PUBLIC:
             enable_reflection(server, DESCRIPTOR_SET.read_bytes())
-        return server
+        return server, services
+
+    def _full_stores(self) -> Sequence[str]:
+        return () if self._capacity is None else self._capacity.full
+
+    async def _watch_capacity(self, stop: asyncio.Event) -> None:
+        if self._capacity is not None:
+            await self._capacity.watch(stop, self._tell_capacity)
+
+    async def _tell_capacity(self, has_room: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        for service in (*self._public_services, STORAGE_HEALTH):
+            await self._health.set(service, status.SERVING if has_room else status.NOT_SERVING)
 
     async def _watch_over(self, work: Background) -> None:
         try:
@@ -160,13 +204,17 @@ class Server:
         await end_tasks(*late)
 
 
-def verifiers_from(settings: ServiceSettings) -> Verifiers:
-    """Returns the token verifiers that the settings name."""
+def verifiers_from(
+    settings: ServiceSettings, limits: AccountLimits | None = None, revocations: Revocations | None = None
+) -> Verifiers:
+    """Returns the token verifiers that the settings name, with the limits and what is known of revoked tokens."""
     return Verifiers(
         access_tokens=AccessTokens(
             KeySet.from_file(settings.user_jwks_file), settings.token_issuer, settings.token_audience
         ),
         service_tokens=ServiceTokens(KeySet.from_file(settings.service_jwks_file)),
+        limits=limits,
+        revocations=revocations,
     )
 
 
@@ -219,8 +267,10 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     return options
 
 
-def _bind(server: grpc.aio.Server, address: str) -> int:
+def _bind(server: grpc.aio.Server, address: str, tls: MutualTls | None) -> int:
     try:
+        if tls is not None:
+            return server.add_secure_port(address, tls.server_credentials())
         return server.add_insecure_port(address)
     except RuntimeError as error:
         raise OSError(f"{address} can't be bound; is another process using it?") from error

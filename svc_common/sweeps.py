@@ -16,7 +16,7 @@ import structlog
 
 from svc_common.concurrency import is_set_within
 from svc_common.db import Database
-from svc_common.errors import Reason, ServiceError
+from svc_common.errors import Code, ServiceError
 from svc_common.redis_client import REDIS_ERRORS
 from svc_common.telemetry import SWEEP_FAILURES, SWEEP_ROWS, SWEEP_SECONDS
 
@@ -46,7 +46,12 @@ async def run_sweeps(
     """Runs the sweeps, each at its interval (plus or minus a fifth, so that replicas spread), until `stop` is set.
 
     A round that fails is logged and counted, and the next one comes as usual. `jitter` returns numbers in [0, 1).
+
+    Raises ValueError for more sweeps than the pool was counted for: each holds its lock on a connection while it waits for
+    another, so that too many would wait for each other.
     """
+    if len(sweeps) > database.most_sweeps:
+        raise ValueError(f"the pool was counted for {database.most_sweeps} sweeps, and there are {len(sweeps)}")
     async with asyncio.TaskGroup() as group:
         for sweep in sweeps:
             group.create_task(_repeat(database, sweep, stop, jitter))
@@ -80,7 +85,7 @@ async def run_round(database: Database, sweep: Sweep) -> bool:
 
 
 def _report_failure(sweep: Sweep, error: Exception) -> None:
-    away = isinstance(error, ServiceError) and error.reason is Reason.DEPENDENCY_UNAVAILABLE
+    away = isinstance(error, ServiceError) and error.code is Code.UNAVAILABLE
     if away or isinstance(error, REDIS_ERRORS):
         _log.warning("sweep.postponed", sweep=sweep.name, error=str(error))
     else:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import structlog
@@ -23,6 +23,12 @@ SWEEP_ROWS: Final = Counter("sweep_rows_total", "Rows that sweeps handled.", ("s
 SWEEP_FAILURES: Final = Counter("sweep_failures_total", "Sweeps that failed.", ("sweep",))
 FINALIZE_REFUSALS: Final = Counter(
     "finalize_refusals_total", "Jobs that failed because a step of closing them was refused.", ("obstacle",)
+)
+LEDGER_BREACHES: Final = Counter(
+    "ledger_breaches_total", "Breaches that audits of the credit ledger found.", ("invariant",)
+)
+WEBHOOKS: Final = Counter(
+    "webhooks_total", "Reports of payment providers, by what was answered.", ("provider", "outcome")
 )
 
 _REQUEST_BYTES_LIMIT: Final = 8192
@@ -71,13 +77,23 @@ def _add_call(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 class MetricsServer:
-    """Serves GET /metrics and GET /healthz from the process's event loop, so that a blocked loop fails the liveness probe."""
+    """Serves GET /metrics, /healthz and /readyz from the process's event loop, so that a blocked loop fails the probes.
 
-    def __init__(self, host: str, port: int, is_alive: Callable[[], bool] = lambda: True) -> None:
-        """Takes where to listen (port 0 takes a free one) and what /healthz tells."""
+    /healthz tells whether the process lives, /readyz also whether the stores have room that it needs for new work.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        is_alive: Callable[[], bool] = lambda: True,
+        full_stores: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """Takes where to listen (port 0 takes a free one) and what the probes tell."""
         self._host = host
         self._wanted_port = port
         self._is_alive = is_alive
+        self._full_stores = full_stores
         self._server: asyncio.Server | None = None
         self.port = port
 
@@ -110,10 +126,11 @@ class MetricsServer:
     def _page(self, request_line: bytes) -> tuple[str, str, bytes]:
         if request_line.startswith(b"GET /metrics"):
             return "200 OK", CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
-        if request_line.startswith(b"GET /healthz"):
-            return (
-                ("200 OK", "text/plain", b"ok\n")
-                if self._is_alive()
-                else ("503 Unavailable", "text/plain", b"stopping\n")
-            )
-        return "404 Not Found", "text/plain", b"this port serves /metrics and /healthz\n"
+        is_readiness = request_line.startswith(b"GET /readyz")
+        if not (is_readiness or request_line.startswith(b"GET /healthz")):
+            return "404 Not Found", "text/plain", b"this port serves /metrics, /healthz and /readyz\n"
+        if not self._is_alive():
+            return "503 Unavailable", "text/plain", b"stopping\n"
+        if is_readiness and (full := self._full_stores()):
+            return "503 Unavailable", "text/plain", f"no room: {', '.join(full)}\n".encode()
+        return "200 OK", "text/plain", b"ok\n"

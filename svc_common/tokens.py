@@ -5,12 +5,13 @@ token; headers that name keys elsewhere (jku, x5u, jwk) are ignored. Who may cal
 interceptor.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,10 +21,13 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from jwt.algorithms import ECAlgorithm
+from jwt.utils import base64url_decode
 
+from svc_common.account_roles import AccountRole
+from svc_common.api_keys import KeyLimits
 from svc_common.clock import new_id
 from svc_common.errors import Reason, ServiceError
+from svc_common.key_sets import KeySet
 
 ALGORITHM: Final = "ES256"
 ACCESS_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - the name of a type, from RFC 9068
@@ -94,44 +98,14 @@ class SigningKey:
         return jwt.encode(dict(claims), self._key, algorithm=ALGORITHM, headers={"kid": self.kid, "typ": typ})
 
 
-class KeySet:
-    """The public keys that verify tokens, by `kid`. Keys of other kinds in the set are ignored."""
-
-    def __init__(self, jwks: Mapping[str, Any]) -> None:
-        """Loads a JWK set. Raises ValueError when it has no usable key."""
-        self._keys = self._load(jwks)
-
-    @classmethod
-    def from_file(cls, path: Path) -> Self:
-        """Loads a JWK set from a JSON file."""
-        return cls(json.loads(path.read_bytes()))
-
-    def find(self, kid: object) -> ec.EllipticCurvePublicKey | None:
-        """Returns the key of that name, or None."""
-        return self._keys.get(kid) if isinstance(kid, str) else None
-
-    @staticmethod
-    def _load(jwks: Mapping[str, Any]) -> dict[str, ec.EllipticCurvePublicKey]:
-        usable = [jwk for jwk in jwks["keys"] if jwk.get("kty") == "EC" and jwk.get("crv") == "P-256" and "kid" in jwk]
-        if not usable:
-            raise ValueError("the JWK set has no EC key on P-256 with a kid")
-        keys = {}
-        for jwk in usable:
-            key = ECAlgorithm.from_jwk(jwk)
-            # A private key in a file of public ones is a leak, not a convenience.
-            if not isinstance(key, ec.EllipticCurvePublicKey):
-                raise ValueError(f"the key {jwk['kid']} is a private one; keep its public half only")  # noqa: TRY004 - as above
-            keys[jwk["kid"]] = key
-        return keys
-
-
 def _invalid(cause: str) -> ServiceError:
     return ServiceError(
         Reason.TOKEN_INVALID, f"The token isn't valid ({cause}). Log in again.", metadata={"cause": cause}
     )
 
 
-def _expired() -> ServiceError:
+def token_expired() -> ServiceError:
+    """Returns the refusal that makes clients get a new access token."""
     return ServiceError(
         Reason.TOKEN_EXPIRED, "The token has expired. Get a new one with AuthService.Refresh and repeat the call."
     )
@@ -148,12 +122,23 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 
 
+def _header_of(token: str) -> dict[str, Any]:
+    """Returns the header alone: PyJWT would decode the whole token, which it does once more when it checks the signature."""
+    try:
+        header = json.loads(base64url_decode(token.partition(".")[0].encode("ascii")))
+    except (ValueError, RecursionError) as error:
+        raise _invalid("malformed") from error
+    if not isinstance(header, dict):
+        raise _invalid("malformed")
+    return header
+
+
 def _decode(
     token: str, keys: KeySet, now: float, *, typ: str, audience: str, issuer: str | None
 ) -> tuple[str, dict[str, Any]]:
     """Returns the key's name and the claims of a token that holds in all but its expiry, which the caller checks."""
     try:
-        header = jwt.get_unverified_header(token)
+        header = _header_of(token)
         if header.get("typ") != typ:
             raise _invalid("type")
         if header.get("alg") != ALGORITHM:
@@ -161,6 +146,8 @@ def _decode(
         key = keys.find(header.get("kid"))
         if key is None:
             raise _invalid("key")
+        if key.is_retired(now):
+            raise token_expired()
         # Times are compared with the injected clock: expiry by the caller, the beginning below.
         options: Any = {
             "require": ["exp", "iss", "aud", "sub"],
@@ -168,7 +155,9 @@ def _decode(
             "verify_iat": False,
             "verify_nbf": False,
         }
-        claims = jwt.decode(token, key, algorithms=[ALGORITHM], audience=audience, issuer=issuer, options=options)
+        claims = jwt.decode(
+            token, key.public_key, algorithms=[ALGORITHM], audience=audience, issuer=issuer, options=options
+        )
     except jwt.PyJWTError as error:
         raise _invalid(next((cause for kind, cause in _CAUSES if isinstance(error, kind)), "malformed")) from error
     if "nbf" in claims and _seconds(claims, "nbf") > now + _LEEWAY_SECONDS:
@@ -186,19 +175,29 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What an access token says: who calls, for which account, in which session, and until when."""
+    """What an access token says: who calls, for which account, in which session, and until when.
+
+    `scopes` and `key` are what the token of an API key is good for; None is a person's own session, which is good for
+    everything that the role allows. `epoch` counts what ended all earlier tokens of the user.
+    """
 
     user_id: UUID
     account_id: UUID
     session_id: UUID
     expire_time: datetime
+    scopes: frozenset[str] | None = None
+    role: AccountRole = AccountRole.USER
+    epoch: int = 0
+    withheld_role: AccountRole | None = None
+    """The role that the user would have with a second factor."""
+    key: KeyLimits | None = None
 
 
 class AccessTokens:
     """Verifies users' access tokens.
 
-    A verified token is remembered until it expires: the check of an ES256 signature costs as much as the rest of a
-    short call. Tokens can't be revoked before they expire in any case, so remembering one loses nothing.
+    A verified token is remembered until it expires or the keys change: the check of an ES256 signature costs as much as the
+    rest of a short call. That loses nothing: whether its user's tokens were revoked is asked at each call (`revocations`).
     """
 
     def __init__(self, keys: KeySet, issuer: str, audience: str, *, clock: Callable[[], float] = time.time) -> None:
@@ -208,6 +207,11 @@ class AccessTokens:
         self._audience = audience
         self._clock = clock
         self._verified: OrderedDict[str, tuple[float, AccessClaims]] = OrderedDict()
+        keys.on_change(self._verified.clear)
+
+    async def follow_keys(self, stop: asyncio.Event) -> None:
+        """Takes up changes of the keys until `stop` is set."""
+        await self._keys.follow(stop)
 
     def verify(self, token: str) -> AccessClaims:
         """Returns what the token says; raises ServiceError TOKEN_INVALID or TOKEN_EXPIRED."""
@@ -218,7 +222,7 @@ class AccessTokens:
             return known[1]
         if self._clock() >= known[0]:
             self._verified.pop(token, None)
-            raise _expired()
+            raise token_expired()
         self._remember(token, known)
         return known[1]
 
@@ -230,9 +234,15 @@ class AccessTokens:
         try:
             ids = UUID(claims["sub"]), UUID(claims["tid"]), UUID(claims["sid"])
             expire_time = datetime.fromtimestamp(expiry, UTC)
+            scopes = frozenset(claims["scope"].split()) if "scope" in claims else None
+            role = AccountRole(claims.get("role", AccountRole.USER))
+            epoch = int(claims.get("epoch", 0))
+            withheld_role = AccountRole(claims["withheld_role"]) if "withheld_role" in claims else None
+            key = KeyLimits.from_claim(claims["key"]) if "key" in claims else None
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
             raise _invalid("claims") from error
-        return expiry + _LEEWAY_SECONDS, AccessClaims(*ids, expire_time)
+        said = AccessClaims(*ids, expire_time, scopes, role=role, epoch=epoch, withheld_role=withheld_role, key=key)
+        return expiry + _LEEWAY_SECONDS, said
 
     def _remember(self, token: str, verified: tuple[float, AccessClaims]) -> None:
         self._verified[token] = verified
@@ -250,10 +260,36 @@ class AccessTokenIssuer:
         self._audience = audience
         self.lifetime: Final = lifetime
 
-    def issue(self, user_id: UUID, account_id: UUID, session_id: UUID, now: datetime) -> str:
-        """Returns an access token that lives from `now` for the lifetime."""
+    @property
+    def kid(self) -> str:
+        """The name of the key that signs at present."""
+        return self._key.kid
+
+    def sign_with(self, signing_key: SigningKey) -> None:
+        """Signs with another key from now on, which verifiers must have by now."""
+        self._key = signing_key
+
+    def issue(
+        self,
+        user_id: UUID,
+        account_id: UUID,
+        session_id: UUID,
+        now: datetime,
+        *,
+        scopes: Collection[str] | None = None,
+        key: KeyLimits | None = None,
+        lifetime: timedelta | None = None,
+        role: AccountRole = AccountRole.USER,
+        withheld_role: AccountRole | None = None,
+        epoch: int = 0,
+    ) -> str:
+        """Returns an access token that lives from `now` for a lifetime, by default the usual one.
+
+        With scopes (`scope` of RFC 8693, 4.2) it is an API key's and good for those only, within the limits of `key`. The epoch
+        is the user's present one.
+        """
         issued = int(now.timestamp())
-        claims = {
+        claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": str(user_id),
@@ -261,8 +297,18 @@ class AccessTokenIssuer:
             "sid": str(session_id),
             "jti": str(new_id()),
             "iat": issued,
-            "exp": issued + int(self.lifetime.total_seconds()),
+            "exp": issued + int((lifetime or self.lifetime).total_seconds()),
         }
+        if scopes is not None:
+            claims["scope"] = " ".join(sorted(scopes))
+        if role is not AccountRole.USER:
+            claims["role"] = role.value
+        if withheld_role is not None:
+            claims["withheld_role"] = withheld_role.value
+        if epoch:
+            claims["epoch"] = epoch
+        if key is not None:
+            claims["key"] = key.to_claim()
         return self._key.sign(claims, ACCESS_TOKEN_TYPE)
 
 
@@ -295,7 +341,7 @@ class ServiceCredential:
 
 
 class ServiceTokens:
-    """Verifies the credentials of other services; remembers each until it expires."""
+    """Verifies the credentials of other services; remembers each until it expires or the keys change."""
 
     def __init__(
         self, keys: KeySet, audience: str = SERVICE_AUDIENCE, *, clock: Callable[[], float] = time.time
@@ -305,13 +351,18 @@ class ServiceTokens:
         self._audience = audience
         self._clock = clock
         self._verified: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        keys.on_change(self._verified.clear)
+
+    async def follow_keys(self, stop: asyncio.Event) -> None:
+        """Takes up changes of the keys until `stop` is set."""
+        await self._keys.follow(stop)
 
     def verify(self, token: str) -> str:
         """Returns the name of the service that signed the token; raises ServiceError TOKEN_INVALID or TOKEN_EXPIRED."""
         known = self._verified.get(token) or self._verify_anew(token)
         if self._clock() >= known[0]:
             self._verified.pop(token, None)
-            raise _expired()
+            raise token_expired()
         self._verified[token] = known
         if len(self._verified) > _VERIFIED_TOKENS_KEPT:
             self._verified.popitem(last=False)

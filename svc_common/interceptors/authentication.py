@@ -4,7 +4,8 @@ from google.protobuf.message import Message
 
 from svc_common.caller import Call, Caller
 from svc_common.errors import Reason, ServiceError
-from svc_common.interceptors.hooks import Hooks, Verifiers
+from svc_common.interceptors.hooks import Hooks
+from svc_common.interceptors.interceptor import Verifiers
 from svc_common.interceptors.method import Audience, Method
 
 _SCHEME = "bearer "
@@ -31,7 +32,17 @@ class Authentication:
 
     def _authenticate_user(self, call: Call, _: Message) -> None:
         claims = self._verifiers.access_tokens.verify(_bearer_token(call))
-        call.caller = Caller(claims.user_id, claims.account_id, claims.session_id)
+        if (revocations := self._verifiers.revocations) is not None:
+            revocations.check(claims)
+        call.caller = Caller(
+            claims.user_id,
+            claims.account_id,
+            claims.session_id,
+            scopes=claims.scopes,
+            role=claims.role,
+            withheld_role=claims.withheld_role,
+            key=claims.key,
+        )
 
     def _authenticate_service(self, call: Call, _: Message) -> None:
         call.caller = Caller(service=self._verifiers.service_tokens.verify(_bearer_token(call)))

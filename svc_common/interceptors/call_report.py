@@ -8,7 +8,8 @@ from prometheus_client import Histogram
 
 from svc_common.caller import Call
 from svc_common.errors import Code
-from svc_common.interceptors.hooks import Hooks, Outcome, Verifiers
+from svc_common.interceptors.hooks import Hooks, Outcome
+from svc_common.interceptors.interceptor import Verifiers
 from svc_common.interceptors.method import Method
 from svc_common.telemetry import RPC_SECONDS
 

@@ -6,6 +6,7 @@ after the other, in a single coroutine. That is as cheap as a hand-written handl
 
 from __future__ import annotations  # grpc's classes are generic for the type checker only
 
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
@@ -15,16 +16,18 @@ import grpc
 from google.protobuf.message import Message
 from grpc.aio import ServicerContext
 
-from svc_common.caller import Call, enter_call
+from svc_common.caller import REQUEST_ID_HEADER, Call, enter_call
 from svc_common.errors import Code, Reason, ServiceError
+from svc_common.interceptors.admission import Admission
 from svc_common.interceptors.authentication import Authentication
 from svc_common.interceptors.authorization import Authorization
 from svc_common.interceptors.call_report import CallReport
 from svc_common.interceptors.deadline import Deadline, within_deadline
 from svc_common.interceptors.error_translation import ErrorTranslation
-from svc_common.interceptors.hooks import Interceptor, Outcome, Verifiers
+from svc_common.interceptors.hooks import Outcome
+from svc_common.interceptors.interceptor import Interceptor, Verifiers
 from svc_common.interceptors.method import Method
-from svc_common.interceptors.request_identity import REQUEST_ID_HEADER, RequestIdentity
+from svc_common.interceptors.request_identity import RequestIdentity
 from svc_common.interceptors.validation import Validation
 from svc_common.status import STATUS_DETAILS_KEY, to_status
 
@@ -35,6 +38,7 @@ INTERCEPTORS: Final[tuple[type[Interceptor], ...]] = (
     Deadline,
     Authentication,
     Authorization,
+    Admission,
     Validation,
 )
 """The layers of every call, outermost first. The handler comes after the last."""
@@ -43,6 +47,8 @@ UnaryHandler = Callable[[Message, Any], Awaitable[Message]]
 StreamHandler = Callable[[Message, Any], AsyncGenerator[Message]]
 # Values of binary headers are bytes, but none of those that the layers look at is binary.
 Headers = Iterable[tuple[str, str]]
+
+RETRY_AFTER_HEADER: Final = "retry-after"
 
 UNREADABLE: Final = object()
 """Stands for a request whose bytes are no message of its type."""
@@ -68,7 +74,7 @@ class Chain:
         async def serve(request: Message, context: ServicerContext[Any, Any]) -> Message:
             call = self._begin(context)
             try:
-                self._admit(call, request)
+                await self._admit(call, request)
                 work = handler(request, context)
                 response = await (within_deadline(call, work) if call.must_be_ended else work)
             except BaseException as error:  # noqa: BLE001 - whatever it is, the caller is answered, or it is raised again
@@ -84,7 +90,7 @@ class Chain:
         async def serve(request: Message, context: ServicerContext[Any, Any]) -> AsyncGenerator[Message]:
             call = self._begin(context)
             try:
-                self._admit(call, request)
+                await self._admit(call, request)
                 async with aclosing(handler(request, context)) as responses:
                     async for response in responses:
                         yield response
@@ -97,19 +103,23 @@ class Chain:
     def _begin(self, context: ServicerContext[Any, Any]) -> Call:
         now = time.monotonic()
         call = Call(self._path, dict(cast("Headers", context.invocation_metadata() or ())), now)
+        call.peer = context.peer
         remaining = context.time_remaining()
         if remaining is not None:
             call.deadline = now + remaining
         enter_call(call)
         return call
 
-    def _admit(self, call: Call, request: Message) -> None:
+    async def _admit(self, call: Call, request: Message) -> None:
         if request is UNREADABLE:
             raise ServiceError(
                 Reason.REQUEST_MALFORMED, "The request can't be read: its bytes are no message of the method's type."
             )
         for check in self._before:
-            check(call, request)
+            waiting = check(call, request)
+            # Nearly all checks are done at once; those that aren't, such as a question to Redis, are rare.
+            if waiting is not None:
+                await waiting
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         for observe in self._after:
@@ -125,6 +135,12 @@ class Chain:
 
 async def _abort(call: Call, context: ServicerContext[Any, Any], error: ServiceError) -> Never:
     status = to_status(error)
-    trailers = ((STATUS_DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_HEADER, call.request_id))
+    trailers: tuple[tuple[str, str | bytes], ...] = (
+        (STATUS_DETAILS_KEY, status.SerializeToString()),
+        (REQUEST_ID_HEADER, call.request_id),
+    )
+    if error.retry_after is not None:
+        # RetryInfo as HTTP has it: the edge makes headers of trailers when it turns the answer into JSON.
+        trailers += ((RETRY_AFTER_HEADER, str(math.ceil(error.retry_after.total_seconds()))),)
     await context.abort(_STATUS_CODES[error.code], error.message, trailers)
     raise AssertionError("abort always raises")

@@ -12,8 +12,9 @@ from typing import Final, TypeVar
 from google.protobuf.message import Message
 
 from svc_common.caller import Call
-from svc_common.errors import Reason, ServiceError
-from svc_common.interceptors.hooks import Hooks, Verifiers
+from svc_common.errors import deadline_too_short
+from svc_common.interceptors.hooks import Hooks
+from svc_common.interceptors.interceptor import Verifiers
 from svc_common.interceptors.method import Method
 
 DEFAULT_SECONDS: Final = 10.0
@@ -41,15 +42,6 @@ class Deadline:
                 call.must_be_ended = True
 
         return Hooks(before=admit)
-
-
-def deadline_too_short(path: str) -> ServiceError:
-    """Returns the error of a call that has no time left."""
-    return ServiceError(
-        Reason.DEADLINE_TOO_SHORT,
-        "The call's deadline left no time to do its work. Repeat it with a longer one.",
-        metadata={"method": path},
-    )
 
 
 async def within_deadline(call: Call, work: Awaitable[R]) -> R:

@@ -12,10 +12,14 @@ import redis.exceptions
 import structlog
 
 from svc_common.caller import Call
+from svc_common.capacity import storage_full
 from svc_common.clock import new_id
 from svc_common.errors import Code, Reason, ServiceError, dependency_unavailable
-from svc_common.interceptors.hooks import Hooks, Outcome, Verifiers
+from svc_common.free_space import Store
+from svc_common.interceptors.hooks import Hooks, Outcome
+from svc_common.interceptors.interceptor import Verifiers
 from svc_common.interceptors.method import Method
+from svc_common.redis_client import is_out_of_room
 
 _log: Final = structlog.get_logger("rpc")
 
@@ -43,6 +47,9 @@ def _translate(_: Call, error: BaseException) -> Outcome:
         _log.warning("redis.unavailable", error=str(error))
         gone = dependency_unavailable("redis", "The queue's store doesn't answer. Retry with backoff.")
         return Outcome(gone.code, gone)
+    if is_out_of_room(error):
+        full = storage_full(Store.REDIS)
+        return Outcome(full.code, full)
     return _translate_fault(error)
 
 

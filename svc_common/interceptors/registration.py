@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from grpc.aio import Server as GrpcServer
 
 from svc_common.interceptors.chain import UNREADABLE, Chain
-from svc_common.interceptors.hooks import Verifiers
+from svc_common.interceptors.interceptor import Verifiers
 from svc_common.interceptors.method import Audience, ContractError, Method, describe_method
 
 Registration = tuple[Callable[[Any, Any], None], object]

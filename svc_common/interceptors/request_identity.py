@@ -5,13 +5,11 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from svc_common.caller import Call
+from svc_common.caller import REQUEST_ID_HEADER, TRACE_PARENT_HEADER, Call
 from svc_common.clock import new_id
-from svc_common.interceptors.hooks import Hooks, Verifiers
+from svc_common.interceptors.hooks import Hooks
+from svc_common.interceptors.interceptor import Verifiers
 from svc_common.interceptors.method import Method
-
-REQUEST_ID_HEADER: Final = "x-request-id"
-TRACE_PARENT_HEADER: Final = "traceparent"
 
 # Both end up in logs, so what a caller sends is taken over only if it is short and plain.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{8,64}")

@@ -1,6 +1,7 @@
-"""Seventh layer: holds the request against the rules in its contract (protovalidate), so that handlers see valid ones only.
+"""Eighth layer: holds the request against the rules in its contract (protovalidate), so that handlers see valid ones only.
 
-One rule is stated in no contract since it holds for every text of all of them: `text_rule`.
+One rule is stated in no contract since it holds for every text of all of them: `text_rule`. Lists that are too long are
+refused before their items are looked at: `size_rule`.
 """
 
 import re
@@ -12,11 +13,14 @@ from protovalidate import Validator, Violation
 
 from svc_common.caller import Call
 from svc_common.errors import FieldViolation, Reason, ServiceError
-from svc_common.interceptors.hooks import Hooks, Verifiers
+from svc_common.interceptors.hooks import Hooks
+from svc_common.interceptors.interceptor import Verifiers
 from svc_common.interceptors.method import Method
+from svc_common.interceptors.size_rule import size_violations
 from svc_common.interceptors.text_rule import text_violations
 
 _ONE: Final = re.compile(r"\b1 (character|byte|item|pair)s\b")
+_ABOUT_FIELD: Final = "field."
 
 # One for the process: it compiles the rules of each message once.
 _validator = Validator()
@@ -36,6 +40,8 @@ class Validation:
 
 
 def _validate(_: Call, request: Message) -> None:
+    if violations := size_violations(request):
+        raise _invalid(violations)
     violations = text_violations(request)
     violations += [FieldViolation(_path(each), _description(each)) for each in _validator.collect_violations(request)]
     if violations:
@@ -56,11 +62,15 @@ def _description(violation: Violation) -> str:
 
 
 def _path(violation: Violation) -> str:
-    """Returns the field's path as clients write it, such as `text_to_image.loras[2].weight`; empty for the whole message."""
+    """Returns the field's path as clients write it, such as `text_to_image.loras[2].weight`; empty for the whole message.
+
+    A rule of a whole message, which can compare fields, names the one that it is about by its id: `field.prompt`.
+    """
     field = violation.proto.field
-    if field is None:
-        return ""
-    return ".".join(_path_element(element) for element in field.elements)
+    elements = [] if field is None else [_path_element(element) for element in field.elements]
+    if violation.proto.rule_id.startswith(_ABOUT_FIELD):
+        elements.append(violation.proto.rule_id.removeprefix(_ABOUT_FIELD))
+    return ".".join(elements)
 
 
 def _path_element(element: FieldPathElement) -> str:

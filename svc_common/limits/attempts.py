@@ -57,6 +57,8 @@ class LocalAttempts:
         self._failures: OrderedDict[str, tuple[int, float, float]] = OrderedDict()
         """For each key: failures, when the next attempt may begin, and when all is forgotten."""
         self._known: OrderedDict[str, float] = OrderedDict()
+        self._alone: OrderedDict[str, float] = OrderedDict()
+        """The keys of charges that Redis doesn't know, and when they are forgotten."""
 
     def begin(self, origin: Origin) -> Attempt:
         """Judges an attempt and charges it."""
@@ -66,12 +68,25 @@ class LocalAttempts:
         wait = max(self._read(budget.key, now)[1] - now for budget in budgets)
         if wait > 0:
             return Attempt(origin, timedelta(seconds=wait), ())
+        self.charge(budgets)
+        for budget in budgets:
+            _put(self._alone, budget.key, now + budget.memory.total_seconds())
+        return Attempt(origin, timedelta(0), budgets)
+
+    def wait_of_own(self, budgets: Iterable[Budget]) -> timedelta:
+        """Returns how long those of the budgets make their owner wait that were charged here and not in Redis."""
+        now = self._monotonic_seconds()
+        own = (budget.key for budget in budgets if self._alone.get(budget.key, 0.0) > now)
+        return timedelta(seconds=max((self._read(key, now)[1] - now for key in own), default=0.0))
+
+    def charge(self, budgets: Iterable[Budget]) -> None:
+        """Counts a failure of each budget."""
+        now = self._monotonic_seconds()
         for budget in budgets:
             failures = self._read(budget.key, now)[0] + 1
             delay = budget.delays[min(failures, len(budget.delays)) - 1]
             entry = failures, now + delay.total_seconds(), now + budget.memory.total_seconds()
             _put(self._failures, budget.key, entry)
-        return Attempt(origin, timedelta(0), budgets)
 
     def refund(self, budgets: Iterable[Budget]) -> None:
         """Takes charges back."""
@@ -114,6 +129,12 @@ class SharedAttempts:
             return self._local.begin(origin)
         wait, is_known = int(answer[0]), bool(answer[1])
         charged = () if wait else (origin.own,) if is_known else tuple(origin.shared)
+        if (wait_of_own := self._local.wait_of_own(charged)) > timedelta(0):
+            # What was let pass here while Redis wasn't heard counts as well, or each of the two would give a budget.
+            await self._guard.ask(lambda: self._refund(keys=[_PREFIX + budget.key for budget in charged]))
+            return Attempt(origin, wait_of_own, ())
+        # Kept here as well, so that nobody begins anew when Redis goes away, or when this process is too busy to hear it.
+        self._local.charge(charged)
         return Attempt(origin, timedelta(milliseconds=wait), charged)
 
     async def succeeded(self, attempt: Attempt, *, cleared: Sequence[Budget], memory: timedelta) -> None:

@@ -61,8 +61,11 @@ class SharedBuckets:
 
     async def take(self, key: str, rate: Rate, wanted: int = 1) -> Grant:
         """Takes up to `wanted` tokens from a bucket that begins full."""
+        grant = await self.take_shared(key, rate, wanted)
+        return self._local.take(key, rate, wanted) if grant is None else grant
+
+    async def take_shared(self, key: str, rate: Rate, wanted: int = 1) -> Grant | None:
+        """Takes them as `take` does, or returns None while Redis is away, for a caller who then decides otherwise."""
         arguments = [rate.per_second, rate.burst, wanted]
         answer = await self._guard.ask(lambda: self._take(keys=[f"limit:{key}"], args=arguments))
-        if answer is None:
-            return self._local.take(key, rate, wanted)
-        return Grant(int(answer[0]), timedelta(milliseconds=int(answer[1])))
+        return None if answer is None else Grant(int(answer[0]), timedelta(milliseconds=int(answer[1])))

@@ -2,6 +2,7 @@
 
 from svc_common.queue.payload import FUNCTION_NAME
 from svc_common.queue.policy import DEFAULT_TIERS, QueuePolicy, TierPolicy
+from svc_common.queue.presence import WorkerPresence, WorkerReport
 from svc_common.queue.queue import JobQueue
 from svc_common.queue.values import Claim, LeaseState, QueuedJob, TierDepth
 
@@ -15,4 +16,6 @@ __all__ = [
     "QueuedJob",
     "TierDepth",
     "TierPolicy",
+    "WorkerPresence",
+    "WorkerReport",
 ]

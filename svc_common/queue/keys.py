@@ -46,6 +46,12 @@ class Key(StrEnum):
     """+ worker id: list that wakes this one worker, for its shutdown."""
     CANCEL = "queue:cancel:"
     """+ job id: string, present while a cancellation is wanted; expires."""
+    WORKERS = "queue:workers"
+    """zset of the ids of workers by the time at which they were last heard of (ms)."""
+    WORKER = "queue:worker:"
+    """+ worker id: string, what the worker says of itself, as JSON; expires."""
+    DRAIN = "queue:drain:"
+    """+ worker id: string, present while the worker is asked to end; expires."""
     CANCELLATIONS = "queue:cancellations"
     """pub/sub channel of the ids of jobs whose cancellation is wanted."""
 

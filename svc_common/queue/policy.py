@@ -6,6 +6,8 @@ Nothing else in the queue knows a tier by name. The order of the tiers and every
 import re
 from dataclasses import dataclass
 
+from pingvas.vocabulary import Tier
+
 _TIER_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _MINUTE_MS = 60_000
 
@@ -27,11 +29,11 @@ class TierPolicy:
 
 
 DEFAULT_TIERS = (
-    TierPolicy("enterprise", None),
-    TierPolicy("studio", 2 * _MINUTE_MS),
-    TierPolicy("pro", 5 * _MINUTE_MS),
-    TierPolicy("starter", 10 * _MINUTE_MS),
-    TierPolicy("free", 30 * _MINUTE_MS),
+    TierPolicy(Tier.ENTERPRISE.label, None),
+    TierPolicy(Tier.STUDIO.label, 2 * _MINUTE_MS),
+    TierPolicy(Tier.PRO.label, 5 * _MINUTE_MS),
+    TierPolicy(Tier.STARTER.label, 10 * _MINUTE_MS),
+    TierPolicy(Tier.FREE.label, 30 * _MINUTE_MS),
 )
 
 

@@ -18,7 +18,7 @@ for at = first, last do
     delay, count = tonumber(each), count + 1
     if count == failures then break end
   end
-  redis.call('HSET', KEYS[at], 'open', string.format('%.0f', now + delay))
+  redis.call('HSET', KEYS[at], 'open', string.format('%.0f', math.floor(now + delay)))
   redis.call('PEXPIRE', KEYS[at], ARGV[2 * at - 2])
 end
 return {0, known}
