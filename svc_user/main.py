@@ -1,180 +1,318 @@
 """Composes svc_user from its settings and serves it: `python -m svc_user.main`."""
 
 import hashlib
-import json
-import os
 import secrets
-from asyncio import Event
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final
 
-from pingvas.user.v1 import auth_service_pb2, auth_service_pb2_grpc
+from envoyproxy.rls_pb2_grpc import add_RateLimitServiceServicer_to_server
+from pingvas.gallery.v1.gallery_erasure_service_pb2_grpc import GalleryErasureServiceStub
+from pingvas.generation.v1.job_erasure_service_pb2_grpc import JobErasureServiceStub
+from pingvas.models.v1.lora_erasure_service_pb2_grpc import LoraErasureServiceStub
+from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from pingvas.user.v1 import auth_service_pb2_grpc
+from pingvas.user.v1.account_admin_service_pb2_grpc import add_AccountAdminServiceServicer_to_server
+from pingvas.user.v1.account_notice_service_pb2_grpc import add_AccountNoticeServiceServicer_to_server
+from pingvas.user.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
+from pingvas.user.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
+from pingvas.user.v1.deletion_service_pb2_grpc import add_DeletionServiceServicer_to_server
+from pingvas.user.v1.email_service_pb2_grpc import add_EmailServiceServicer_to_server
+from pingvas.user.v1.identity_service_pb2_grpc import add_IdentityServiceServicer_to_server
+from pingvas.user.v1.second_factor_service_pb2_grpc import add_SecondFactorServiceServicer_to_server
 from pingvas.user.v1.user_directory_service_pb2_grpc import add_UserDirectoryServiceServicer_to_server
 from pingvas.user.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
-from pydantic import Field, FilePath
 
 from svc_common import clock, settings
+from svc_common.capacity import service_capacity
 from svc_common.client_address import ClientAddresses
-from svc_common.db import Database
+from svc_common.clients import channel
+from svc_common.connection_budget import service_databases
+from svc_common.credits import MILLICREDITS_PER_CREDIT
+from svc_common.entitlements import from_ledger
+from svc_common.free_space import Store
+from svc_common.key_sets import KeySet, WatchedFile
+from svc_common.limits.accounts import AccountLimits
 from svc_common.limits.attempts import SharedAttempts
-from svc_common.limits.buckets import Rate, SharedBuckets
+from svc_common.limits.buckets import SharedBuckets
 from svc_common.limits.redis_guard import RedisGuard
+from svc_common.paging import PageTokens
+from svc_common.redis_client import connect
+from svc_common.revocations import Revocations
 from svc_common.server import Server, run
-from svc_common.settings import ServiceSettings
 from svc_common.sweeps import run_sweeps
-from svc_common.tokens import AccessTokenIssuer, SigningKey
+from svc_common.tickets import Tickets
+from svc_common.tokens import AccessTokenIssuer, ServiceCredential, SigningKey
 from svc_user import tasks
 from svc_user.domain import ACCESS_TOKEN_LIFETIME
-from svc_user.domain.attempts import AttemptPolicy, Backoff
+from svc_user.domain.federation import Provider
+from svc_user.mail import LetterWriter, MailDelivery, MailServer
+from svc_user.providers import Discord, Google, OAuthProvider
 from svc_user.servicer import (
+    AccountAdminServicer,
+    AccountNoticeServicer,
+    ApiKeyServicer,
+    AuditServicer,
     AuthServicer,
+    DeletionServicer,
+    EdgeLimitServicer,
+    EmailServicer,
+    IdentityServicer,
+    KeySource,
+    OwnerProof,
     PasswordHasher,
-    PasswordLimits,
+    SecondFactorServicer,
+    SignInParts,
     Throttle,
-    ThrottleLimits,
-    TokenSource,
     UserDirectoryServicer,
     UserServicer,
 )
-from svc_user.servicer.messages import jwk_set_message
+from svc_user.settings import UserSettings
+from svc_user.usecases import (
+    AuditTrail,
+    Challenges,
+    ClientOfCall,
+    Erasure,
+    Seal,
+    SecondFactors,
+    Sessions,
+    Signing,
+    TokenSource,
+    WelcomeCredits,
+)
 
 SERVICE_NAME: Final = "svc_user"
 
 
-class UserSettings(ServiceSettings):
-    """Adds what only svc_user needs. The defaults of argon2id are those recommended for 64 MiB a hash."""
-
-    user_signing_key_file: FilePath = Field(
-        description="file with the EC P-256 key (PEM) that signs access tokens; USER_JWKS_FILE has its public half"
-    )
-    argon2_memory_kib: int = Field(default=64 * 1024, ge=8, description="memory of one password hash, KiB")
-    argon2_time_cost: int = Field(default=3, ge=1, description="passes over that memory")
-    argon2_parallelism: int = Field(default=1, ge=1, description="lanes of one password hash")
-    password_concurrency: int = Field(
-        default=0, ge=0, description="password hashes that run at once; 0: one for each core that this process may use"
-    )
-    password_max_waiting: int = Field(default=64, ge=0, description="calls that may wait for a password hash")
-    password_longest_wait_seconds: float = Field(
-        default=2.0, gt=0, description="how long such a call waits before it is refused as OVERLOADED"
-    )
-
-    login_longest_wait_seconds: float = Field(
-        default=60.0, ge=1, description="how long failed log-ins make the next one wait at most; nobody is locked out"
-    )
-    login_failures_known: int = Field(
-        default=10, ge=1, description="failures without a wait from a network where the account logged in before"
-    )
-    login_failures_strange: int = Field(
-        default=5, ge=1, description="failures without a wait at one account from any other network"
-    )
-    login_failures_account: int = Field(
-        default=50, ge=1, description="failures without a wait at one account from all such networks together"
-    )
-    login_failures_network: int = Field(
-        default=100, ge=1, description="failures without a wait from one network at accounts that it isn't known to"
-    )
-    logins_per_second: float = Field(default=5.0, gt=0, description="log-ins a second from one network")
-    login_burst: int = Field(default=200, ge=1, description="log-ins from one network at once")
-    registrations_per_second: float = Field(default=1.0, gt=0, description="registrations a second from one network")
-    registration_burst: int = Field(default=200, ge=1, description="registrations from one network at once")
-    refreshes_per_second: float = Field(default=20.0, gt=0, description="refreshes a second from one network")
-    refresh_burst: int = Field(default=1000, ge=1, description="refreshes from one network at once")
-
-    def throttle_limits(self) -> ThrottleLimits:
-        """Returns how often the methods that anybody may call may be called."""
-        longest = timedelta(seconds=self.login_longest_wait_seconds)
-        return ThrottleLimits(
-            attempts=AttemptPolicy(
-                known_origin=Backoff(self.login_failures_known, longest),
-                strange_origin=Backoff(self.login_failures_strange, longest),
-                strangers_of_account=Backoff(self.login_failures_account, longest),
-                strangers_of_network=Backoff(self.login_failures_network, longest),
-                # Much longer than the wait, or waiting would earn the free failures anew.
-                memory=60 * longest,
-            ),
-            logins=Rate(self.logins_per_second, self.login_burst),
-            registrations=Rate(self.registrations_per_second, self.registration_burst),
-            refreshes=Rate(self.refreshes_per_second, self.refresh_burst),
-        )
-
-    def password_limits(self) -> PasswordLimits:
-        """Returns the limits of password hashing."""
-        return PasswordLimits(
-            memory_kib=self.argon2_memory_kib,
-            time_cost=self.argon2_time_cost,
-            parallelism=self.argon2_parallelism,
-            concurrency=self.password_concurrency or len(os.sched_getaffinity(0)),
-            max_waiting=self.password_max_waiting,
-            longest_wait=timedelta(seconds=self.password_longest_wait_seconds),
-        )
-
-
-def build(user_settings: UserSettings, now: Callable[[], datetime] = clock.now) -> Server:
+def compose(user_settings: UserSettings, now: Callable[[], datetime] = clock.now) -> Server:
     """Returns the service, ready to start; `now` is the clock of sessions. Called within the event loop."""
-    database = Database(user_settings.database_url, pool_size=user_settings.database_pool_size)
-    tasks_database = Database(user_settings.tasks_database_url, pool_size=1)
+    capacity = service_capacity(user_settings, Store.POSTGRESQL)
+    # The other one is the mail that is being sent.
+    database, tasks_database = service_databases(user_settings, capacity, sweeps=5, others=1)
     passwords = PasswordHasher(user_settings.password_limits())
-    tokens = _token_source(user_settings, now)
+    signing = _signing(user_settings, now)
+    tokens = TokenSource(issuer=signing.issuer, random_bytes=secrets.token_bytes, clock=now)
     guard = RedisGuard.connected_to(user_settings.redis_url)
-    auth = AuthServicer(database, passwords, tokens, _throttle(user_settings, guard))
+    redis = connect(user_settings.redis_url)
+    credential = ServiceCredential.from_file(SERVICE_NAME, user_settings.service_key_file)
+    payment, generation, gallery, models = (
+        channel(address, credential, tls=user_settings.mutual_tls)
+        for address in (
+            user_settings.payment_internal_address,
+            user_settings.generation_internal_address,
+            user_settings.gallery_internal_address,
+            user_settings.models_internal_address,
+        )
+    )
+    ledger = LedgerServiceStub(payment)
+    delivery = MailDelivery(
+        tasks_database=tasks_database,
+        writer=LetterWriter(user_settings.studio_url, user_settings.mail_sender),
+        server=MailServer.parse(user_settings.smtp_url),
+        random_bytes=secrets.token_bytes,
+        clock=now,
+    )
+    welcome = WelcomeCredits(
+        tasks_database=tasks_database,
+        ledger=ledger,
+        millicredits=user_settings.welcome_credits * MILLICREDITS_PER_CREDIT,
+        clock=now,
+    )
+    addresses = ClientAddresses.from_file(user_settings.edge_secret_file)
+    throttle = _throttle(user_settings, guard, addresses)
+    revocations = Revocations.connected_to(user_settings.redis_url)
+    client = ClientOfCall(addresses)
+    audit = AuditTrail(client, now)
+    own_secret = user_settings.service_key_file.read_bytes()
+    sealing_secret = user_settings.sealing_key_file.read_bytes() if user_settings.sealing_key_file else own_secret
+    factors = SecondFactors(
+        seal=Seal.derived_from(sealing_secret),
+        audit=audit,
+        random_bytes=secrets.token_bytes,
+        clock=now,
+        are_required=user_settings.administrators_need_second_factor,
+    )
+    challenges = Challenges.derived_from(own_secret)
+    sessions = Sessions(tokens=tokens, client=client, factors=factors, challenges=challenges, audit=audit)
+    auth = AuthServicer(
+        database=database,
+        passwords=passwords,
+        tokens=tokens,
+        published_keys=signing.published,
+        sessions=sessions,
+        factors=factors,
+        challenges=challenges,
+        audit=audit,
+        revocations=revocations,
+        throttle=throttle,
+        announce_mail=delivery.announce,
+        welcome=welcome,
+        wants_verified_email=user_settings.login_requires_verified_email,
+    )
+    sign_in = SignInParts(
+        providers=_providers(user_settings, now),
+        studio_url=user_settings.studio_url.rstrip("/"),
+        attempts=Tickets(redis, "sign-in"),
+        codes=Tickets(redis, "sign-in-code"),
+        sessions=sessions,
+        audit=audit,
+        announce_mail=delivery.announce,
+        welcome=welcome,
+        random_bytes=secrets.token_bytes,
+        clock=now,
+    )
+    page_tokens = PageTokens.derived_from(own_secret)
+    api_keys = ApiKeyServicer(
+        database=database,
+        keys=KeySource(tokens.issuer, user_settings.api_key_environment, secrets.token_bytes, now),
+        page_tokens=page_tokens,
+        throttle=throttle,
+        audit=audit,
+    )
+    second_factors = SecondFactorServicer(
+        database=database,
+        factors=factors,
+        throttle=throttle,
+        audit=audit,
+        revocations=revocations,
+        announce_mail=delivery.announce,
+        clock=now,
+    )
+    administration = AccountAdminServicer(
+        tasks_database=tasks_database,
+        ledger=ledger,
+        revocations=revocations,
+        audit=audit,
+        announce_mail=delivery.announce,
+        page_tokens=page_tokens,
+        clock=now,
+    )
+    audit_log = AuditServicer(database=database, tasks_database=tasks_database, page_tokens=page_tokens)
+    directory = UserDirectoryServicer(
+        database=database,
+        tasks_database=tasks_database,
+        passwords=passwords,
+        revocations=revocations,
+        audit=audit,
+        clock=now,
+    )
+    proof = OwnerProof(
+        database=database, passwords=passwords, factors=factors, throttle=throttle, audit=audit, clock=now
+    )
+    emails = EmailServicer(
+        database=database,
+        proof=proof,
+        audit=audit,
+        throttle=throttle,
+        welcome=welcome,
+        announce_mail=delivery.announce,
+        clock=now,
+    )
+    deletions = DeletionServicer(
+        database=database, proof=proof, ledger=ledger, audit=audit, announce_mail=delivery.announce, clock=now
+    )
+    erasure = Erasure(
+        tasks_database=tasks_database,
+        jobs=JobErasureServiceStub(generation),
+        loras=LoraErasureServiceStub(models),
+        gallery=GalleryErasureServiceStub(gallery),
+        clock=now,
+    )
+    account_notices = AccountNoticeServicer(
+        tasks_database=tasks_database,
+        announce_mail=delivery.announce,
+        clock=now,
+        sales_email=user_settings.sales_email,
+    )
     return Server(
         user_settings,
         SERVICE_NAME,
         public=[
             (auth_service_pb2_grpc.add_AuthServiceServicer_to_server, auth),
-            (add_UserServiceServicer_to_server, UserServicer(database)),
+            (add_IdentityServiceServicer_to_server, IdentityServicer(database, sign_in, throttle, page_tokens)),
+            (add_EmailServiceServicer_to_server, emails),
+            (add_DeletionServiceServicer_to_server, deletions),
+            (add_UserServiceServicer_to_server, UserServicer(database, page_tokens, audit, now)),
+            (add_ApiKeyServiceServicer_to_server, api_keys),
+            (add_SecondFactorServiceServicer_to_server, second_factors),
+            (add_AuditServiceServicer_to_server, audit_log),
+            (add_AccountAdminServiceServicer_to_server, administration),
         ],
-        internal=[(add_UserDirectoryServiceServicer_to_server, UserDirectoryServicer(database))],
-        background=[partial(_sweep, tasks_database, now)],
-        on_stop=[passwords.close, database.close, tasks_database.close, guard.close],
+        internal=[
+            (add_UserDirectoryServiceServicer_to_server, directory),
+            (add_AccountNoticeServiceServicer_to_server, account_notices),
+        ],
+        edge=[
+            (
+                add_RateLimitServiceServicer_to_server,
+                EdgeLimitServicer(SharedBuckets(guard), addresses, user_settings.address_rate()),
+            )
+        ],
+        background=[
+            partial(run_sweeps, tasks_database, tasks.sweeps(tasks_database, welcome, erasure, now)),
+            delivery.run,
+            signing.run,
+        ],
+        on_stop=[
+            passwords.close,
+            payment.close,
+            generation.close,
+            gallery.close,
+            models.close,
+            database.close,
+            tasks_database.close,
+            guard.close,
+            redis.aclose,
+        ],
+        limits=AccountLimits.from_settings(user_settings, from_ledger(ledger)),
+        capacity=capacity,
+        revocations=revocations,
     )
 
 
-def _throttle(user_settings: UserSettings, guard: RedisGuard) -> Throttle:
+def _throttle(user_settings: UserSettings, guard: RedisGuard, addresses: ClientAddresses) -> Throttle:
     # All replicas share the service's key, and so the names of counts.
     key = user_settings.service_key_file.read_bytes()
     return Throttle(
         attempts=SharedAttempts(guard),
         buckets=SharedBuckets(guard),
-        addresses=ClientAddresses.from_file(user_settings.edge_secret_file),
+        addresses=addresses,
         limits=user_settings.throttle_limits(),
         secret=hashlib.sha256(b"pingvas login attempts\0" + key).digest(),
     )
 
 
-async def _sweep(tasks_database: Database, now: Callable[[], datetime], stop: Event) -> None:
-    await run_sweeps(tasks_database, tasks.sweeps(tasks_database, now), stop)
+def _providers(user_settings: UserSettings, now: Callable[[], datetime]) -> dict[Provider, OAuthProvider]:
+    """Returns the providers that are configured, in the order in which people see them."""
+    providers: dict[Provider, OAuthProvider] = {}
+    if google := user_settings.provider_client(Provider.GOOGLE):
+        providers[Provider.GOOGLE] = Google(google, user_settings.google_issuer, now=now)
+    if discord := user_settings.provider_client(Provider.DISCORD):
+        providers[Provider.DISCORD] = Discord(discord, user_settings.discord_url)
+    return providers
 
 
-def _token_source(user_settings: UserSettings, now: Callable[[], datetime]) -> TokenSource:
-    signing_key = SigningKey.from_file(user_settings.user_signing_key_file)
-    return TokenSource(
-        issuer=AccessTokenIssuer(
+def _signing(user_settings: UserSettings, now: Callable[[], datetime]) -> Signing:
+    """Returns what signs access tokens; raises OSError when verifiers would refuse what this process signs."""
+
+    def issuer_of(signing_key: SigningKey) -> AccessTokenIssuer:
+        return AccessTokenIssuer(
             signing_key, user_settings.token_issuer, user_settings.token_audience, ACCESS_TOKEN_LIFETIME
-        ),
-        jwk_set=_jwk_set(user_settings, signing_key),
-        random_bytes=secrets.token_bytes,
-        clock=now,
-    )
-
-
-def _jwk_set(user_settings: UserSettings, signing_key: SigningKey) -> auth_service_pb2.JwkSet:
-    """Returns the published keys; raises OSError when verifiers would refuse what this process signs."""
-    keys = json.loads(user_settings.user_jwks_file.read_bytes())["keys"]
-    if signing_key.kid not in {key.get("kid") for key in keys}:
-        raise OSError(
-            f"USER_JWKS_FILE has no key {signing_key.kid}: add the public half of USER_SIGNING_KEY_FILE to it, here "
-            "and at every verifier, before signing with that key"
         )
-    return jwk_set_message(keys)
+
+    return Signing.from_files(
+        WatchedFile(user_settings.user_signing_key_file),
+        KeySet.from_file(user_settings.user_jwks_file),
+        issuer_of,
+        now,
+    )
 
 
 def main() -> None:
     """Serves until SIGTERM."""
     user_settings = settings.load(UserSettings)
-    run(user_settings, partial(build, user_settings))
+    run(user_settings, partial(compose, user_settings))
 
 
 if __name__ == "__main__":

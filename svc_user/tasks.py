@@ -1,35 +1,74 @@
-"""Owns what svc_user does without being called: clearing away sessions that are over."""
+"""Owns what svc_user does without being called: clearing away old sessions and links, and granting what is due."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_common.db import Database
 from svc_common.sweeps import Sweep
 from svc_user.store import queries
+from svc_user.store.email_changes import delete_expired_former_emails
+from svc_user.usecases import Erasure, WelcomeCredits
 
 _INTERVAL: Final = timedelta(hours=1)
+# Somebody waits for these credits who wasn't given them at once.
+_WELCOME_INTERVAL: Final = timedelta(seconds=10)
+# Jobs that still run are stopped first, and asked for again then.
+_ERASURE_INTERVAL: Final = timedelta(seconds=10)
 # Each session takes its used tokens along, up to one for every ten minutes of its life: small batches, short locks.
 _SESSIONS_A_BATCH: Final = 100
+_LINK_TOKENS_A_BATCH: Final = 1000
 
 
-def sweeps(tasks_database: Database, clock: Callable[[], datetime]) -> list[Sweep]:
+def sweeps(
+    tasks_database: Database, welcome: WelcomeCredits, erasure: Erasure, clock: Callable[[], datetime]
+) -> list[Sweep]:
     """Returns the sweeps to run on the database under the tasks role."""
 
     async def clear_expired_sessions() -> int:
         return await delete_expired_sessions(tasks_database, clock())
 
-    return [Sweep("user.expired_sessions", _INTERVAL, clear_expired_sessions)]
+    async def clear_expired_link_tokens() -> int:
+        return await delete_expired_link_tokens(tasks_database, clock())
+
+    async def clear_former_emails() -> int:
+        return await _in_batches(tasks_database, delete_expired_former_emails, clock(), _LINK_TOKENS_A_BATCH)
+
+    return [
+        Sweep("user.former_emails", _INTERVAL, clear_former_emails),
+        Sweep("user.expired_sessions", _INTERVAL, clear_expired_sessions),
+        Sweep("user.expired_links", _INTERVAL, clear_expired_link_tokens),
+        Sweep("user.due_welcomes", _WELCOME_INTERVAL, welcome.grant_due),
+        Sweep("user.due_erasures", _ERASURE_INTERVAL, erasure.erase_due),
+    ]
 
 
 async def delete_expired_sessions(
     tasks_database: Database, now: datetime, *, sessions_a_batch: int = _SESSIONS_A_BATCH
 ) -> int:
     """Deletes all sessions that expired before `now`, a batch a transaction, and tells how many."""
+    return await _in_batches(tasks_database, queries.delete_expired_sessions, now, sessions_a_batch)
+
+
+async def delete_expired_link_tokens(
+    tasks_database: Database, now: datetime, *, tokens_a_batch: int = _LINK_TOKENS_A_BATCH
+) -> int:
+    """Deletes the tokens of all links that expired before `now`, a batch a transaction, and tells how many."""
+    return await _in_batches(tasks_database, queries.delete_expired_link_tokens, now, tokens_a_batch)
+
+
+async def _in_batches(
+    tasks_database: Database,
+    delete: Callable[[AsyncSession, datetime, int], Awaitable[int]],
+    now: datetime,
+    rows_a_batch: int,
+) -> int:
     deleted = 0
     while True:
         async with tasks_database.transaction() as transaction:
-            batch = await queries.delete_expired_sessions(transaction, now, sessions_a_batch)
+            batch = await delete(transaction, now, rows_a_batch)
         deleted += batch
-        if batch < sessions_a_batch:
+        if batch < rows_a_batch:
             return deleted

@@ -1,8 +1,27 @@
-"""Owns the rules of svc_user: `identity` of people and their sessions, `attempts` at their passwords."""
+"""Owns the rules of svc_user.
 
+`identity` of people and their sessions, `attempts` at their passwords, `mail` to them and the `links` in it, and `welcome`
+credits, which a person gets once.
+"""
+
+from svc_user.domain.api_keys import (
+    API_KEY_ID_BYTES,
+    API_KEY_SECRET_BYTES,
+    API_KEY_TOKEN_LIFETIME,
+    API_KEY_USE_PRECISION,
+    NewApiKey,
+    hash_api_key,
+    id_of_api_key,
+    new_api_key,
+    session_of_api_key,
+)
+from svc_user.domain.devices import USER_AGENT_MAX_LENGTH, clean_user_agent, device_name
 from svc_user.domain.identity import (
     ACCESS_TOKEN_LIFETIME,
+    CHANGE_OF_MIND,
+    CHANGEABLE_FIELDS,
     DISPLAY_NAME_MAX_LENGTH,
+    FRESH_SIGN_IN,
     IDLE_LIFETIME,
     REFRESH_SECRET_BYTES,
     REUSE_GRACE,
@@ -19,23 +38,58 @@ from svc_user.domain.identity import (
     normalise_password,
     session_expire_time,
 )
+from svc_user.domain.links import (
+    LINK_LIFETIMES,
+    LINK_SECRET_BYTES,
+    LinkPurpose,
+    format_link_token,
+    hash_link_token,
+)
+from svc_user.domain.mail import LOCALES, MailKind, choose_locale, is_hopeless, retry_delay
+from svc_user.domain.welcome import person_hash
 
 __all__ = [
     "ACCESS_TOKEN_LIFETIME",
+    "API_KEY_ID_BYTES",
+    "API_KEY_SECRET_BYTES",
+    "API_KEY_TOKEN_LIFETIME",
+    "API_KEY_USE_PRECISION",
+    "CHANGEABLE_FIELDS",
+    "CHANGE_OF_MIND",
     "DISPLAY_NAME_MAX_LENGTH",
+    "FRESH_SIGN_IN",
     "IDLE_LIFETIME",
+    "LINK_LIFETIMES",
+    "LINK_SECRET_BYTES",
+    "LOCALES",
     "REFRESH_SECRET_BYTES",
     "REUSE_GRACE",
     "SESSION_LIFETIME",
+    "USER_AGENT_MAX_LENGTH",
+    "LinkPurpose",
+    "MailKind",
+    "NewApiKey",
     "PresentedToken",
     "RefreshOutcome",
     "check_update_mask",
     "choose_display_name",
+    "choose_locale",
     "clean_display_name",
+    "clean_user_agent",
     "decide_refresh",
+    "device_name",
+    "format_link_token",
     "format_refresh_token",
+    "hash_api_key",
+    "hash_link_token",
     "hash_refresh_token",
+    "id_of_api_key",
+    "is_hopeless",
+    "new_api_key",
     "normalise_email",
     "normalise_password",
+    "person_hash",
+    "retry_delay",
     "session_expire_time",
+    "session_of_api_key",
 ]

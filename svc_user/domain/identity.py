@@ -7,11 +7,13 @@ import enum
 import hashlib
 import unicodedata
 from base64 import urlsafe_b64encode
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from svc_common.account_roles import AccountRole
 from svc_common.errors import FieldViolation, Reason, ServiceError, invalid_field
 
 # A change of a session reaches its access tokens after this at the latest.
@@ -21,9 +23,15 @@ SESSION_LIFETIME: Final = timedelta(days=30)
 IDLE_LIFETIME: Final = timedelta(days=14)
 # How long a client whose reply was lost may present the token again that it used.
 REUSE_GRACE: Final = timedelta(seconds=10)
+# How long after signing in somebody needn't show again who they are.
+FRESH_SIGN_IN: Final = timedelta(minutes=10)
+
+# How long a closed account can be opened again.
+CHANGE_OF_MIND: Final = timedelta(days=30)
 
 REFRESH_SECRET_BYTES: Final = 32
 DISPLAY_NAME_MAX_LENGTH: Final = 80
+CHANGEABLE_FIELDS: Final = ("display_name", "locale", "avatar")
 
 # Marks our tokens for secret scanners; the SHA-256 is taken over the prefix too.
 _REFRESH_PREFIX: Final = "pvrt_"
@@ -72,6 +80,12 @@ class PresentedToken:
     """The time of the login."""
     expire_time: datetime
     revoke_time: datetime | None
+    role: str = AccountRole.USER.value
+    token_epoch: int = 0
+    suspend_time: datetime | None = None
+    has_second_factor: bool = False
+    is_closed: bool = False
+    """Whether the user's account is closed."""
 
 
 def normalise_email(email: str) -> str:
@@ -116,14 +130,16 @@ def clean_display_name(name: str) -> str:
     return cleaned
 
 
-def check_update_mask(paths: list[str], *, display_name_present: bool) -> None:
+def check_update_mask(paths: Collection[str], present: Collection[str]) -> None:
     """Raises INVALID_FIELD when a path can't be changed, or names a field that the request doesn't carry."""
-    if unknown := [path for path in paths if path != "display_name"]:
+    if unknown := [path for path in paths if path not in CHANGEABLE_FIELDS]:
         violations = [FieldViolation("update_mask", f"{path!r} can't be changed.") for path in unknown]
-        message = "update_mask names a field that can't be changed; name display_name, or leave the mask out."
+        names = ", ".join(CHANGEABLE_FIELDS)
+        message = f"update_mask names a field that can't be changed; name some of {names}, or leave the mask out."
         raise ServiceError(Reason.INVALID_FIELD, message, violations=violations)
-    if paths and not display_name_present:
-        raise invalid_field("display_name", "must be present: update_mask names it, and a name can't be removed.")
+    for path in paths:
+        if path not in present:
+            raise invalid_field(path, "must be present, as update_mask names it.")
 
 
 def decide_refresh(token: PresentedToken, now: datetime) -> RefreshOutcome:
