@@ -11,15 +11,17 @@ from typing import Final
 from uuid import UUID
 
 from pingvas.payment.v1 import credit_service_pb2, entitlement_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from pingvas.vocabulary import Tier
 
 from svc_common.db import Database
 from svc_common.errors import ServiceError
 from svc_common.group_commit import GroupCommit
 from svc_common.paging import PageTokens, moment_and_id, page_size
 from svc_common.status import to_status
-from svc_payment.domain import CloseOutcome, Closing, GrantOutcome, Hold, HoldTerms, Reservation, ReserveOutcome
+from svc_payment.domain.ledger import CloseOutcome, Closing, GrantOutcome, Hold, HoldTerms, Reservation, ReserveOutcome
 from svc_payment.servicer import messages, refusals
 from svc_payment.store import audit, queries
+from svc_payment.usecases.entitlement import entitlement
 
 # A batch holds the locks of all its accounts until it commits; 64 items take about 10 ms.
 _BATCH_LIMIT: Final = 64
@@ -107,8 +109,18 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """Returns what an account may do."""
         account_id = UUID(request.account_id)
         async with self._database.transaction(account_id) as session:
-            limits = await queries.tier_limits(session, account_id)
-        return messages.entitlement_message(account_id, limits)
+            held = await entitlement(session, account_id)
+        return messages.entitlement_message(account_id, held)
+
+    async def BatchGetTiers(
+        self, request: ledger_service_pb2.BatchGetTiersRequest, _context: object
+    ) -> ledger_service_pb2.BatchGetTiersResponse:
+        """Returns the tiers of many accounts."""
+        tiers = []
+        for account_id in map(UUID, request.account_ids):
+            async with self._database.transaction(account_id) as session:
+                tiers.append(messages.tier_message((await entitlement(session, account_id)).tier))
+        return ledger_service_pb2.BatchGetTiersResponse(tiers=tiers)
 
     async def SetTier(
         self, request: ledger_service_pb2.SetTierRequest, _context: object
@@ -116,18 +128,18 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """Puts an account on a tier, then tells the caches."""
         account_id = UUID(request.account_id)
         async with self._database.transaction(account_id) as session:
-            await queries.set_tier(session, account_id, messages.tier_from_message(request.tier))
-            limits = await queries.tier_limits(session, account_id)
+            await queries.set_tier(session, account_id, Tier(request.tier))
+            held = await entitlement(session, account_id)
         await self._announce_entitlement(account_id)
-        return messages.entitlement_message(account_id, limits)
+        return messages.entitlement_message(account_id, held)
 
     async def AuditLedger(
         self, request: ledger_service_pb2.AuditLedgerRequest, _context: object
     ) -> ledger_service_pb2.AuditLedgerResponse:
         """Checks the whole ledger, or one account, against its invariants."""
-        account_id = UUID(request.account_id) if request.account_id else None
+        account_ids = [UUID(request.account_id)] if request.account_id else None
         async with self._tasks_database.transaction() as session:
-            breaches = await audit.find_breaches(session, account_id=account_id, limit=_BREACH_LIMIT)
+            breaches = await audit.find_breaches(session, account_ids=account_ids, limit=_BREACH_LIMIT)
         return ledger_service_pb2.AuditLedgerResponse(breaches=map(messages.breach_message, breaches))
 
     async def _close(self, account_id: str, hold_id: str, *, used: int) -> ledger_service_pb2.Hold:

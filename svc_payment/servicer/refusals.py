@@ -4,7 +4,7 @@ from uuid import UUID
 
 from svc_common.credits import format_credits
 from svc_common.errors import Reason, ServiceError
-from svc_payment.domain import Hold
+from svc_payment.domain.ledger import Hold
 
 
 def grant_conflict(request_id: str) -> ServiceError:
@@ -43,6 +43,24 @@ def hold_closed(hold: Hold) -> ServiceError:
             "state": hold.state,
             "settled_millicredits": str(hold.settled),
         },
+    )
+
+
+def contract_exists(reference: str) -> ServiceError:
+    """Returns the refusal of a contract whose reference is in use with other terms."""
+    return ServiceError(
+        Reason.ENTERPRISE_CONTRACT_EXISTS,
+        "This reference names a contract with other terms. Repeat its first terms exactly, or use a new reference.",
+        metadata={"reference": reference},
+    )
+
+
+def too_many_leads(limit: int) -> ServiceError:
+    """Returns the refusal of one more request for the enterprise plan within a day."""
+    return ServiceError(
+        Reason.TOO_MANY_LEADS,
+        f"You have asked {limit} times today, and every request was received. Our sales team answers by mail.",
+        metadata={"limit": str(limit)},
     )
 
 

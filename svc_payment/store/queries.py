@@ -9,13 +9,14 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+from pingvas.vocabulary import Tier
 from sqlalchemy import and_, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_common.db import Database
 from svc_common.statements import Statement
-from svc_payment.domain import (
+from svc_payment.domain.ledger import (
     SPENDING_PRIORITY,
     CloseOutcome,
     Closing,
@@ -26,9 +27,8 @@ from svc_payment.domain import (
     HoldTerms,
     Reservation,
     ReserveOutcome,
-    Tier,
 )
-from svc_payment.store.models import Account, Entitlement, Grant, TierLimits, Transaction
+from svc_payment.store.models import Account, Entitlement, Grant, TierLimits
 
 # The casts tell the driver the types, which it can't infer from an empty or mixed list.
 _GRANT_CREDITS: Final = text("""
@@ -137,24 +137,19 @@ async def balance(session: AsyncSession, account_id: UUID) -> tuple[int, list[Gr
     return (rows[0].held if rows else 0), [row.Grant for row in rows if row.Grant is not None]
 
 
-async def transactions(session: AsyncSession, account_id: UUID, *, before: int | None, limit: int) -> list[Transaction]:
-    """Returns an account's transactions, newest first; `before` is the sequence of the last one seen."""
-    query = select(Transaction).where(Transaction.account_id == account_id)
-    if before is not None:
-        query = query.where(Transaction.sequence < before)
-    return list((await session.scalars(query.order_by(Transaction.sequence.desc()).limit(limit))).all())
+async def ledger_now(session: AsyncSession) -> datetime:
+    """Returns the time by the ledger's clock."""
+    return (await session.execute(select(func.payment.ledger_now()))).scalar_one()  # type: ignore[no-any-return]
 
 
-async def tier_limits(session: AsyncSession, account_id: UUID) -> TierLimits:
-    """Returns the account's tier with its limits; an account without one has the free tier."""
-    own = select(Entitlement.tier).where(Entitlement.account_id == account_id).scalar_subquery()
-    query = select(TierLimits).where(TierLimits.tier == func.coalesce(own, Tier.FREE.value))
-    return (await session.execute(query)).scalar_one()
+async def tier_limits(session: AsyncSession, tier: Tier) -> TierLimits:
+    """Returns the limits of a tier."""
+    return (await session.execute(select(TierLimits).where(TierLimits.tier == tier.label))).scalar_one()
 
 
 async def set_tier(session: AsyncSession, account_id: UUID, tier: Tier) -> None:
-    """Puts an account on a tier."""
-    row = insert(Entitlement).values(account_id=account_id, tier=tier.value)
+    """Puts an account on a tier, whatever it subscribes to."""
+    row = insert(Entitlement).values(account_id=account_id, tier=tier.label)
     await session.execute(
         row.on_conflict_do_update(index_elements=[Entitlement.account_id], set_={"tier": row.excluded.tier})
     )

@@ -32,7 +32,10 @@ TIERS = sa.table(
 def upgrade() -> None:
     """Inserts one row a tier. A deployment that wants other limits updates the rows; they are read at each use."""
     defaults = tomllib.loads(files("svc_payment").joinpath("tiers.toml").read_text(encoding="utf-8"))
-    op.bulk_insert(TIERS, [{"tier": tier, **limits} for tier, limits in defaults.items()])
+    # The file has limits as well whose columns come later.
+    known = set(TIERS.c.keys())
+    rows = [{"tier": tier, **{name: limits[name] for name in known & set(limits)}} for tier, limits in defaults.items()]
+    op.bulk_insert(TIERS, rows)
 
 
 def downgrade() -> None:

@@ -19,16 +19,6 @@ from svc_common.errors import invalid_field
 LONGEST_HOLD: Final = timedelta(days=30)
 
 
-class Tier(StrEnum):
-    """The subscription tiers, by the names that the table of tiers has."""
-
-    FREE = "free"
-    STARTER = "starter"
-    PRO = "pro"
-    STUDIO = "studio"
-    ENTERPRISE = "enterprise"
-
-
 class GrantKind(StrEnum):
     """Where granted credits come from."""
 
@@ -60,6 +50,7 @@ class TransactionKind(StrEnum):
     SETTLE = "settle"
     RELEASE = "release"
     EXPIRE = "expire"
+    REVOKE = "revoke"
 
 
 class GrantOutcome(StrEnum):
