@@ -5,58 +5,126 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from pingvas.gallery.v1.board_service_pb2_grpc import add_BoardServiceServicer_to_server
+from pingvas.gallery.v1.export_service_pb2_grpc import add_ExportServiceServicer_to_server
+from pingvas.gallery.v1.gallery_erasure_service_pb2_grpc import add_GalleryErasureServiceServicer_to_server
 from pingvas.gallery.v1.gallery_service_pb2_grpc import add_GalleryServiceServicer_to_server
 from pingvas.gallery.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
+from pingvas.gallery.v1.library_service_pb2_grpc import add_LibraryServiceServicer_to_server
+from pingvas.gallery.v1.lineage_service_pb2_grpc import add_LineageServiceServicer_to_server
+from pingvas.gallery.v1.preset_service_pb2_grpc import add_PresetServiceServicer_to_server
+from pingvas.gallery.v1.sharing_service_pb2_grpc import add_SharingServiceServicer_to_server
 from pingvas.gallery.v1.source_service_pb2_grpc import add_SourceServiceServicer_to_server
+from pingvas.gallery.v1.template_service_pb2_grpc import add_TemplateServiceServicer_to_server
+from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from svc_common import clock
-from svc_common.db import Database
+from svc_common.capacity import service_capacity
+from svc_common.clients import channel
+from svc_common.concurrency import until_set
+from svc_common.connection_budget import service_databases
+from svc_common.entitlements import from_ledger
+from svc_common.free_space import Store
+from svc_common.limits.accounts import AccountLimits
 from svc_common.objects import S3ObjectStore
 from svc_common.paging import PageTokens
 from svc_common.server import Server, run
-from svc_common.settings import ServiceSettings, load
+from svc_common.settings import PictureSettings, ServiceSettings, load, neighbour
 from svc_common.sweeps import run_sweeps
-from svc_gallery.servicer import GalleryServicer, ImportServicer, SourceServicer
-from svc_gallery.tasks import UploadSweeper
+from svc_common.tokens import ServiceCredential
+from svc_gallery.domain.share_links import ShareTokens
+from svc_gallery.servicer import (
+    BoardServicer,
+    ExportServicer,
+    Filler,
+    GalleryErasureServicer,
+    GalleryServicer,
+    ImportServicer,
+    LibraryServicer,
+    LineageServicer,
+    LinkPasswords,
+    PresetServicer,
+    SharingServicer,
+    ShippedTemplates,
+    SourceServicer,
+    TemplateServicer,
+)
+from svc_gallery.tasks import ExportMaker, ImagePurger, UploadSweeper
+from svc_gallery.usecases.exporting import Exporter
 
 SERVICE_NAME: Final = "svc_gallery"
 
-_TASKS_POOL_SIZE: Final = 2
-"""The sweep, and the lock that it holds meanwhile."""
+
+class GallerySettings(ServiceSettings, PictureSettings):
+    """The settings of svc_gallery."""
+
+    payment_internal_address: str = neighbour("payment")
 
 
-def compose(settings: ServiceSettings, now: Callable[[], datetime] = clock.now) -> Server:
+def compose(settings: GallerySettings, now: Callable[[], datetime] = clock.now) -> Server:
     """Returns the service."""
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
-    tasks_database = Database(settings.tasks_database_url, pool_size=_TASKS_POOL_SIZE)
-    objects = S3ObjectStore(
-        bucket=settings.s3_bucket,
-        region=settings.s3_region,
-        endpoint_url=settings.s3_endpoint_url,
-        signing_endpoint_url=settings.s3_signing_endpoint_url,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key,
-        public_url=settings.objects_public_url,
-    )
-    page_tokens = PageTokens.derived_from(settings.service_key_file.read_bytes())
+    capacity = service_capacity(settings, Store.POSTGRESQL, Store.OBJECTS)
+    # The other one is the export that is being made.
+    database, tasks_database = service_databases(settings, capacity, sweeps=3, others=1)
+    objects = S3ObjectStore.from_settings(settings, settings.s3_bucket, public_url=settings.objects_public_url)
+    secret = settings.service_key_file.read_bytes()
     sweeper = UploadSweeper(database=tasks_database, objects=objects, now=now)
-    gallery = GalleryServicer(database, objects, page_tokens, now, clock.new_id)
+    payment = channel(
+        settings.payment_internal_address,
+        ServiceCredential.from_file(SERVICE_NAME, settings.service_key_file),
+        tls=settings.mutual_tls,
+    )
+    limits = AccountLimits.from_settings(settings, from_ledger(LedgerServiceStub(payment)))
+    purger = ImagePurger(database=tasks_database, objects=objects, now=now)
+    exports = ExportMaker(Exporter(database=tasks_database, objects=objects, now=now))
+    require_room = partial(capacity.require, Store.POSTGRESQL, Store.OBJECTS)
+    page_tokens = PageTokens.derived_from(secret)
+    gallery = GalleryServicer(
+        database,
+        objects,
+        page_tokens,
+        limits.allowances,
+        now,
+        clock.new_id,
+        require_room,
+    )
+    exporting = ExportServicer(database, objects, page_tokens, now, clock.new_id, require_room)
+    boards = BoardServicer(database, objects, page_tokens, now, clock.new_id)
+    passwords = LinkPasswords()
+    sharing = SharingServicer(database, objects, ShareTokens.derived_from(secret), passwords, now, clock.new_id)
+    filler = Filler(database, ShippedTemplates.load())
+    templates = TemplateServicer(filler, objects, page_tokens, now, clock.new_id)
     return Server(
         settings,
         SERVICE_NAME,
-        public=[(add_GalleryServiceServicer_to_server, gallery)],
+        public=[
+            (add_GalleryServiceServicer_to_server, gallery),
+            (add_BoardServiceServicer_to_server, boards),
+            (add_SharingServiceServicer_to_server, sharing),
+            (add_TemplateServiceServicer_to_server, templates),
+            (add_ExportServiceServicer_to_server, exporting),
+            (add_LibraryServiceServicer_to_server, LibraryServicer(database, page_tokens, limits.allowances, now)),
+            (add_LineageServiceServicer_to_server, LineageServicer(database, objects, now)),
+        ],
         internal=[
             (add_ImportServiceServicer_to_server, ImportServicer(database, now)),
+            (add_PresetServiceServicer_to_server, PresetServicer(filler)),
             (add_SourceServiceServicer_to_server, SourceServicer(database, objects, now)),
+            (add_GalleryErasureServiceServicer_to_server, GalleryErasureServicer(tasks_database, objects)),
         ],
-        background=[partial(run_sweeps, tasks_database, sweeper.sweeps())],
-        on_stop=[database.close, tasks_database.close],
+        background=[
+            partial(run_sweeps, tasks_database, [*sweeper.sweeps(), *purger.sweeps(), *exports.sweeps()]),
+            partial(until_set, work=exports.run),
+        ],
+        on_stop=[payment.close, database.close, tasks_database.close, passwords.close],
+        capacity=capacity,
+        limits=limits,
     )
 
 
 def main() -> None:
     """Runs the service until it is told to stop."""
-    settings = load(ServiceSettings)
+    settings = load(GallerySettings)
     run(settings, partial(compose, settings))
 
 

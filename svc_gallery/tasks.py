@@ -1,17 +1,26 @@
-"""Deletes uploads that have expired, and their bytes."""
+"""Deletes uploads and exports that have expired and pictures that are gone for good, with their bytes, and makes exports."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+import structlog
+
 from svc_common.db import Database
+from svc_common.object_keys import upload_key
 from svc_common.objects import ObjectStore
 from svc_common.sweeps import Sweep
-from svc_gallery.domain.uploads import upload_key
-from svc_gallery.store import uploads
+from svc_gallery.domain.images import object_keys
+from svc_gallery.store import boards, queries, uploads
+from svc_gallery.usecases.exporting import Exporter
+
+_log: Final = structlog.get_logger(__name__)
 
 _INTERVAL: Final = timedelta(minutes=1)
 _PAGE: Final = 500
+_LOOK_SECONDS: Final = 1.0
+"""How soon a new export is found."""
 
 
 class UploadSweeper:
@@ -39,3 +48,58 @@ class UploadSweeper:
             async with self._database.transaction() as transaction:
                 await uploads.delete_uploads(transaction, [row.upload_id for row in page])
             count += len(page)
+
+
+class ImagePurger:
+    """Owns the sweep of pictures whose time in the bin is over."""
+
+    def __init__(self, *, database: Database, objects: ObjectStore, now: Callable[[], datetime]) -> None:
+        """Takes the tasks' database, which shows the pictures of every account."""
+        self._database = database
+        self._objects = objects
+        self._now = now
+
+    def sweeps(self) -> Sequence[Sweep]:
+        """Lists the sweep with its interval."""
+        return (Sweep("gallery.purge_images", _INTERVAL, self.purge),)
+
+    async def purge(self) -> int:
+        """Deletes pictures that are gone for good, the bytes before the rows, as those of uploads."""
+        count = 0
+        while True:
+            now = self._now()
+            async with self._database.transaction() as transaction:
+                page = await queries.list_purged(transaction, now, _PAGE)
+            if not page:
+                return count
+            keys = [key for row in page for key in object_keys(row.account_id, row.image_id).all()]
+            await self._objects.delete(keys)
+            async with self._database.transaction() as transaction:
+                await boards.hold_boards_of(transaction, [row.image_id for row in page])
+                await queries.delete_purged(transaction, [row.image_id for row in page], now)
+            count += len(page)
+
+
+class ExportMaker:
+    """Makes exports in the background, and owns the sweep of those that have expired."""
+
+    def __init__(self, exporter: Exporter) -> None:
+        """Takes what makes one."""
+        self._exporter = exporter
+
+    def sweeps(self) -> Sequence[Sweep]:
+        """Lists the sweep with its interval."""
+        return (Sweep("gallery.delete_expired_exports", _INTERVAL, self._exporter.delete_expired),)
+
+    async def run(self) -> None:
+        """Makes exports until it is cancelled; one that is being made then is taken up when its lease is over."""
+        while True:
+            if not await self._made_one():
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _made_one(self) -> bool:
+        try:
+            return await self._exporter.make_next()
+        except Exception as error:  # noqa: BLE001 - one export that fails must not keep the others waiting
+            _log.error("export.failed", exc_info=error)
+            return False

@@ -9,10 +9,38 @@ from datetime import datetime, timedelta
 from typing import Final, Self
 from uuid import UUID
 
-from svc_common.errors import FieldViolation, Reason, ServiceError
+from svc_common.errors import FieldViolation, Reason, ServiceError, invalid_field
+from svc_common.object_keys import METADATA, ORIGINAL, RECIPE_FREE, THUMBNAIL, image_key
+from svc_gallery.domain.search import same_tag
 
 # Long enough to load a page of pictures over a slow line, short enough that a leaked address soon is worth nothing.
 URL_LIFETIME: Final = timedelta(minutes=5)
+
+
+BIN_LIFETIME: Final = timedelta(days=30)
+"""How long a picture can be restored from the bin."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFilter:
+    """Which pictures a list holds; what is empty, None or 0 narrows nothing."""
+
+    job_id: UUID | None = None
+    search: str = ""
+    """A tsquery as text, which names the account; see `svc_gallery.domain.search`."""
+    starred_only: bool = False
+    model_id: str = ""
+    min_rating: int = 0
+    create_time_from: datetime | None = None
+    create_time_until: datetime | None = None
+    in_bin: bool = False
+    board_id: UUID | None = None
+    uncategorised: bool = False
+    """Whether it holds only what is on no board."""
+
+    def scope(self, account_id: UUID) -> str:
+        """Returns what a page token of this list is good for: the same account and filter."""
+        return f"images:{account_id}:{self}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +49,14 @@ class ObjectKeys:
 
     original: str
     thumbnail: str
+    metadata: str
+    """What made it, as JSON."""
+    recipe_free: str
+    """A copy of the original without what tells how it was made, for who may see the picture only; made when it is needed."""
+
+    def all(self) -> tuple[str, ...]:
+        """Returns every key, also of objects that may not be there."""
+        return self.original, self.thumbnail, self.metadata, self.recipe_free
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +77,8 @@ class ImageCursor:
 
 
 def object_keys(account_id: UUID, image_id: UUID) -> ObjectKeys:
-    """Returns where a picture's objects lie in the bucket.
-
-    The account stands in front, so that everything of an account can be found and deleted by one prefix.
-    """
-    folder = f"users/{account_id}/images/{image_id}"
-    return ObjectKeys(original=f"{folder}/original.png", thumbnail=f"{folder}/thumbnail.webp")
+    """Returns where a picture's objects lie in the bucket."""
+    return ObjectKeys(*(image_key(account_id, image_id, name) for name in (ORIGINAL, THUMBNAIL, METADATA, RECIPE_FREE)))
 
 
 def check_distinct(image_ids: Sequence[UUID]) -> None:
@@ -56,6 +88,22 @@ def check_distinct(image_ids: Sequence[UUID]) -> None:
         message = "An import names a picture twice; give each its own id."
         violations = [FieldViolation(f"images[{index}].image_id", "Is used by an earlier one.") for index in repeated]
         raise ServiceError(Reason.INVALID_FIELD, message, violations=violations)
+
+
+def clean_tags(values: Sequence[str]) -> list[str]:
+    """Returns tags without the blanks around them.
+
+    Raises:
+        ServiceError: INVALID_FIELD, when one is blank or there twice.
+    """
+    tags = [value.strip() for value in values]
+    spellings = [same_tag(tag) for tag in tags]
+    for at, spelling in enumerate(spellings):
+        if not spelling:
+            raise invalid_field(f"tags.values[{at}]", "must not be blank")
+        if spelling in spellings[:at]:
+            raise invalid_field(f"tags.values[{at}]", f"is there twice: {tags[at]}")
+    return tags
 
 
 def image_id_taken() -> ServiceError:

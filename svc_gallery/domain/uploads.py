@@ -1,5 +1,6 @@
-"""Owns where uploads lie, how long and how many of them live, and what a picture must be to serve as a source."""
+"""Owns how long uploads live, how many and how large they may be, and what a picture must be to serve as a source."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -20,11 +21,6 @@ _LARGEST_MEGAPIXELS: Final = 40
 
 CHUNK_BYTES: Final = 64 * 1024
 """How much of an upload is read at once; the first chunk is all that most pictures tell of themselves."""
-
-
-def upload_key(account_id: UUID, upload_id: UUID) -> str:
-    """Returns where an upload lies in the bucket."""
-    return f"users/{account_id}/uploads/{upload_id}"
 
 
 def check_source(size_bytes: int, head: PictureHead) -> None:
@@ -68,20 +64,55 @@ def source_not_found(field: str, source_id: UUID) -> ServiceError:
     )
 
 
-def check_room(open_count: int, earliest_expiry: datetime, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class OpenUploads:
+    """The uploads of an account that haven't expired; `size_bytes` is the sum of what was announced."""
+
+    count: int
+    size_bytes: int
+    earliest_expiry: datetime
+
+
+def check_count(open_uploads: OpenUploads, now: datetime) -> None:
     """Refuses one upload more than an account may have, with the time until one of the open ones expires.
 
     Raises:
         ServiceError: TOO_MANY_UPLOADS.
     """
-    if open_count < OPEN_UPLOADS:
+    if open_uploads.count < OPEN_UPLOADS:
         return
     raise ServiceError(
         Reason.TOO_MANY_UPLOADS,
         f"{OPEN_UPLOADS} uploads of your account are open. Use one of them again, or wait until one expires.",
         metadata={"limit": str(OPEN_UPLOADS)},
-        retry_after=earliest_expiry - now,
+        retry_after=open_uploads.earliest_expiry - now,
     )
+
+
+def check_quota(size_bytes: int, open_uploads: OpenUploads, image_bytes: int, quota_bytes: int) -> None:
+    """Refuses an upload for which a tier's storage has no room beside the account's pictures and open uploads.
+
+    Raises:
+        ServiceError: STORAGE_QUOTA_EXCEEDED.
+    """
+    if size_bytes + open_uploads.size_bytes + image_bytes <= quota_bytes:
+        return
+    raise ServiceError(
+        Reason.STORAGE_QUOTA_EXCEEDED,
+        f"The upload has {_mib(size_bytes)} MiB, and your tier stores {_mib(quota_bytes)} MiB, of which pictures take "
+        f"{_mib(image_bytes)} and open uploads {_mib(open_uploads.size_bytes)}. Wait until uploads expire, a day after they "
+        "were made, or upgrade.",
+        metadata={
+            "quota_bytes": str(quota_bytes),
+            "image_bytes": str(image_bytes),
+            "upload_bytes": str(open_uploads.size_bytes),
+            "size_bytes": str(size_bytes),
+        },
+    )
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / _MIB:,.1f}"
 
 
 def _too_large(cause: str, measured: str, limit: int) -> ServiceError:

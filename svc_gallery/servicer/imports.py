@@ -9,7 +9,7 @@ from pingvas.gallery.v1 import import_service_pb2, import_service_pb2_grpc
 from svc_common.db import Database
 from svc_gallery.domain.images import check_distinct, job_of_another_account
 from svc_gallery.servicer.messages import image_rows
-from svc_gallery.store import queries
+from svc_gallery.store import boards, queries, templates
 
 
 class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
@@ -29,7 +29,10 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
         image_ids = [image.image_id for image in images]
         check_distinct(image_ids)
         async with self._database.direct(account_id) as direct:
-            if not await queries.insert_job(direct, images):
+            if await queries.insert_job(direct, images):
+                for template_id in filter(None, (request.template_id, request.style_id)):
+                    await templates.count_use(direct, account_id, template_id)
+            else:
                 image_ids = list(await queries.list_ids_of_job(direct, account_id, job_id))
         # The job's places are taken, but by rows that this account can't see.
         if not image_ids:
@@ -42,5 +45,8 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
         """Takes the pictures of one job out of its account's gallery."""
         account_id = UUID(request.account_id)
         async with self._database.transaction(account_id) as session:
-            await queries.delete_job(session, account_id, UUID(request.job_id))
+            # Boards before pictures, as everybody locks them who changes what lies on boards.
+            image_ids = await queries.find_ids_of_job(session, account_id, UUID(request.job_id))
+            await boards.hold_boards_of(session, image_ids)
+            await queries.delete_images_of_job(session, account_id, UUID(request.job_id))
         return import_service_pb2.WithdrawImagesResponse()

@@ -7,6 +7,7 @@ from uuid import UUID
 from pingvas.gallery.v1 import source_service_pb2, source_service_pb2_grpc
 
 from svc_common.db import Database
+from svc_common.object_keys import upload_key
 from svc_common.objects import ObjectStore, OpenObject
 from svc_gallery.domain.images import object_keys
 from svc_gallery.domain.picture_head import PictureHead, read_head
@@ -15,7 +16,6 @@ from svc_gallery.domain.uploads import (
     check_source,
     check_source_bytes,
     source_not_found,
-    upload_key,
 )
 from svc_gallery.servicer.masks import MaskChecker
 from svc_gallery.store import queries, uploads

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, select, text
+from sqlalchemy import Row, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from svc_common import db
+from svc_gallery.domain.uploads import OpenUploads
 from svc_gallery.store.models import Upload
 
 
 async def take_turn(session: AsyncSession, account_id: UUID) -> None:
     """Lets the calls of an account that open uploads follow each other, so that what is read next stays true."""
-    key = {"key": f"uploads:{account_id}"}
-    await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), key)
+    await db.take_turn(session, f"uploads:{account_id}")
 
 
 async def find_request(session: AsyncSession, account_id: UUID, request_id: str) -> Upload | None:
@@ -22,11 +23,12 @@ async def find_request(session: AsyncSession, account_id: UUID, request_id: str)
     return await session.scalar(select(Upload).where(is_the_one))
 
 
-async def count_open(session: AsyncSession, account_id: UUID, now: datetime) -> tuple[int, datetime]:
-    """Returns how many uploads of an account haven't expired, and when the first of them does (now when there is none)."""
+async def open_uploads(session: AsyncSession, account_id: UUID, now: datetime) -> OpenUploads:
+    """Returns how many uploads of an account haven't expired, how large, and when the first does (now when there is none)."""
     is_open = (Upload.account_id == account_id) & (Upload.expire_time > now)
-    row = (await session.execute(select(func.count(), func.min(Upload.expire_time)).where(is_open))).one()
-    return row[0], row[1] or now
+    facts = select(func.count(), func.sum(Upload.size_bytes), func.min(Upload.expire_time)).where(is_open)
+    count, size_bytes, earliest_expiry = (await session.execute(facts)).one()
+    return OpenUploads(count, int(size_bytes or 0), earliest_expiry or now)
 
 
 async def find_upload(session: AsyncSession, account_id: UUID, upload_id: UUID, now: datetime) -> Upload | None:
