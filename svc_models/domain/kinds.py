@@ -1,11 +1,14 @@
-"""Owns what a model may be and what it may do, under the names that manifests and rows have."""
+"""Owns what a model may be, under the names that manifests and rows have. What it may do are the contract's operations."""
 
 import enum
 from typing import Self
 
 
-class _Named(enum.IntEnum):
-    """Gives its members lower-case names; the numbers are those of the contract's enums."""
+class ModelKind(enum.IntEnum):
+    """Names what a model of the catalogue is; the numbers are those of the contract's enum."""
+
+    CHECKPOINT = 1
+    LORA = 2
 
     @classmethod
     def of(cls, name: str) -> Self:
@@ -19,19 +22,3 @@ class _Named(enum.IntEnum):
     def label(self) -> str:
         """The lower-case name."""
         return self.name.lower()
-
-
-class ModelKind(_Named):
-    """Names what a model of the catalogue is."""
-
-    CHECKPOINT = 1
-    LORA = 2
-
-
-class Operation(_Named):
-    """Names an operation that a model may have."""
-
-    TEXT_TO_IMAGE = 1
-    IMAGE_TO_IMAGE = 2
-    INPAINT = 3
-    UPSCALE = 4

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from svc_models.domain.access import Tier
-from svc_models.domain.kinds import ModelKind, Operation
+from pingvas.vocabulary import Operation, Tier
+
+from svc_models.domain.kinds import ModelKind
 
 T = TypeVar("T")
 
@@ -20,6 +21,9 @@ _SIDE_MULTIPLE_PX: Final = 8
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _TEXT_MAX_LENGTH: Final = 200
+# What a prompt has room for beside its own words.
+_TRIGGER_WORDS_MAX: Final = 20
+_TRIGGER_WORD_MAX_LENGTH: Final = 100
 # What int32 fields of the contract and bigint columns hold.
 _INT32_MAX: Final = 2**31 - 1
 _INT64_MAX: Final = 2**63 - 1
@@ -67,6 +71,7 @@ class Manifest:
     kind: ModelKind = ModelKind.CHECKPOINT
     operations: tuple[Operation, ...] = (Operation.TEXT_TO_IMAGE,)
     upscale_millicredits_per_megapixel: float = 0.0
+    trigger_words: tuple[str, ...] = ()
 
 
 def parse_manifest(content: bytes) -> Manifest:
@@ -74,7 +79,7 @@ def parse_manifest(content: bytes) -> Manifest:
 
     Keys that it doesn't know are left to the newer programs that wrote them. Every key it does know is required, so
     that a misspelt one is told, but "kind" (a checkpoint without it) and "operations" (text_to_image), which manifests
-    from before they were thought of don't have.
+    from before they were thought of don't have, and a LoRA's "trigger_words", which not every one has.
     """
     try:
         document = json.loads(content)
@@ -141,7 +146,21 @@ def _read_lora(fields: "_Fields") -> Manifest:
         fixed_millicredits=0,
         kind=ModelKind.LORA,
         operations=(),
+        trigger_words=_read_trigger_words(fields),
     )
+
+
+def _read_trigger_words(fields: "_Fields") -> tuple[str, ...]:
+    if not fields.has("trigger_words"):
+        return ()
+    words = tuple(word.strip() for word in fields.names("trigger_words"))
+    if len(words) > _TRIGGER_WORDS_MAX:
+        fields.reject("trigger_words", f"must list at most {_TRIGGER_WORDS_MAX}")
+    if any(not word or len(word) > _TRIGGER_WORD_MAX_LENGTH or not word.isprintable() for word in words):
+        fields.reject("trigger_words", f"must have 1 to {_TRIGGER_WORD_MAX_LENGTH} characters each, on one line")
+    if len(set(words)) != len(words):
+        fields.reject("trigger_words", "names one twice")
+    return words
 
 
 def _read_operations(fields: "_Fields") -> tuple[Operation, ...]:

@@ -11,7 +11,12 @@ _MANIFEST_DEPTH: Final = 3
 
 def object_key(model_id: str, revision: str, path: str) -> str:
     """Returns the key of a file; its manifest lies beside the files, as in a folder."""
-    return f"{model_id}/{revision}/{path}"
+    return f"{revision_folder(model_id, revision)}/{path}"
+
+
+def revision_folder(model_id: str, revision: str) -> str:
+    """Returns below what the files of a revision lie."""
+    return f"{model_id}/{revision}"
 
 
 def is_manifest_key(key: str) -> bool:

@@ -1,9 +1,19 @@
-"""Answers the RPCs of the area `models`: ModelService (public) and CatalogueService (internal)."""
+"""Answers the RPCs of the area `models`: ModelService and LoraService (public), CatalogueService and LoraErasureService."""
 
 from svc_models.servicer.catalogue import CatalogueServicer
+from svc_models.servicer.erasure import LoraErasureServicer
 from svc_models.servicer.listing import ModelServicer
-from svc_models.servicer.reach import ReachLookup
+from svc_models.servicer.loras import LoraServicer
+from svc_models.servicer.own_models import OwnModels
 from svc_models.servicer.snapshot import CatalogueSnapshot
 from svc_models.servicer.stored_files import StoredFiles
 
-__all__ = ["CatalogueServicer", "CatalogueSnapshot", "ModelServicer", "ReachLookup", "StoredFiles"]
+__all__ = [
+    "CatalogueServicer",
+    "CatalogueSnapshot",
+    "LoraErasureServicer",
+    "LoraServicer",
+    "ModelServicer",
+    "OwnModels",
+    "StoredFiles",
+]

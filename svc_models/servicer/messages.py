@@ -3,9 +3,10 @@
 from pingvas.common.v1 import tier_pb2
 from pingvas.models.v1 import catalogue_service_pb2, model_pb2
 from pingvas.payment.v1 import entitlement_pb2
+from pingvas.vocabulary import Operation, Tier
 
-from svc_models.domain.access import Reach, Tier
-from svc_models.domain.kinds import ModelKind, Operation
+from svc_common.tiers import Reach
+from svc_models.domain.kinds import ModelKind
 from svc_models.domain.manifest import ManifestFile
 from svc_models.servicer.stored_files import Located
 from svc_models.store.models import ModelRevision
@@ -56,7 +57,8 @@ def _model_message(row: ModelRevision, *, size_bytes: int) -> model_pb2.Model:
         minimum_tier=tier_pb2.Tier.ValueType(Tier.of(row.minimum_tier)),
         size_bytes=size_bytes,
         kind=model_pb2.ModelKind.ValueType(ModelKind.of(row.kind)),
-        operations=[model_pb2.Operation.ValueType(Operation.of(name)) for name in row.operations],
+        operations=[model_pb2.Operation.Value(f"OPERATION_{Operation(name).name}") for name in row.operations],
+        trigger_words=row.trigger_words,
     )
     message.create_time.FromDatetime(row.create_time)
     return message

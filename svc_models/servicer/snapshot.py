@@ -11,11 +11,12 @@ from typing import Final
 
 import structlog
 from pingvas.models.v1 import model_pb2
+from pingvas.vocabulary import Tier
 
 from svc_common.concurrency import is_set_within
 from svc_common.db import Database
 from svc_common.errors import ServiceError
-from svc_models.domain.access import Tier, model_not_found
+from svc_models.domain.access import model_not_found
 from svc_models.servicer.messages import model_spec_message
 from svc_models.store import queries
 

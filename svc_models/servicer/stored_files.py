@@ -1,4 +1,4 @@
-"""Owns the look into the models bucket: whether a revision's files are there, and presigned addresses of them."""
+"""Owns the look into a bucket with models: whether a revision's files are there, and presigned addresses of them."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from typing import Final
 
 from svc_common.objects import ObjectStore
 from svc_models.domain.manifest import ManifestFile
-from svc_models.domain.storage import model_not_stored, object_key
+from svc_models.domain.storage import model_not_stored
 
 _ADDRESS_LIFETIME: Final = timedelta(hours=1)
 _HEADS_AT_ONCE: Final = 8
@@ -39,21 +39,25 @@ class StoredFiles:
         self._bucket = bucket
         self._now = now
         self._monotonic_seconds = monotonic_seconds
-        self._stored_until: dict[tuple[str, str], float] = {}
+        self._stored_until: dict[str, float] = {}
 
-    async def locate(self, model_id: str, revision: str, files: Iterable[ManifestFile]) -> Located:
-        """Returns an address for each file, good for an hour; raises MODEL_NOT_STORED, or DEPENDENCY_UNAVAILABLE."""
-        wanted = {object_key(model_id, revision, file.path): file for file in files}
+    async def locate(self, model_id: str, folder: str, files: Iterable[ManifestFile]) -> Located:
+        """Returns an address for each file below a folder of the bucket, good for an hour.
+
+        Raises:
+            ServiceError: MODEL_NOT_STORED, DEPENDENCY_UNAVAILABLE.
+        """
+        wanted = {f"{folder}/{file.path}": file for file in files}
         # The addresses are as old as this when they are given out.
         expire_time = self._now() + _ADDRESS_LIFETIME
-        await self._see(model_id, revision, wanted)
+        await self._see(model_id, folder, wanted)
         addresses = {file.path: await self._bucket.presign_get(key, _ADDRESS_LIFETIME) for key, file in wanted.items()}
         return Located(addresses, expire_time)
 
-    async def _see(self, model_id: str, revision: str, wanted: dict[str, ManifestFile]) -> None:
+    async def _see(self, model_id: str, folder: str, wanted: dict[str, ManifestFile]) -> None:
         """Looks whether every file is there with its size; a file of another size is one that is being replaced."""
         started = self._monotonic_seconds()
-        if started < self._stored_until.get((model_id, revision), 0.0):
+        if started < self._stored_until.get(folder, 0.0):
             return
         free = asyncio.Semaphore(_HEADS_AT_ONCE)
 
@@ -66,4 +70,4 @@ class StoredFiles:
         for file, is_there in zip(wanted.values(), found, strict=True):
             if not is_there:
                 raise model_not_stored(model_id, file.path)
-        self._stored_until[model_id, revision] = started + _REMEMBERED.total_seconds()
+        self._stored_until[folder] = started + _REMEMBERED.total_seconds()

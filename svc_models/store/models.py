@@ -1,13 +1,14 @@
-"""Owns the table of the schema `models` as the code sees it; the migrations make it.
+"""Owns the tables of the schema `models` as the code sees them; the migrations make them.
 
-The catalogue is the same for every account: there is no `account_id`, hence no row-level security. The requests role
-may only read.
+The catalogue is the same for every account: there is no `account_id`, hence no row-level security, and the requests role
+may only read it. The LoRAs that accounts have of their own are separated as every tenant's rows are.
 """
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import DateTime, Text
+from sqlalchemy import BigInteger, DateTime, SmallInteger, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -54,4 +55,38 @@ class ModelRevision(Base):
     upscale_millicredits_per_megapixel: Mapped[float]
     kind: Mapped[str]
     operations: Mapped[list[str]]
+    trigger_words: Mapped[list[str]]
     create_time: Mapped[datetime]
+
+
+class OwnLora(Base):
+    """Holds a LoRA that an account has of its own, from the opening of its upload to its deletion."""
+
+    __tablename__ = "own_loras"
+
+    lora_id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    created_by: Mapped[UUID]
+    request_id: Mapped[str | None]
+    display_name: Mapped[str]
+    family: Mapped[str]
+    trigger_words: Mapped[list[str]]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[int] = mapped_column(SmallInteger)
+    sha256: Mapped[str | None]
+    """Of the file as it was put together; null until then."""
+    module_count: Mapped[int] = mapped_column(default=0)
+    unmatched_module_count: Mapped[int] = mapped_column(default=0)
+    rank: Mapped[int] = mapped_column(default=0)
+    refusal: Mapped[str] = mapped_column(default="")
+    attempt: Mapped[int] = mapped_column(default=0)
+    """The newest attempt at putting the file together; of a LoRA that is ready, the one whose file is served."""
+    lease_until: Mapped[datetime | None]
+    """Until when the attempt is taken for alive."""
+    has_parts: Mapped[bool] = mapped_column(default=True)
+    """Whether objects of the upload may be there."""
+    address_expire_time: Mapped[datetime]
+    """Until when somebody may put parts: what is deleted before may come back."""
+    create_time: Mapped[datetime]
+    expire_time: Mapped[datetime]
+    """When an upload that is incomplete or refused is deleted."""

@@ -68,8 +68,9 @@ def _columns_of(manifest: Manifest) -> dict[str, Any]:
     return dataclasses.asdict(manifest) | {
         "minimum_tier": manifest.minimum_tier.label,
         "kind": manifest.kind.label,
-        "operations": [operation.label for operation in manifest.operations],
+        "operations": list(manifest.operations),
         "schedulers": list(manifest.schedulers),
+        "trigger_words": list(manifest.trigger_words),
         "files": _files_of(manifest),
     }
 
