@@ -1,248 +1,308 @@
 """Puts svc_generation together from its settings and runs it: `python -m svc_generation.main`."""
 
-import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
+from grpc_health.v1.health import aio as health
 from pingvas.gallery.v1.import_service_pb2_grpc import ImportServiceStub
+from pingvas.gallery.v1.preset_service_pb2_grpc import PresetServiceStub
 from pingvas.gallery.v1.source_service_pb2_grpc import SourceServiceStub
+from pingvas.generation.v1.account_event_service_pb2_grpc import add_AccountEventServiceServicer_to_server
+from pingvas.generation.v1.generation_admin_service_pb2_grpc import add_GenerationAdminServiceServicer_to_server
 from pingvas.generation.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
+from pingvas.generation.v1.job_erasure_service_pb2_grpc import add_JobErasureServiceServicer_to_server
+from pingvas.generation.v1.model_use_service_pb2_grpc import add_ModelUseServiceServicer_to_server
+from pingvas.generation.v1.operator_service_pb2_grpc import add_OperatorServiceServicer_to_server
+from pingvas.generation.v1.recipe_service_pb2_grpc import add_RecipeServiceServicer_to_server
+from pingvas.generation.v1.usage_service_pb2_grpc import add_UsageServiceServicer_to_server
+from pingvas.generation.v1.webhook_endpoint_service_pb2_grpc import add_WebhookEndpointServiceServicer_to_server
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from pingvas.worker.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
 from pydantic import Field
 
 from svc_common import clock
+from svc_common.capacity import service_capacity
 from svc_common.clients import channel
-from svc_common.concurrency import end_tasks
-from svc_common.db import Database
-from svc_common.errors import ServiceError
-from svc_common.events import ENTITLEMENT_CHANGED, EventListener, EventPublisher, hear_hints
+from svc_common.concurrency import until_set
+from svc_common.connection_budget import service_databases
+from svc_common.entitlements import from_ledger
+from svc_common.events import EventPublisher
+from svc_common.free_space import Store
+from svc_common.limits.accounts import AccountLimits
 from svc_common.objects import S3ObjectStore
 from svc_common.paging import PageTokens
-from svc_common.queue import JobQueue, QueuedJob
-from svc_common.redis_client import REDIS_ERRORS, connect
+from svc_common.queue import JobQueue, WorkerPresence
+from svc_common.redis_client import connect
 from svc_common.server import Server, run
-from svc_common.settings import ServiceSettings, load
+from svc_common.settings import PictureSettings, ServiceSettings, load, neighbour
 from svc_common.sweeps import run_sweeps
 from svc_common.tokens import ServiceCredential
 from svc_generation.domain.limits import LARGEST_DRAWN_SEED
-from svc_generation.domain.waiting import WaitStatistics
-from svc_generation.servicer.accepting import Acceptor, Clock
-from svc_generation.servicer.conversion import JobConverter
+from svc_generation.messages.jobs import JobConverter
+from svc_generation.messages.webhooks import body_of, secret_text
+from svc_generation.servicer.account_events import AccountEventServicer
+from svc_generation.servicer.administration import GenerationAdminServicer
+from svc_generation.servicer.erasure import JobErasureServicer
 from svc_generation.servicer.generation import GenerationServicer
-from svc_generation.servicer.hub import WatchHub
-from svc_generation.servicer.lookups import Lookups
-from svc_generation.servicer.operations import parsed
-from svc_generation.servicer.planning import Planner
-from svc_generation.servicer.sources import SourceResolver
-from svc_generation.servicer.watch import Watch
+from svc_generation.servicer.model_use import ModelUseServicer
+from svc_generation.servicer.operator import OperatorServicer
+from svc_generation.servicer.recipes import RecipeServicer
+from svc_generation.servicer.scaler import ScalerListener
+from svc_generation.servicer.usage import UsageServicer
+from svc_generation.servicer.watch import HEARTBEAT_SECONDS, Watch
+from svc_generation.servicer.webhooks import WebhookEndpointServicer
 from svc_generation.servicer.worker import WorkerServicer
-from svc_generation.store import queries
-from svc_generation.store.models import Job
-from svc_generation.tasks.finalize import Finalizer
-from svc_generation.tasks.sweeps import Sweeper
-from svc_generation.tasks.uncertain import UncertainHolds
+from svc_generation.store import hot
+from svc_generation.tasks.queue_figures import show_queue
+from svc_generation.tasks.sweeps import Sweeper, settle_noted_holds
+from svc_generation.tasks.webhook_sweeps import WebhookSweeps
+from svc_generation.usecases.accepting import Acceptor
+from svc_generation.usecases.announcing import Announcer
+from svc_generation.usecases.artifacts import Artifacts
+from svc_generation.usecases.cancelling import Canceller
+from svc_generation.usecases.erasing import JobEraser
+from svc_generation.usecases.finalizing import Finalizer
+from svc_generation.usecases.lookups import Lookups
+from svc_generation.usecases.offering import Offering
+from svc_generation.usecases.planning import Planner
+from svc_generation.usecases.presets import PresetResolver
+from svc_generation.usecases.sources import SourceResolver
+from svc_generation.usecases.uncertain_holds import UncertainHolds
+from svc_generation.usecases.waiting import WaitTimes
+from svc_generation.usecases.watch_hub import WatchHub
+from svc_generation.usecases.webhooks.delivering import Deliverer
+from svc_generation.usecases.webhooks.sending import Sender
+from svc_generation.usecases.worker_demand import WorkerDemand
 
 SERVICE_NAME: Final = "svc_generation"
 
-_REMEMBERED_WAITS: Final = 200
+_WEBHOOK_SECRET_BYTES: Final = 32
 
 
-class GenerationSettings(ServiceSettings):
+class GenerationSettings(ServiceSettings, PictureSettings):
     """The settings of svc_generation."""
 
+    payment_internal_address: str = neighbour("payment")
+    gallery_internal_address: str = neighbour("gallery")
+    models_internal_address: str = neighbour("models")
     lease_seconds: float = Field(default=30.0, gt=0, description="how long a worker's claim lasts without renewal")
     job_lifetime_hours: float = Field(
         default=24.0, gt=0, description="how long a job may take from acceptance to end before it is given up"
     )
+    webhooks_to_private_addresses: bool = Field(
+        default=False,
+        description="whether webhooks may go to private addresses, and over http: for one's own machine, never for strangers",
+    )
+    scaler_address: str = Field(
+        default="",
+        pattern=r"^$|^[A-Za-z0-9.\-\[\]:]+:\d{1,5}$",
+        description="where KEDA's external scaler is served, as host:port, to whoever reaches it; empty: nowhere",
+    )
+    worker_idle_seconds: float = Field(
+        default=300.0, gt=0, description="how long workers are kept when nothing is left to do"
+    )
+    worker_start_seconds: float = Field(
+        default=120.0, gt=0, description="how long a new worker takes to its first work, until that was measured"
+    )
 
 
-class Composition:
-    """Builds the parts of the service in the order in which they need each other."""
+class Parts:
+    """What the handlers and the sweeps have in common."""
 
     def __init__(self, settings: GenerationSettings) -> None:
-        """Builds everything; nothing connects yet."""
+        """Builds it in the order in which one needs the other; nothing connects yet."""
         self.settings = settings
-        self.requests = Database(settings.database_url, pool_size=settings.database_pool_size)
-        self.tasks = Database(settings.tasks_database_url, pool_size=settings.database_pool_size)
+        self.capacity = service_capacity(settings, Store.POSTGRESQL, Store.OBJECTS, Store.REDIS)
+        # Workers' reports come in with the role for tasks, at any time as many as users' calls.
+        self.requests, self.tasks = service_databases(settings, self.capacity, sweeps=8, others=1, tasks_share=0.5)
         self.redis = connect(settings.redis_url)
         self.listening_redis = connect(settings.redis_url, socket_timeout_seconds=None, retries=0)
-        self.objects = S3ObjectStore(
-            bucket=settings.s3_bucket,
-            region=settings.s3_region,
-            endpoint_url=settings.s3_endpoint_url,
-            signing_endpoint_url=settings.s3_signing_endpoint_url,
-            access_key=settings.s3_access_key,
-            secret_key=settings.s3_secret_key,
-            public_url=settings.objects_public_url,
-        )
+        self.queue = JobQueue(self.redis)
+        self.publisher = EventPublisher(self.redis)
+        self.objects = S3ObjectStore.from_settings(settings, settings.s3_bucket, public_url=settings.objects_public_url)
         credential = ServiceCredential.from_file(SERVICE_NAME, settings.service_key_file)
-        self.channels = {
-            address: channel(address, credential)
+        self.payment, self.models, self.gallery = (
+            channel(address, credential, tls=settings.mutual_tls)
             for address in (
                 settings.payment_internal_address,
                 settings.models_internal_address,
                 settings.gallery_internal_address,
             )
-        }
-        self.ledger = LedgerServiceStub(self.channels[settings.payment_internal_address])
-        self.clock = Clock(clock.now, clock.new_id)
-        self.statistics = WaitStatistics()
-        self.publisher = EventPublisher(self.redis)
-        self.queue = JobQueue(self.redis)
-        self.hub = WatchHub(self._listener, partial(queries.last_sequences, self.tasks))
-        self.lookups = Lookups(CatalogueServiceStub(self.channels[settings.models_internal_address]), self.ledger)
-        self.sources = SourceResolver(SourceServiceStub(self.channels[settings.gallery_internal_address]))
-        self.converter = JobConverter(self.objects)
-        self.watch = Watch(
-            database=self.requests,
-            hub=self.hub,
-            publisher=self.publisher,
-            converter=self.converter,
-            queue=self.queue,
-            statistics=self.statistics,
         )
+        self.ledger = LedgerServiceStub(self.payment)
+        self.limits = AccountLimits.from_settings(settings, from_ledger(self.ledger))
+        self.lookups = Lookups(CatalogueServiceStub(self.models), self.limits.entitlements)
+        self.waits = WaitTimes(self.queue)
+        self.hub = WatchHub(self.listening_redis, partial(hot.last_sequences, self.tasks))
+        self.announcer = Announcer(self.hub, self.publisher)
+        self.offering = Offering(self.queue)
+        self.holds = UncertainHolds(database=self.tasks, ledger=self.ledger, now=clock.now)
         self.finalizer = Finalizer(
             database=self.tasks,
             ledger=self.ledger,
-            gallery=ImportServiceStub(self.channels[settings.gallery_internal_address]),
-            queue=self.queue,
-            tell=self.watch.tell,
+            gallery=ImportServiceStub(self.gallery),
+            announcer=self.announcer,
             now=clock.now,
-            prompt_of=lambda job: parsed(job.operation_kind, job.operation).prompt,
         )
-        self.uncertain = UncertainHolds(database=self.tasks, ledger=self.ledger, now=clock.now)
-        self.planner = self._planner()
-        self.acceptor = self._acceptor()
-        self.sweeper = Sweeper(
-            database=self.tasks,
-            queue=self.queue,
-            objects=self.objects,
-            finalize=self.finalizer.finalize,
-            now=clock.now,
-            lease=timedelta(seconds=settings.lease_seconds),
-        )
-
-    def server(self) -> Server:
-        """Returns the service, ready to start."""
-        return Server(
-            self.settings,
-            SERVICE_NAME,
-            public=[(add_GenerationServiceServicer_to_server, self._generation())],
-            internal=[(add_WorkerServiceServicer_to_server, self._worker())],
-            background=[
-                self._run_sweeps,
-                self.uncertain.run,
-                partial(_until_stopped, self.hub.run),
-                partial(_until_stopped, self._hear_tiers),
-            ],
-            on_start=[self._remember_waits],
-            on_drain=[self.hub.close],
-            on_stop=[self._close],
-        )
-
-    def _planner(self) -> Planner:
-        return Planner(
+        self.canceller = Canceller(database=self.tasks, finalizer=self.finalizer, offering=self.offering, now=clock.now)
+        self.planner = Planner(
             lookups=self.lookups,
-            sources=self.sources,
-            queue=self.queue,
-            statistics=self.statistics,
+            sources=SourceResolver(SourceServiceStub(self.gallery)),
+            presets=PresetResolver(PresetServiceStub(self.gallery)),
             new_seed=lambda: secrets.randbelow(LARGEST_DRAWN_SEED + 1),
         )
-
-    def _acceptor(self) -> Acceptor:
-        return Acceptor(
+        self.acceptor = Acceptor(
             database=self.requests,
             planner=self.planner,
             ledger=self.ledger,
-            queue=self.queue,
-            watch=self.watch,
-            clock=self.clock,
-            job_lifetime=timedelta(hours=self.settings.job_lifetime_hours),
-            note_uncertain=self.uncertain.note,
+            waits=self.waits,
+            offering=self.offering,
+            announcer=self.announcer,
+            holds=self.holds,
+            capacity=self.capacity,
+            job_lifetime=timedelta(hours=settings.job_lifetime_hours),
+            now=clock.now,
+            new_id=clock.new_id,
         )
+        self.scaler = self._scaler() if settings.scaler_address else None
 
-    def _generation(self) -> GenerationServicer:
-        return GenerationServicer(
-            database=self.requests,
-            planner=self.planner,
-            acceptor=self.acceptor,
-            queue=self.queue,
-            converter=self.converter,
-            watch=self.watch,
-            page_tokens=PageTokens.derived_from(self.settings.service_key_file.read_bytes()),
-            cancel=self.finalizer.cancel,
-        )
-
-    def _worker(self) -> WorkerServicer:
-        return WorkerServicer(
+    def _scaler(self) -> ScalerListener:
+        demand = WorkerDemand(
             database=self.tasks,
-            lookups=self.lookups,
-            objects=self.objects,
-            statistics=self.statistics,
-            clock=self.clock,
-            finalize=self.finalizer.close,
-            requeue=self._requeue,
-            tell=self.watch.tell,
+            presence=WorkerPresence(self.redis),
+            now=clock.now,
+            idle_seconds=self.settings.worker_idle_seconds,
+            start_seconds=self.settings.worker_start_seconds,
         )
+        return ScalerListener(demand, self.settings.scaler_address)
 
-    def _listener(self, hub: WatchHub) -> EventListener:
-        return EventListener(
-            self.listening_redis, on_progress=hub.on_progress, on_change=hub.on_change, on_gap=hub.on_gap
-        )
-
-    async def _requeue(self, job: Job) -> None:
-        """Offers a job again. Its lease, if it has one, ends by itself; the sweep repeats what is lost here."""
-        try:
-            await self.queue.enqueue(QueuedJob.of(job))
-        except REDIS_ERRORS:
-            return
-
-    async def _remember_waits(self) -> None:
-        """Takes up the statistics of waiting times from the jobs that were started last; without them it starts anew."""
-        try:
-            async with self.tasks.transaction() as session:
-                waits = await queries.recent_waits(session, _REMEMBERED_WAITS)
-        except ServiceError:
-            return
-        for position, wait in waits:
-            self.statistics.observe(position, wait.total_seconds())
-
-    async def _run_sweeps(self, stop: asyncio.Event) -> None:
-        await run_sweeps(self.tasks, [*self.sweeper.sweeps(), self.uncertain.sweep()], stop)
-
-    async def _hear_tiers(self) -> None:
-        await hear_hints(self.listening_redis, ENTITLEMENT_CHANGED, self.lookups.forget_tier, self.lookups.forget_tiers)
-
-    async def _close(self) -> None:
-        for open_channel in self.channels.values():
-            await open_channel.close()
+    async def close(self) -> None:
+        """Closes the connections."""
+        for called in (self.payment, self.models, self.gallery):
+            await called.close()
         await self.requests.close()
         await self.tasks.close()
         await self.redis.aclose()
         await self.listening_redis.aclose()
 
 
-async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
-    """Runs work that has no end of its own until the process stops."""
-    task = asyncio.create_task(work())
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-    finally:
-        await end_tasks(task, stopped)
+def compose(
+    settings: GenerationSettings, parts: Parts | None = None, *, heartbeat_seconds: float = HEARTBEAT_SECONDS
+) -> Server:
+    """Returns the service, of parts that the caller wants to look into or of its own. Called within the event loop."""
+    parts = parts or Parts(settings)
+    converter = JobConverter(parts.objects)
+    watch = Watch(
+        database=parts.requests,
+        hub=parts.hub,
+        publisher=parts.publisher,
+        converter=converter,
+        waits=parts.waits,
+        heartbeat_seconds=heartbeat_seconds,
+    )
+    page_tokens = PageTokens.derived_from(settings.service_key_file.read_bytes())
+    generation = GenerationServicer(
+        database=parts.requests,
+        lookups=parts.lookups,
+        planner=parts.planner,
+        acceptor=parts.acceptor,
+        canceller=parts.canceller,
+        waits=parts.waits,
+        queue=parts.queue,
+        converter=converter,
+        watch=watch,
+        page_tokens=page_tokens,
+    )
+    webhook_endpoints = WebhookEndpointServicer(
+        database=parts.requests,
+        page_tokens=page_tokens,
+        now=clock.now,
+        new_id=clock.new_id,
+        new_secret=partial(secrets.token_bytes, _WEBHOOK_SECRET_BYTES),
+        allows_private=settings.webhooks_to_private_addresses,
+    )
+    deliverer = Deliverer(
+        database=parts.tasks,
+        sender=Sender(allows_private=settings.webhooks_to_private_addresses),
+        body_of=partial(body_of, converter=converter),
+        secret_text=secret_text,
+        now=clock.now,
+    )
+    webhook_sweeps = WebhookSweeps(
+        database=parts.tasks, history=parts.publisher.history, now=clock.now, new_id=clock.new_id
+    )
+    worker = WorkerServicer(
+        database=parts.tasks,
+        lookups=parts.lookups,
+        artifacts=Artifacts(parts.objects),
+        waits=parts.waits,
+        offering=parts.offering,
+        finalizer=parts.finalizer,
+        announcer=parts.announcer,
+        now=clock.now,
+        new_id=clock.new_id,
+    )
+    eraser = JobEraser(database=parts.tasks, canceller=parts.canceller)
+    presence = WorkerPresence(parts.redis)
+    operator = OperatorServicer(
+        database=parts.tasks,
+        queue=parts.queue,
+        presence=presence,
+        publisher=parts.publisher,
+        page_tokens=page_tokens,
+        now=clock.now,
+    )
+    sweeper = Sweeper(
+        database=parts.tasks,
+        queue=parts.queue,
+        objects=parts.objects,
+        finalizer=parts.finalizer,
+        canceller=parts.canceller,
+        holds=parts.holds,
+        now=clock.now,
+        lease=timedelta(seconds=settings.lease_seconds),
+    )
+    health_servicer = health.HealthServicer()
+    return Server(
+        settings,
+        SERVICE_NAME,
+        public=[
+            (add_GenerationServiceServicer_to_server, generation),
+            (add_GenerationAdminServiceServicer_to_server, GenerationAdminServicer(operator)),
+            (add_RecipeServiceServicer_to_server, RecipeServicer(parts.lookups)),
+            (add_UsageServiceServicer_to_server, UsageServicer(parts.requests, clock.now)),
+            (add_WebhookEndpointServiceServicer_to_server, webhook_endpoints),
+        ],
+        internal=[
+            (add_WorkerServiceServicer_to_server, worker),
+            (add_JobErasureServiceServicer_to_server, JobErasureServicer(eraser)),
+            (add_ModelUseServiceServicer_to_server, ModelUseServicer(parts.requests)),
+            (add_OperatorServiceServicer_to_server, operator),
+            (add_AccountEventServiceServicer_to_server, AccountEventServicer(parts.requests, clock.now)),
+        ],
+        background=[
+            partial(run_sweeps, parts.tasks, (*sweeper.sweeps(), *webhook_sweeps.sweeps())),
+            deliverer.run,
+            partial(settle_noted_holds, parts.holds),
+            partial(show_queue, parts.queue, presence, health_servicer.set),
+            partial(until_set, work=parts.hub.run),
+        ],
+        on_start=[partial(parts.waits.recall, parts.tasks), *([parts.scaler.start] if parts.scaler else [])],
+        on_drain=[parts.hub.close, *([parts.scaler.stop] if parts.scaler else [])],
+        on_stop=[parts.close],
+        capacity=parts.capacity,
+        limits=parts.limits,
+        health_servicer=health_servicer,
+    )
 
 
 def main() -> None:
     """Serves until SIGTERM."""
     settings = load(GenerationSettings)
-    run(settings, lambda: Composition(settings).server())
+    run(settings, partial(compose, settings))
 
 
 if __name__ == "__main__":

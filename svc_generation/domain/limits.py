@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pingvas.vocabulary import Operation as OperationKind
+from pingvas.vocabulary import Tier
+
+from svc_common.api_keys import KeyLimits
+from svc_common.credits import format_credits
 from svc_common.errors import FieldViolation, Reason, ServiceError, invalid_field
-from svc_generation.domain.operations import OperationKind
+from svc_common.own_models import own_loras_not_in_tier
+from svc_common.tiers import Reach, model_not_in_tier
 from svc_generation.domain.sizes import LARGEST_UPSCALED_PIXELS, LARGEST_UPSCALED_SIDE_PX, Size
 
 LARGEST_SEED: Final = 2**53 - 1
@@ -24,8 +30,7 @@ class ModelFacts:
 
     model_id: str
     family: str
-    minimum_tier: int
-    """Number of pingvas.common.v1.Tier; tiers are ordered by it."""
+    minimum_tier: Tier
     native_width_px: int
     native_height_px: int
     default_step_count: int
@@ -34,6 +39,8 @@ class ModelFacts:
     operations: frozenset[OperationKind] = frozenset({OperationKind.TEXT_TO_IMAGE})
     """Is empty for a LoRA."""
     is_lora: bool = False
+    is_own: bool = False
+    """Whether it is a LoRA of the account's own."""
 
     @property
     def native_size(self) -> Size:
@@ -45,14 +52,25 @@ class ModelFacts:
 class TierFacts:
     """Holds what the checks need to know of an account's tier."""
 
-    tier: int
-    tier_name: str
-    model_families: frozenset[str]
+    reach: Reach
     largest_side_px: int
     images_per_job: int
     step_count: int
     waiting_jobs: int
     running_jobs: int
+    is_suspended: bool = False
+    own_loras: int = 0
+    """How many LoRAs of its own an account may have."""
+
+    @property
+    def tier(self) -> Tier:
+        """The tier itself."""
+        return self.reach.tier
+
+    @property
+    def tier_name(self) -> str:
+        """Its name, as the queue and metadata of errors have it."""
+        return self.reach.tier.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +97,30 @@ def with_defaults(wish: Picture, model: ModelFacts, size: Size) -> Picture:
     )
 
 
-def check_model(model: ModelFacts, tier: TierFacts, minimum_tier_name: str) -> None:
+def check_standing(tier: TierFacts) -> None:
+    """Refuses new work of an account whose payment is overdue.
+
+    Raises:
+        ServiceError: PAYMENT_OVERDUE.
+    """
+    if tier.is_suspended:
+        raise ServiceError(
+            Reason.PAYMENT_OVERDUE,
+            "A payment for your plan failed more than 72 hours ago, or the plan is paused. Pay it on the page of the "
+            "payment provider; jobs are accepted again at once.",
+        )
+
+
+def check_model(model: ModelFacts, tier: TierFacts) -> None:
     """Refuses a model that the tier doesn't reach.
 
     Raises:
-        ServiceError: MODEL_NOT_IN_TIER.
+        ServiceError: MODEL_NOT_IN_TIER, LORA_LIMIT_REACHED.
     """
-    if model.family in tier.model_families and tier.tier >= model.minimum_tier:
-        return
-    raise ServiceError(
-        Reason.MODEL_NOT_IN_TIER,
-        f"The model {model.model_id} isn't part of the {tier.tier_name} tier. Choose another model, or upgrade.",
-        metadata={"model_id": model.model_id, "tier": tier.tier_name, "minimum_tier": minimum_tier_name},
-    )
+    if model.is_own and not tier.own_loras:
+        raise own_loras_not_in_tier(tier.tier_name)
+    if not tier.reach.includes(model.family, model.minimum_tier):
+        raise model_not_in_tier(model.model_id, tier.tier, model.minimum_tier)
 
 
 def check_operation(model: ModelFacts, kind: OperationKind) -> None:
@@ -207,6 +236,52 @@ def check_upscale(source: Size, scale_factor: int, step_count: int, tier: TierFa
             f"makes {result.width_px} x {result.height_px} pixels, but a side may have {LARGEST_UPSCALED_SIDE_PX} "
             f"and the picture {LARGEST_UPSCALED_PIXELS // 1_000_000} megapixels",
         )
+
+
+def check_key(key: KeyLimits, model_id: str, size: Size) -> None:
+    """Refuses a job that makes pictures of a size with a model, if the API key that asks for it isn't for such jobs.
+
+    Raises:
+        ServiceError: API_KEY_LIMIT_EXCEEDED.
+    """
+    if key.model_ids and model_id not in key.model_ids:
+        allowed = ", ".join(sorted(key.model_ids))
+        raise _beyond_key(key, "model_ids", allowed, f"may use {allowed}, not {model_id}. Choose one of these models")
+    if key.largest_side_px is not None and size.longest_px > key.largest_side_px:
+        allowed = str(key.largest_side_px)
+        message = f"makes pictures of at most {allowed} pixels a side, not {size.longest_px}. Ask for a smaller one"
+        raise _beyond_key(key, "largest_side_px", allowed, message)
+
+
+def check_spending(key: KeyLimits, spent_in_day: int, spent_in_month: int, held: int) -> None:
+    """Refuses a job for which an amount would be held, if its API key may not spend that much more.
+
+    Raises:
+        ServiceError: API_KEY_LIMIT_EXCEEDED.
+    """
+    for period, limit, spent in (
+        ("day", key.day_millicredits, spent_in_day),
+        ("month", key.month_millicredits, spent_in_month),
+    ):
+        if limit is not None and spent + held > limit:
+            raise key_spent(key, period, limit, held)
+
+
+def key_spent(key: KeyLimits, period: str, limit: int, held: int) -> ServiceError:
+    """Returns the refusal of a job that would be too much for a day or a month."""
+    allowed = format_credits(limit)
+    message = (
+        f"may spend {allowed} credits a {period}, which doesn't cover the {format_credits(held)} that this job holds. "
+    )
+    return _beyond_key(key, f"credits_a_{period}", allowed, f"{message}Wait for the next {period} of UTC")
+
+
+def _beyond_key(key: KeyLimits, limit: str, allowed: str, message: str) -> ServiceError:
+    return ServiceError(
+        Reason.API_KEY_LIMIT_EXCEEDED,
+        f"The API key {key.api_key_id} {message}, or let its owner change the key's limits.",
+        metadata={"api_key_id": key.api_key_id, "limit": limit, "allowed": allowed},
+    )
 
 
 @dataclass(frozen=True, slots=True)

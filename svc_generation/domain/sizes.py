@@ -1,6 +1,8 @@
 """How large a picture becomes that is made from another one. Sides are pixels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 _MULTIPLE_PX: Final = 8
@@ -36,6 +38,35 @@ class Size:
         return Size(self.width_px * factor, self.height_px * factor)
 
 
+@dataclass(frozen=True, slots=True)
+class SizePreset:
+    """The size of a place where pictures are shown."""
+
+    place: Size
+
+    @property
+    def size(self) -> Size:
+        """The size of a picture for it: its own, rounded up to whole blocks, from which it may be cropped."""
+        return Size(_rounded_up(self.place.width_px), _rounded_up(self.place.height_px))
+
+
+SIZE_PRESETS: Final[Mapping[str, SizePreset]] = MappingProxyType(
+    {
+        "square": SizePreset(Size(1024, 1024)),
+        "landscape": SizePreset(Size(1024, 576)),
+        "portrait": SizePreset(Size(576, 1024)),
+        "photo": SizePreset(Size(1024, 768)),
+        "instagram": SizePreset(Size(1080, 1080)),
+        "story": SizePreset(Size(1080, 1920)),
+        "facebook-cover": SizePreset(Size(820, 312)),
+        "youtube-thumbnail": SizePreset(Size(1280, 720)),
+        "x-header": SizePreset(Size(1500, 500)),
+        "blog": SizePreset(Size(1200, 630)),
+    }
+)
+"""The sizes that have a name, which the contract lists too."""
+
+
 def fitted(source: Size, largest_side_px: int) -> Size:
     """Returns the size of a picture that is made from a source when the request names none.
 
@@ -49,3 +80,7 @@ def fitted(source: Size, largest_side_px: int) -> Size:
         return max(_SMALLEST_SIDE_PX, px * limit // longest // _MULTIPLE_PX * _MULTIPLE_PX)
 
     return Size(side(source.width_px), side(source.height_px))
+
+
+def _rounded_up(px: int) -> int:
+    return -(-px // _MULTIPLE_PX) * _MULTIPLE_PX

@@ -46,6 +46,23 @@ class Step(enum.Enum):
     GIVE_UP = enum.auto()
 
 
+class Cancellation(enum.Enum):
+    """Names what the request to cancel a job has done."""
+
+    ENDED = enum.auto()
+    """The job waited, and is over."""
+    ASKED = enum.auto()
+    """The job runs, and its worker was asked to stop."""
+    REPEATED = enum.auto()
+    """The job runs, and was asked to stop before."""
+    NOTHING = enum.auto()
+    """The job is in none of the states in which it was to be cancelled, or isn't there."""
+
+
+CANCELLABLE = frozenset({JobState.QUEUED, JobState.RUNNING})
+"""States that a job can be cancelled in; in any other it has ended, or is about to."""
+
+
 RETRIED_REASONS = frozenset({Reason.STORAGE_FAILED, Reason.MODEL_LOAD_FAILED, Reason.WORKER_LOST})
 """Failures of the infrastructure, which another attempt may not meet. A pipeline that raises would raise again."""
 

@@ -13,24 +13,22 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pingvas.generation.v1 import job_event_pb2
 
 from svc_common.db import Database
-from svc_common.errors import Reason, ServiceError, dependency_unavailable
+from svc_common.errors import dependency_unavailable
 from svc_common.events import EventPublisher
-from svc_common.queue import JobQueue
-from svc_common.redis_client import REDIS_ERRORS
 from svc_generation.domain.event_ids import EventId
 from svc_generation.domain.states import JobState
-from svc_generation.domain.waiting import WaitEstimate, WaitStatistics
-from svc_generation.servicer.conversion import JobConverter
-from svc_generation.servicer.hub import WatchHub
+from svc_generation.messages.jobs import JobConverter
 from svc_generation.store import queries
 from svc_generation.store.models import Job
+from svc_generation.usecases.own_jobs import own_job
+from svc_generation.usecases.waiting import WaitTimes
+from svc_generation.usecases.watch_hub import WatchHub
 
 JobEvent = job_event_pb2.JobEvent
 
 HEARTBEAT_SECONDS = 15.0
 """Shorter than every proxy's idle time-out on the way (60 s is the shortest in common use)."""
 _CHANGED_PAGE = 200
-_NO_WAIT = WaitEstimate(0.0, 0.0)
 _BEFORE_ALL = EventId(0)
 _REMEMBERED_JOBS = 256
 """Far more than an account may have running at once: what is late is late by milliseconds."""
@@ -46,8 +44,7 @@ class Watch:
         hub: WatchHub,
         publisher: EventPublisher,
         converter: JobConverter,
-        queue: JobQueue,
-        statistics: WaitStatistics,
+        waits: WaitTimes,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         """Takes the parts."""
@@ -55,28 +52,8 @@ class Watch:
         self._hub = hub
         self._publisher = publisher
         self._converter = converter
-        self._queue = queue
-        self._statistics = statistics
+        self._waits = waits
         self._heartbeat_seconds = heartbeat_seconds
-
-    async def announce(self, account_ids: Iterable[UUID]) -> None:
-        """Tells the accounts' watchers, in this process and others, that a state has changed."""
-        await self._publisher.announce(dict.fromkeys(account_ids, 0))
-
-    async def tell(self, row: Job) -> None:
-        """Tells a job's watchers, in this process and others, of the change that has just been committed with this row."""
-        self._hub.hand_over(row)
-        await self._publisher.announce({row.account_id: row.last_sequence})
-
-    async def place(self, row: Job) -> tuple[int, WaitEstimate]:
-        """Returns position and estimated wait of a job; nothing to wait for unless it is queued."""
-        if row.state != JobState.QUEUED:
-            return 0, _NO_WAIT
-        try:
-            position = await self._queue.position(row.job_id) or 0
-        except REDIS_ERRORS:
-            position = row.queue_position
-        return position, self._statistics.estimate(position, row.quoted_millicredits / 1000)
 
     async def job(self, account_id: UUID, job_id: UUID, after: str) -> AsyncIterator[JobEvent]:
         """Streams one job's events from behind `after` up to the terminal one.
@@ -86,7 +63,7 @@ class Watch:
         """
         last = EventId.parse(after)
         async with self._hub.open(account_id, job_id) as mailbox:
-            row: Job | None = await self._read(account_id, job_id)
+            row: Job | None = await own_job(self._database, account_id, job_id)
             gap, begun = True, False
             progress: list[JobEvent] = []
             while True:
@@ -112,7 +89,7 @@ class Watch:
                 progress, row, changed, gap = mailbox.take()
                 # Progress below a change of state that no message told of: the row has it.
                 if row is None and (changed or _is_ahead(progress, last)):
-                    row = await self._read(account_id, job_id)
+                    row = await own_job(self._database, account_id, job_id)
 
     async def account(self, account_id: UUID, after: str) -> AsyncIterator[JobEvent]:
         """Streams the events of all of an account's jobs from behind `after`, without end.
@@ -179,15 +156,8 @@ class Watch:
                 after = page[-1].last_sequence
             return rows + list(page)
 
-    async def _read(self, account_id: UUID, job_id: UUID) -> Job:
-        async with self._database.direct(account_id) as direct:
-            row = await queries.get_job(direct, job_id, account_id)
-        if row is None:
-            raise no_such_job(str(job_id))
-        return row
-
     async def _changes(self, row: Job, after: int) -> list[tuple[EventId, JobEvent]]:
-        position, estimate = await self.place(row)
+        position, estimate = await self._waits.of_job(row)
         return await self._converter.events(row, after, position, estimate)
 
     async def _history(self, job_id: UUID) -> list[JobEvent]:
@@ -224,11 +194,6 @@ class ToldProgress:
 def _is_ahead(progress: Iterable[JobEvent], last: EventId) -> bool:
     """Tells whether progress belongs to a change of state that comes behind an event."""
     return any(EventId.parse(event.event_id).sequence > last.sequence for event in progress)
-
-
-def no_such_job(job_id: str) -> ServiceError:
-    """Returns the refusal of a job that isn't there, or that isn't the caller's: the two can't be told apart."""
-    return ServiceError(Reason.JOB_NOT_FOUND, "There is no such job in your account.", metadata={"job_id": job_id})
 
 
 def merge(durable: list[tuple[EventId, JobEvent]], progress: list[JobEvent]) -> list[tuple[EventId, JobEvent]]:

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-import structlog
 from pingvas.common.v1 import error_reason_pb2
 from pingvas.generation.v1 import job_pb2
 from pingvas.worker.v1 import worker_service_pb2 as worker
@@ -13,7 +13,6 @@ from pingvas.worker.v1 import worker_service_pb2_grpc
 
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError, invalid_field
-from svc_common.objects import ObjectStore
 from svc_generation.domain.objects import UPLOAD_LIFETIME
 from svc_generation.domain.states import (
     AttemptOutcome,
@@ -25,16 +24,17 @@ from svc_generation.domain.states import (
     is_repeat_of_completion,
     on_claim,
 )
-from svc_generation.domain.waiting import WaitStatistics
-from svc_generation.servicer.accepting import Clock
-from svc_generation.servicer.artifacts import Artifacts
-from svc_generation.servicer.conversion import timestamp
-from svc_generation.servicer.lookups import Lookups
-from svc_generation.servicer.operations import parsed, put
-from svc_generation.store import queries, transitions
+from svc_generation.messages.jobs import timestamp
+from svc_generation.messages.operations import parsed, put
+from svc_generation.messages.refusals import attempt_fenced, job_not_runnable, no_such_job
+from svc_generation.store import hot, queries, transitions
 from svc_generation.store.models import Attempt, Job
-
-_log = structlog.get_logger(__name__)
+from svc_generation.usecases.announcing import Announcer
+from svc_generation.usecases.artifacts import Artifacts
+from svc_generation.usecases.finalizing import Finalizer
+from svc_generation.usecases.lookups import Lookups
+from svc_generation.usecases.offering import Offering
+from svc_generation.usecases.waiting import WaitTimes
 
 ResultT = TypeVar("ResultT")
 
@@ -47,26 +47,24 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         *,
         database: Database,
         lookups: Lookups,
-        objects: ObjectStore,
-        statistics: WaitStatistics,
-        clock: Clock,
-        finalize: Callable[[Job], Awaitable[JobState]],
-        requeue: Callable[[Job], Awaitable[None]],
-        tell: Callable[[Job], Awaitable[None]],
+        artifacts: Artifacts,
+        waits: WaitTimes,
+        offering: Offering,
+        finalizer: Finalizer,
+        announcer: Announcer,
+        now: Callable[[], datetime],
+        new_id: Callable[[], UUID],
     ) -> None:
-        """Takes the parts.
-
-        `finalize` closes a FINALIZING job, `requeue` offers a queued one to the workers again, and `tell` tells a job's
-        watchers of a change that has been committed.
-        """
+        """Takes the parts."""
         self._database = database
         self._lookups = lookups
-        self._artifacts = Artifacts(objects)
-        self._tell = tell
-        self._statistics = statistics
-        self._clock = clock
-        self._finalize = finalize
-        self._requeue = requeue
+        self._artifacts = artifacts
+        self._waits = waits
+        self._offering = offering
+        self._finalizer = finalizer
+        self._announcer = announcer
+        self._now = now
+        self._new_id = new_id
 
     async def StartAttempt(self, request: worker.StartAttemptRequest, _context: object) -> worker.Attempt:
         """Begins the next attempt, or refuses the claim."""
@@ -76,7 +74,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             if step is Step.START:
                 return job, step, await self._start(job, request)
             if step is Step.REPEAT:
-                return job, step, await queries.find_attempt(self._database, job.job_id, job.attempt)
+                return job, step, await hot.find_attempt(self._database, job.job_id, job.attempt)
             await self._close_unstarted(job, step)
             return job, step, None
 
@@ -85,7 +83,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             raise await self._refusal(job, step)
         if step is not Step.START:
             return await self._attempt_message(job, attempt)
-        _, message = await asyncio.gather(self._tell(job), self._attempt_message(job, attempt))
+        _, message = await asyncio.gather(self._announcer.announce(job), self._attempt_message(job, attempt))
         return message
 
     async def CompleteAttempt(
@@ -98,7 +96,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         fault, found = await asyncio.gather(self._fault(account_id, request), self._found(request))
         while (job := await self._accept_completion(found, account_id, request, fault)) is None:
             found = await self._found(request)
-        return worker.CompleteAttemptResponse(state=_message_state(await self._close(job)))
+        return worker.CompleteAttemptResponse(state=_message_state(await self._finalizer.finalize_or_defer(job)))
 
     async def FailAttempt(self, request: worker.FailAttemptRequest, _context: object) -> worker.FailAttemptResponse:
         """Decides what a failed or stopped attempt leads to."""
@@ -110,7 +108,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
                 return job, None
             _require_heard(queries.standing(job), request.job_id, request.attempt)
             target = after_failure(queries.standing(job), reason)
-            now = self._clock.now()
+            now = self._now()
             if target is JobState.QUEUED:
                 await transitions.requeue(self._database, job, AttemptOutcome.FAILED, now)
             else:
@@ -130,7 +128,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         async def act(job: Job) -> Job:
             if job.state != JobState.QUEUED or job.attempt != request.attempt:
                 _require_heard(queries.standing(job), request.job_id, request.attempt)
-                await transitions.requeue(self._database, job, AttemptOutcome.RETURNED, self._clock.now())
+                await transitions.requeue(self._database, job, AttemptOutcome.RETURNED, self._now())
             return job
 
         job = await self._decide(request.job_id, act)
@@ -139,26 +137,26 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
     async def _decide(self, job_id: str, act: Callable[[Job], Awaitable[ResultT]]) -> ResultT:
         result = await transitions.decide(self._database, UUID(job_id), act)
         if result is None:
-            raise _no_such_job(job_id)
+            raise no_such_job(job_id)
         return result
 
     async def _start(self, job: Job, request: worker.StartAttemptRequest) -> Attempt:
-        now = self._clock.now()
+        now = self._now()
         attempt = await transitions.start(
             self._database,
             job,
             worker_id=request.worker_id,
             claim_id=request.claim_id,
-            image_ids=[self._clock.new_id() for _ in range(job.image_count)],
+            image_ids=[self._new_id() for _ in range(job.image_count)],
             now=now,
             upload_expire_time=now + UPLOAD_LIFETIME,
         )
         if attempt.attempt == 1:
-            self._statistics.observe(job.queue_position, (now - job.create_time).total_seconds())
+            self._waits.observe_start(job, now)
         return attempt
 
     async def _close_unstarted(self, job: Job, step: Step) -> None:
-        now = self._clock.now()
+        now = self._now()
         if step is Step.CANCEL:
             await transitions.close(self._database, job, transitions.Ending(JobState.CANCELLED, 0), now)
         elif step is Step.GIVE_UP:
@@ -171,19 +169,14 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
     async def _refusal(self, job: Job, step: Step) -> ServiceError:
         state = JobState(job.state)
         if step in (Step.CANCEL, Step.GIVE_UP):
-            state = await self._close(job)
-        name = job_pb2.JobState.Name(state)  # type: ignore[arg-type]
-        return ServiceError(
-            Reason.JOB_NOT_RUNNABLE,
-            f"The job needs no attempt: it is {name}.",
-            metadata={"job_id": str(job.job_id), "state": name},
-        )
+            state = await self._finalizer.finalize_or_defer(job)
+        return job_not_runnable(job.job_id, state)
 
     async def _attempt_message(self, job: Job, attempt: Attempt) -> worker.Attempt:
         operation = parsed(job.operation_kind, job.operation)
         loras = () if isinstance(operation, job_pb2.Upscale) else operation.loras
         spec, *lora_specs = await asyncio.gather(
-            self._lookups.model(job.model_id), *(self._lookups.model(lora.model_id) for lora in loras)
+            self._lookups.model(job.model_id), *(self._lookups.model(lora.model_id, job.account_id) for lora in loras)
         )
         message = worker.Attempt(
             job_id=str(job.job_id),
@@ -202,13 +195,13 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
 
     async def _account_of(self, job_id: str) -> UUID:
         """Returns whose job it is, for a worker that hasn't named the account."""
-        job = await queries.find_job(self._database, UUID(job_id))
+        job = await hot.find_job(self._database, UUID(job_id))
         if job is None:
-            raise _no_such_job(job_id)
+            raise no_such_job(job_id)
         return job.account_id
 
     async def _found(self, request: worker.CompleteAttemptRequest) -> tuple[Job, Attempt | None] | None:
-        return await queries.find_job_with_attempt(self._database, UUID(request.job_id), request.attempt)
+        return await hot.find_job_with_attempt(self._database, UUID(request.job_id), request.attempt)
 
     async def _fault(self, account_id: UUID, request: worker.CompleteAttemptRequest) -> ServiceError | None:
         """Returns what is wrong with the objects of a report. It is told to the attempt only that owns the job."""
@@ -227,7 +220,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
     ) -> Job | None:
         """Moves a job that has been read to FINALIZING; returns None if it has changed since."""
         if found is None or found[0].account_id != account_id:
-            raise _no_such_job(request.job_id)
+            raise no_such_job(request.job_id)
         job, attempt = found
         if is_repeat_of_completion(queries.standing(job), request.attempt, _outcome(job)):
             return job
@@ -238,29 +231,17 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         images = [_image_record(image) for image in request.images]
         ending = transitions.Ending(JobState.COMPLETED, request.gpu_milliseconds, images=images)
         try:
-            await transitions.close(self._database, job, ending, self._clock.now())
+            await transitions.close(self._database, job, ending, self._now())
         except transitions.ChangedError:
             return None
         return job
 
     async def _after(self, job: Job, target: JobState) -> JobState:
         if target is JobState.QUEUED:
-            await self._tell(job)
-            await self._requeue(job)
+            await self._announcer.announce(job)
+            await self._offering.offer([job])
             return target
-        return await self._close(job)
-
-    async def _close(self, job: Job) -> JobState:
-        """Closes the job now, or leaves it to the sweep: the report was accepted, whatever keeps the job from its end."""
-        try:
-            return await self._finalize(job)
-        except Exception as error:  # noqa: BLE001 - to the worker it makes no difference
-            _log.warning("job.finalize_deferred", job_id=str(job.job_id), error=str(error))
-            return JobState.FINALIZING
-
-
-def _no_such_job(job_id: str) -> ServiceError:
-    return ServiceError(Reason.JOB_NOT_FOUND, "There is no such job.", metadata={"job_id": job_id})
+        return await self._finalizer.finalize_or_defer(job)
 
 
 def _message_state(state: int) -> job_pb2.JobState.ValueType:
@@ -275,15 +256,8 @@ def _require_heard(job: Standing, job_id: str, attempt: int) -> None:
     if accepts_report(job, attempt):
         return
     if job.attempt == attempt and job.state is not JobState.QUEUED:
-        name = job_pb2.JobState.Name(job.state)  # type: ignore[arg-type]
-        raise ServiceError(
-            Reason.JOB_NOT_RUNNABLE, f"The job is {name} already.", metadata={"job_id": job_id, "state": name}
-        )
-    raise ServiceError(
-        Reason.ATTEMPT_FENCED,
-        "Another attempt owns the job. Drop the result.",
-        metadata={"job_id": job_id, "attempt": str(attempt), "current_attempt": str(job.attempt)},
-    )
+        raise job_not_runnable(job_id, job.state)
+    raise attempt_fenced(job_id, attempt, job.attempt)
 
 
 def _require_slots(attempt: Attempt | None, images: Iterable[worker.ReportedImage]) -> None:

@@ -23,6 +23,9 @@ class Acceptance(enum.Enum):
     QUEUE_FULL = "queue_full"
     KNOWN = "known"
     """The account's request id has made a job before."""
+    KEY_DAY_SPENT = "key_day_spent"
+    """The API key may not spend that much more in the day."""
+    KEY_MONTH_SPENT = "key_month_spent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,11 @@ class NewJob:
     queue_position: int
     create_time: datetime
     deadline_time: datetime
+    api_key_id: str | None
+    """The API key that asked for the job."""
+    key_day_limit: int | None
+    """Millicredits that the key's jobs may cost in a day of UTC, this one included."""
+    key_month_limit: int | None
 
 
 _TYPES: dict[str, TypeEngine[Any]] = {
@@ -73,6 +81,9 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "queue_position": Integer(),
     "create_time": DateTime(timezone=True),
     "deadline_time": DateTime(timezone=True),
+    "api_key_id": Text(),
+    "key_day_limit": BigInteger(),
+    "key_month_limit": BigInteger(),
 }
 _NAMES = tuple(field.name for field in fields(NewJob))
 _ACCEPT_JOBS = Statement(

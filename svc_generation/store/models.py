@@ -1,6 +1,6 @@
 """The tables of the schema `generation`. Each row belongs to an account, and row-level security is forced on each."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,7 @@ class Base(DeclarativeBase):
         float: Float(),
         list[UUID]: ARRAY(PG_UUID(as_uuid=True)),
         list[dict[str, Any]]: JSONB(),
+        list[int]: ARRAY(SmallInteger()),
     }
 
 
@@ -100,6 +101,22 @@ class Job(Base):
     end_time: Mapped[datetime | None]
     deadline_time: Mapped[datetime]
     """When a job that hasn't ended is given up; before its hold expires."""
+    api_key_id: Mapped[str | None]
+    """The API key that asked for the job; null for a person."""
+
+
+class KeySpending(Base):
+    """Holds what the jobs of an API key that were made on one day of UTC cost, or hold as long as they haven't ended.
+
+    It changes in the transactions that accept and end jobs, under the lock of the account's counter.
+    """
+
+    __tablename__ = "key_spending"
+
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    api_key_id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    millicredits: Mapped[int] = mapped_column(BigInteger)
 
 
 class Attempt(Base):
@@ -119,3 +136,66 @@ class Attempt(Base):
     """Until when a zombie could still upload."""
     clean_time: Mapped[datetime | None]
     """When the objects of an attempt that lost are to be deleted next; null when nothing is left to do."""
+
+
+class WebhookEndpoint(Base):
+    """Holds an address to which an account's events are sent."""
+
+    __tablename__ = "webhook_endpoints"
+
+    endpoint_id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    created_by: Mapped[UUID]
+    request_id: Mapped[str | None]
+    request_hash: Mapped[bytes]
+    url: Mapped[str]
+    description: Mapped[str]
+    events: Mapped[list[int]]
+    named_jobs_only: Mapped[bool]
+    disabled: Mapped[bool] = mapped_column(default=False)
+    disable_reason: Mapped[str] = mapped_column(default="")
+    failing_since: Mapped[datetime | None]
+    """Since when no delivery has succeeded; null after a success."""
+    secret: Mapped[bytes]
+    old_secret: Mapped[bytes | None]
+    old_secret_expire_time: Mapped[datetime | None]
+    create_time: Mapped[datetime]
+
+
+class WebhookJob(Base):
+    """Names the endpoint that a job's creator has named. A row may be there of a job that was never accepted."""
+
+    __tablename__ = "webhook_jobs"
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    endpoint_id: Mapped[UUID]
+    create_time: Mapped[datetime]
+
+
+class WebhookDelivery(Base):
+    """Holds one event for one endpoint: the outbox, which a trigger on the jobs fills, and the log of what became of it."""
+
+    __tablename__ = "webhook_deliveries"
+
+    delivery_id: Mapped[UUID] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[UUID]
+    account_id: Mapped[UUID]
+    event: Mapped[int] = mapped_column(SmallInteger)
+    job_id: Mapped[UUID | None]
+    event_id: Mapped[str] = mapped_column(default="")
+    job_attempt: Mapped[int] = mapped_column(default=0)
+    progress: Mapped[bytes | None]
+    """The serialized JobEvent, which is in no row of the job's."""
+    content: Mapped[bytes | None]
+    """The serialized message of an event of no job."""
+    state: Mapped[int] = mapped_column(SmallInteger, default=1)
+    attempt_count: Mapped[int] = mapped_column(default=0)
+    round_count: Mapped[int] = mapped_column(default=0)
+    """Attempts since the delivery was made or last replayed."""
+    last_http_status: Mapped[int] = mapped_column(SmallInteger, default=0)
+    last_error: Mapped[str] = mapped_column(default="")
+    create_time: Mapped[datetime]
+    last_attempt_time: Mapped[datetime | None]
+    next_attempt_time: Mapped[datetime | None]
+    """When the next attempt is due; while one is made, when it counts as lost."""

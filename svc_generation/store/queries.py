@@ -4,43 +4,23 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Uuid, and_, any_, bindparam, func, literal, select, tuple_, union_all, update
+from sqlalchemy import Row, and_, bindparam, case, func, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from svc_common.db import Database
 from svc_common.statements import Direct, RowLoader, Statement
 from svc_generation.domain.states import JobState, Standing
 from svc_generation.store.models import AccountCounter, Attempt, Job
 
 # The statements on the way of every job are compiled once and go to the driver itself.
 _load_job = RowLoader(Job).load
-_load_attempt = RowLoader(Attempt).load
-_JOB_WIDTH = len(Job.__table__.columns)
 _is_the_job = Job.job_id == bindparam("job_id")
 _JOB = Statement(select(Job).where(_is_the_job))
 _JOB_OF_ACCOUNT = Statement(select(Job).where(_is_the_job, Job.account_id == bindparam("account_id")))
-_JOB_WITH_ATTEMPT = Statement(
-    select(Job, Attempt)
-    .outerjoin(Attempt, and_(Attempt.job_id == Job.job_id, Attempt.attempt == bindparam("attempt")))
-    .where(_is_the_job)
-)
-_ATTEMPT = Statement(
-    select(Attempt).where(Attempt.job_id == bindparam("job_id"), Attempt.attempt == bindparam("attempt"))
-)
-_KNOWN = Statement(select(Job.job_id).where(Job.job_id == any_(bindparam("job_ids", type_=ARRAY(Uuid)))))
 _CHANGED = Statement(
     select(Job)
     .where(Job.account_id == bindparam("account_id"), Job.last_sequence > bindparam("after"))
     .order_by(Job.last_sequence)
     .limit(bindparam("most"))
-)
-_LAST_SEQUENCES = Statement(
-    union_all(
-        select(AccountCounter.account_id.label("owner"), AccountCounter.last_sequence).where(
-            AccountCounter.account_id == any_(bindparam("account_ids", type_=ARRAY(Uuid)))
-        ),
-        select(Job.job_id, Job.last_sequence).where(Job.job_id == any_(bindparam("job_ids", type_=ARRAY(Uuid)))),
-    )
 )
 
 
@@ -63,6 +43,14 @@ async def count_waiting(session: AsyncSession, account_id: UUID) -> int:
     return (await session.execute(statement)).scalar_one_or_none() or 0
 
 
+async def list_open_operations(session: AsyncSession, account_id: UUID, text: str) -> Sequence[Row[str, bytes]]:
+    """Returns kind and operation of the jobs of an account that wait or run and whose operation holds a text somewhere."""
+    is_open = (Job.account_id == account_id) & Job.state.in_((JobState.QUEUED, JobState.RUNNING))
+    # Messages hold texts as their UTF-8, so that the database finds the few that have to be parsed.
+    holds_text = func.position(literal(text.encode()).op("IN")(Job.operation)) > 0
+    return (await session.execute(select(Job.operation_kind, Job.operation).where(is_open, holds_text))).all()
+
+
 async def count_running(session: AsyncSession, account_id: UUID) -> int:
     """Returns how many jobs of an account run."""
     statement = select(func.count()).where(Job.account_id == account_id, Job.state == JobState.RUNNING)
@@ -74,17 +62,6 @@ async def get_job(direct: Direct, job_id: UUID, account_id: UUID | None = None) 
     statement = _JOB if account_id is None else _JOB_OF_ACCOUNT
     row = await direct.fetch_one(statement, {"job_id": job_id, "account_id": account_id})
     return None if row is None else _load_job(row)
-
-
-async def find_job(database: Database, job_id: UUID) -> Job | None:
-    """Returns a job of any account, as the tasks' database sees it."""
-    rows = await database.call(_JOB, {"job_id": job_id})
-    return _load_job(rows[0]) if rows else None
-
-
-async def known_jobs(database: Database, job_ids: Collection[UUID]) -> set[UUID]:
-    """Returns those of the ids that are jobs of any account, as the tasks' database sees them."""
-    return {row["job_id"] for row in await database.call(_KNOWN, {"job_ids": list(job_ids)})}
 
 
 async def list_jobs(
@@ -104,6 +81,26 @@ async def list_jobs(
         )
     statement = statement.order_by(Job.create_time.desc(), Job.job_id.desc()).limit(limit)
     return (await session.execute(statement)).scalars().all()
+
+
+async def list_cancellable(
+    session: AsyncSession, account_id: UUID, states: Collection[JobState], limit: int
+) -> tuple[Sequence[UUID], int]:
+    """Returns those of an account's jobs that can be cancelled in these states, and how many there are beyond the limit.
+
+    Waiting jobs come before running ones, and each before those that were accepted after it: what would start next is
+    cancelled first.
+    """
+    statement = (
+        select(Job.job_id, func.count().over().label("total"))
+        .where(Job.account_id == account_id, Job.state.in_(states))
+        # A running one that was asked to stop before needs no more; one that was given back meanwhile waits again.
+        .where(or_(Job.state == JobState.QUEUED, Job.cancel_requested.is_(False)))
+        .order_by(Job.state, Job.create_time, Job.job_id)
+        .limit(limit)
+    )
+    rows = (await session.execute(statement)).all()
+    return [row.job_id for row in rows], (rows[0].total - len(rows) if rows else 0)
 
 
 async def list_changed(direct: Direct, account_id: UUID, after: int, limit: int) -> Sequence[Job]:
@@ -126,30 +123,6 @@ async def list_open(session: AsyncSession, account_id: UUID) -> tuple[int, list[
     )
     rows = (await session.execute(statement)).all()
     return (rows[0][0] if rows else 0), [job for _, job in rows if job is not None]
-
-
-async def last_sequences(
-    database: Database, account_ids: Collection[UUID], job_ids: Collection[UUID]
-) -> dict[UUID, int]:
-    """Returns the number of the newest event of each account and of each job, as the tasks' database sees them."""
-    parameters = {"account_ids": list(account_ids), "job_ids": list(job_ids)}
-    rows = await database.call(_LAST_SEQUENCES, parameters)
-    return {row["owner"]: row["last_sequence"] for row in rows}
-
-
-async def find_job_with_attempt(database: Database, job_id: UUID, attempt: int) -> tuple[Job, Attempt | None] | None:
-    """Returns a job of any account and one of its attempts, if it has that one, as the tasks' database sees them."""
-    rows = await database.call(_JOB_WITH_ATTEMPT, {"job_id": job_id, "attempt": attempt})
-    if not rows:
-        return None
-    of_attempt = rows[0][_JOB_WIDTH:]
-    return _load_job(rows[0][:_JOB_WIDTH]), None if of_attempt[0] is None else _load_attempt(of_attempt)
-
-
-async def find_attempt(database: Database, job_id: UUID, attempt: int) -> Attempt | None:
-    """Returns one attempt at a job of any account, as the tasks' database sees it."""
-    rows = await database.call(_ATTEMPT, {"job_id": job_id, "attempt": attempt})
-    return _load_attempt(rows[0]) if rows else None
 
 
 async def list_waiting(session: AsyncSession, after: UUID, queued_before: datetime, limit: int) -> Sequence[UUID]:
@@ -202,6 +175,40 @@ async def set_clean_time(session: AsyncSession, attempt: Attempt, clean_time: da
         .where(Attempt.job_id == attempt.job_id, Attempt.attempt == attempt.attempt)
         .values(clean_time=clean_time)
     )
+
+
+async def open_work(session: AsyncSession, now: datetime) -> tuple[dict[int, float], dict[int, float]]:
+    """Returns the GPU seconds of the waiting jobs, and those that are left of the running ones, each by tier."""
+    elapsed = func.extract("epoch", now - Job.start_time)
+    quoted = Job.quoted_millicredits / 1000.0
+    waiting = func.sum(case((Job.state == JobState.QUEUED, quoted), else_=0.0))
+    running = func.sum(case((Job.state == JobState.RUNNING, func.greatest(0.0, quoted - elapsed)), else_=0.0))
+    statement = select(Job.tier, waiting, running).where(Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
+    rows = (await session.execute(statement.group_by(Job.tier))).all()
+    return {row[0]: float(row[1]) for row in rows}, {row[0]: float(row[2]) for row in rows}
+
+
+async def oldest_waiting(session: AsyncSession) -> dict[int, datetime]:
+    """Returns when the oldest waiting job of each tier was accepted."""
+    statement = select(Job.tier, func.min(Job.create_time)).where(Job.state == JobState.QUEUED).group_by(Job.tier)
+    return {row[0]: row[1] for row in (await session.execute(statement)).all()}
+
+
+async def list_attempts(session: AsyncSession, job_id: UUID) -> Sequence[Attempt]:
+    """Returns the attempts at a job, first to last."""
+    return (
+        (await session.execute(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.attempt)))
+        .scalars()
+        .all()
+    )
+
+
+async def accepted_work(session: AsyncSession, since: datetime) -> dict[int, float]:
+    """Returns the GPU seconds of all jobs that were accepted since a moment, by tier."""
+    # Ids begin with their time (UUIDv7), so that the primary key finds the newest jobs.
+    first_id = UUID(int=int(since.timestamp() * 1000) << 80)
+    statement = select(Job.tier, func.sum(Job.quoted_millicredits / 1000.0)).where(Job.job_id >= first_id)
+    return {row[0]: float(row[1]) for row in (await session.execute(statement.group_by(Job.tier))).all()}
 
 
 async def recent_waits(session: AsyncSession, limit: int) -> Sequence[tuple[int, timedelta]]:

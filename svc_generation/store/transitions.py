@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import CTE, Column, ColumnElement, Table, Update, bindparam, insert, select, update
+from sqlalchemy import CTE, Column, ColumnElement, Date, Table, Update, bindparam, func, insert, select, update
+from sqlalchemy import cast as cast_sql
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -22,8 +23,8 @@ from svc_common.db import Database
 from svc_common.errors import Reason
 from svc_common.statements import Statement
 from svc_generation.domain.states import AttemptOutcome, JobState, billed_millicredits
-from svc_generation.store import queries
-from svc_generation.store.models import AccountCounter, Attempt, Job
+from svc_generation.store import hot
+from svc_generation.store.models import AccountCounter, Attempt, Job, KeySpending
 
 ResultT = TypeVar("ResultT")
 
@@ -49,8 +50,8 @@ _ATTEMPT_OUTCOMES = {
     JobState.CANCELLED: AttemptOutcome.CANCELLED,
 }
 
-_jobs, _attempts, _counters = (
-    cast("Table", table) for table in (Job.__table__, Attempt.__table__, AccountCounter.__table__)
+_jobs, _attempts, _counters, _key_spending = (
+    cast("Table", each.__table__) for each in (Job, Attempt, AccountCounter, KeySpending)
 )
 
 
@@ -146,7 +147,27 @@ _REQUEUE = _compiled(
 _close = _change("state", "outcome", "gpu_milliseconds", "finalize_time", "images", "failure_reason", "failure_message")
 _CLOSE_WAITING = _compiled(_close, _no_more_waiting)
 _CLOSE_STARTED = _compiled(_close, _attempt_closed)
-_END = _compiled(_numbered(_change("state", "used_millicredits", "end_time"), "ended_sequence"))
+# What was held of the API key's limits and not used is free again.
+_key_spending_corrected = (
+    update(_key_spending)
+    .where(
+        _jobs.c.job_id == _job.c.job_id,
+        _key_spending.c.account_id == _jobs.c.account_id,
+        _key_spending.c.api_key_id == _jobs.c.api_key_id,
+        _key_spending.c.day == cast_sql(func.timezone("UTC", _jobs.c.create_time), Date),
+    )
+    .values(
+        {
+            _key_spending.c.millicredits: _key_spending.c.millicredits
+            - _jobs.c.held_millicredits
+            + bindparam("new_used_millicredits")
+        }
+    )
+    .cte("key_spending_corrected")
+)
+_END = _compiled(
+    _numbered(_change("state", "used_millicredits", "end_time"), "ended_sequence"), _key_spending_corrected
+)
 _attempt_failed = (
     update(_attempts)
     .where(_attempts.c.job_id == _job.c.job_id, _attempts.c.attempt == bindparam("failed_attempt"))
@@ -172,7 +193,7 @@ async def decide(database: Database, job_id: UUID, act: Callable[[Job], Awaitabl
 
     Returns None where there is no such job. Who changes a job brings it on, so that this ends.
     """
-    while (job := await queries.find_job(database, job_id)) is not None:
+    while (job := await hot.find_job(database, job_id)) is not None:
         try:
             return await act(job)
         except ChangedError:

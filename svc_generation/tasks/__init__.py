@@ -1,1 +1,1 @@
-"""What happens to jobs beside the calls: closing them, and the sweeps that repair what a crash or a loss left behind."""
+"""The sweeps: when what a crash or a loss left behind is repaired. How is in `usecases`."""

@@ -5,22 +5,28 @@ None of them is on the path of a healthy job. Each is safe to repeat, and safe b
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 import structlog
 
+from svc_common.clients import CallError
+from svc_common.concurrency import is_set_within
 from svc_common.db import Database
-from svc_common.errors import Reason
+from svc_common.errors import ServiceError
+from svc_common.object_keys import image_key
 from svc_common.objects import ObjectStore
 from svc_common.queue import JobQueue, QueuedJob
 from svc_common.sweeps import Sweep
-from svc_generation.domain.objects import OBJECT_NAMES, object_key
+from svc_generation.domain.objects import OBJECT_NAMES
 from svc_generation.domain.states import JobState
 from svc_generation.store import queries, transitions
-from svc_generation.store.models import Attempt, Job
+from svc_generation.store.models import Attempt
+from svc_generation.usecases.cancelling import Canceller
+from svc_generation.usecases.finalizing import Finalizer
+from svc_generation.usecases.uncertain_holds import UncertainHolds
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +38,7 @@ _FINALIZE_GRACE = timedelta(seconds=3)
 """A job that has been FINALIZING for less is being closed by the call that made it so."""
 _CLOSED_AT_ONCE = 8
 _FIRST_ID = UUID(int=0)
+_SETTLE_SECONDS: Final = 2.0
 
 
 class Sweeper:
@@ -43,7 +50,9 @@ class Sweeper:
         database: Database,
         queue: JobQueue,
         objects: ObjectStore,
-        finalize: Callable[[UUID], Awaitable[JobState]],
+        finalizer: Finalizer,
+        canceller: Canceller,
+        holds: UncertainHolds,
         now: Callable[[], datetime],
         lease: timedelta,
         monotonic: Callable[[], float] = time.monotonic,
@@ -52,7 +61,9 @@ class Sweeper:
         self._database = database
         self._queue = queue
         self._objects = objects
-        self._finalize = finalize
+        self._finalizer = finalizer
+        self._canceller = canceller
+        self._holds = holds
         self._now = now
         self._lease = lease
         self._monotonic = monotonic
@@ -68,6 +79,7 @@ class Sweeper:
             Sweep("generation.finish_interrupted", 2 * second, self.finish_interrupted),
             Sweep("generation.expire_overdue", 30 * second, self.expire_overdue),
             Sweep("generation.delete_orphans", 2 * second, self.delete_orphans),
+            Sweep("generation.release_forgotten_holds", 60 * second, self._holds.release_forgotten),
         )
 
     async def enqueue_missing(self) -> int:
@@ -126,38 +138,20 @@ class Sweeper:
             await transitions.touch_finalizing(self._database, job_id, now)
         # Side by side, so that a few whose closing hangs until its deadline don't hold up the rest.
         places = asyncio.Semaphore(_CLOSED_AT_ONCE)
-        return sum(await asyncio.gather(*(self._finished(job_id, places) for job_id in stuck)))
 
-    async def _finished(self, job_id: UUID, places: AbstractAsyncContextManager[None]) -> bool:
-        """Closes a job; one that can't be closed is left to a later round, and doesn't keep the others from their end."""
-        try:
+        async def is_finished(job_id: UUID) -> bool:
             async with places:
-                await self._finalize(job_id)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this job only
-            _log.warning("job.finalize_deferred", job_id=str(job_id), error=str(error))
-            return False
-        return True
+                return await self._finalizer.finalize_or_defer(job_id) is not JobState.FINALIZING
+
+        return sum(await asyncio.gather(*map(is_finished, stuck)))
 
     async def expire_overdue(self) -> int:
         """Fails jobs that haven't ended by their deadline, before their hold lapses under them."""
         async with self._database.transaction() as session:
             overdue = await queries.list_overdue(session, self._now(), _PAGE)
         for job_id in overdue:
-            if not await transitions.decide(self._database, job_id, self._expire):
-                continue
-            await self._queue.remove(job_id)
-            await self._queue.request_cancel(job_id)  # to a worker that still runs it: its report would be refused
-            await self._finished(job_id, nullcontext())
+            await self._canceller.expire(job_id)
         return len(overdue)
-
-    async def _expire(self, job: Job) -> bool:
-        """Puts a job on the way to its end, unless it is there; returns whether it was put there."""
-        if job.state >= JobState.FINALIZING:
-            return False
-        message = "No worker could take the job before its deadline. Try again later."
-        ending = transitions.Ending(JobState.FAILED, 0, Reason.JOB_EXPIRED, message)
-        await transitions.close(self._database, job, ending, self._now())
-        return True
 
     async def delete_orphans(self) -> int:
         """Deletes the objects of attempts that lost.
@@ -181,4 +175,14 @@ class Sweeper:
 
 
 def _keys(attempt: Attempt) -> list[str]:
-    return [object_key(attempt.account_id, image_id, name) for image_id in attempt.image_ids for name in OBJECT_NAMES]
+    return [image_key(attempt.account_id, image_id, name) for image_id in attempt.image_ids for name in OBJECT_NAMES]
+
+
+async def settle_noted_holds(holds: UncertainHolds, stop: asyncio.Event) -> None:
+    """Settles what this process has noted of holds, every two seconds until it stops."""
+    while not stop.is_set():
+        await is_set_within(stop, _SETTLE_SECONDS)
+        try:
+            await holds.settle()
+        except (ServiceError, CallError) as error:
+            _log.warning("hold.settling_postponed", error=str(error))

@@ -4,13 +4,14 @@ What their fields may hold is checked by the contract and by the domain.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pingvas.gallery.v1 import source_service_pb2
 from pingvas.generation.v1 import generation_service_pb2, job_pb2
 from pingvas.generation.v1.job_pb2 import ImageSource, ImageToImage, Inpaint, LoraWeight, TextToImage, Upscale
+from pingvas.vocabulary import Operation as OperationKind
 from pingvas.worker.v1 import worker_service_pb2
 
 from svc_generation.domain.limits import Picture
@@ -19,7 +20,6 @@ from svc_generation.domain.operations import (
     DEFAULT_LORA_WEIGHT,
     DEFAULT_SCALE_FACTOR,
     DEFAULT_STRENGTHS,
-    OperationKind,
 )
 from svc_generation.domain.pricing import Work, steps_that_run
 from svc_generation.domain.prompts import ReadPrompt
@@ -74,6 +74,20 @@ def source_of(operation: Operation) -> ImageSource | None:
 def mask_of(operation: Operation) -> ImageSource | None:
     """Returns what says where to paint, if anything."""
     return operation.mask if isinstance(operation, Inpaint) else None
+
+
+def origin_of(operation: Operation) -> Mapping[str, Any]:
+    """Returns what the gallery keeps of how a picture was made, as fields of ImportImagesRequest."""
+    source = source_of(operation)
+    origin = {
+        "prompt": operation.prompt,
+        "operation": f"IMAGE_OPERATION_{kind_of(operation).name}",
+        "parent_image_id": source.image_id if source else "",
+    }
+    if isinstance(operation, Upscale):
+        return origin
+    made_with = operation.applied_preset
+    return {**origin, "template_id": made_with.template_id, "style_id": made_with.style_id}
 
 
 def picture(operation: Denoising) -> Picture:

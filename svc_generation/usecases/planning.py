@@ -1,6 +1,6 @@
-"""From a wish to a plan: the defaults filled in, the limits checked, priced, and with the place in the queue.
+"""From a request to a plan: the defaults filled in, the limits checked, and priced.
 
-What it decides by are the pure functions of the domain; here they get what other services and Redis know.
+The decisions are the pure functions of the domain; here they get what other services know.
 """
 
 import asyncio
@@ -8,18 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-import structlog
 from pingvas.generation.v1.job_pb2 import Upscale
 from pingvas.models.v1 import model_pb2
+from pingvas.vocabulary import Operation as OperationKind
 
+from svc_common.api_keys import KeyLimits
 from svc_common.errors import Reason, ServiceError, invalid_field
-from svc_common.queue import JobQueue
-from svc_common.redis_client import REDIS_ERRORS
-from svc_common.tiers import tier_name
 from svc_generation.domain.limits import (
     MOST_LORAS,
     ModelFacts,
     TierFacts,
+    check_key,
     check_lora,
     check_loras_distinct,
     check_model,
@@ -30,13 +29,10 @@ from svc_generation.domain.limits import (
     check_upscale,
     with_defaults,
 )
-from svc_generation.domain.operations import OperationKind
 from svc_generation.domain.pricing import quote_millicredits, quote_upscale_millicredits
 from svc_generation.domain.prompts import lora_model_ids, read_prompt, refuse_notation, unknown_lora
-from svc_generation.domain.sizes import fitted
-from svc_generation.domain.waiting import WaitEstimate, WaitStatistics
-from svc_generation.servicer.lookups import Lookups, model_cost, model_facts
-from svc_generation.servicer.operations import (
+from svc_generation.domain.sizes import Size, fitted
+from svc_generation.messages.operations import (
     Denoising,
     Operation,
     filled,
@@ -47,9 +43,9 @@ from svc_generation.servicer.operations import (
     with_loras,
     work,
 )
-from svc_generation.servicer.sources import SourceResolver, Sources
-
-_log = structlog.get_logger(__name__)
+from svc_generation.usecases.lookups import Lookups, model_cost, model_facts
+from svc_generation.usecases.presets import PresetResolver
+from svc_generation.usecases.sources import SourceResolver, Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +58,16 @@ class Plan:
     tier: TierFacts
     quote: int
     """Expected cost in millicredits."""
+
+    @property
+    def picture_size(self) -> Size:
+        """The size of the pictures that come out."""
+        operation = self.operation
+        if not isinstance(operation, Upscale):
+            return Size(operation.width_px, operation.height_px)
+        if self.sources.picture is None:
+            raise LookupError("an upscaling has no source")
+        return size_of(self.sources.picture).times(operation.scale_factor)
 
     @property
     def run_seconds(self) -> float:
@@ -77,35 +83,41 @@ class Planner:
         *,
         lookups: Lookups,
         sources: SourceResolver,
-        queue: JobQueue,
-        statistics: WaitStatistics,
+        presets: PresetResolver,
         new_seed: Callable[[], int],
     ) -> None:
         """Takes the parts; `new_seed` draws a seed for requests that name none."""
         self._lookups = lookups
         self._sources = sources
-        self._queue = queue
-        self._statistics = statistics
+        self._presets = presets
         self._new_seed = new_seed
 
-    async def plan(self, wish: Operation, account_id: UUID) -> Plan:
-        """Plans a request of an account. What costs a look at the object store comes last.
+    async def plan(self, wish: Operation, account_id: UUID, key: KeyLimits | None) -> Plan:
+        """Plans a request of an account, of its API key if one asks. What costs a look at the object store comes last.
 
         Raises:
             ServiceError: MODEL_NOT_FOUND, MODEL_NOT_IN_TIER, OPERATION_UNSUPPORTED, LORA_INCOMPATIBLE, SOURCE_NOT_FOUND,
-                SOURCE_INVALID, INVALID_FIELD, PROMPT_NOTATION_UNSUPPORTED, TIER_LIMIT_EXCEEDED.
+                SOURCE_INVALID, TEMPLATE_NOT_FOUND, INVALID_FIELD, PROMPT_NOTATION_UNSUPPORTED, TIER_LIMIT_EXCEEDED,
+                API_KEY_LIMIT_EXCEEDED.
         """
+        plan = await self._plan(wish, account_id)
+        if key is not None:
+            check_key(key, plan.operation.model_id, plan.picture_size)
+        return plan
+
+    async def _plan(self, wish: Operation, account_id: UUID) -> Plan:
         # One after the other: nearly always both are remembered, and then neither waits.
         tier = await self._lookups.tier(account_id)
         spec = await self._lookups.model(wish.model_id)
         model = model_facts(spec.model)
-        check_model(model, tier, tier_name(model.minimum_tier))
+        check_model(model, tier)
         check_operation(model, kind_of(wish))
         if isinstance(wish, Upscale):
             refuse_notation(wish.prompt, f"{OperationKind.UPSCALE}.prompt")
             return await self._upscaling(wish, spec, tier, account_id)
-        wish, fields = await self._with_loras_of_prompt(wish)
-        await self._check_loras(wish, fields, model, tier)
+        wish = await self._presets.resolve(wish, account_id, tier.largest_side_px)
+        wish, fields = await self._with_loras_of_prompt(wish, account_id)
+        await self._check_loras(wish, fields, model, tier, account_id)
         return await self._denoising(wish, spec, tier, account_id)
 
     async def _denoising(self, wish: Denoising, spec: model_pb2.ModelSpec, tier: TierFacts, account_id: UUID) -> Plan:
@@ -128,7 +140,7 @@ class Planner:
         quote = quote_upscale_millicredits(model_cost(spec), size.times(operation.scale_factor))
         return Plan(operation, Sources(source), tier, quote)
 
-    async def _with_loras_of_prompt(self, wish: Denoising) -> tuple[Denoising, list[str]]:
+    async def _with_loras_of_prompt(self, wish: Denoising, account_id: UUID) -> tuple[Denoising, list[str]]:
         """Moves the LoRAs that a prompt names to `loras`; returns the fields as well in which each one is named."""
         prefix = kind_of(wish)
         field = f"{prefix}.prompt"
@@ -139,51 +151,30 @@ class Planner:
             raise invalid_field(
                 field, f"names LoRAs: with those of `loras` there are {len(fields)}, at most {MOST_LORAS}"
             )
-        model_ids = [await self._lora_id(tag.name, field) for tag in read.loras]
+        model_ids = [await self._lora_id(tag.name, field, account_id) for tag in read.loras]
         return with_loras(wish, read, model_ids), fields
 
-    async def _lora_id(self, name: str, field: str) -> str:
+    async def _lora_id(self, name: str, field: str, account_id: UUID) -> str:
         for model_id in lora_model_ids(name):
             try:
-                return (await self._lookups.model(model_id)).model.model_id
+                return (await self._lookups.model(model_id, account_id)).model.model_id
             except ServiceError as error:
                 if error.reason is not Reason.MODEL_NOT_FOUND:
                     raise
         raise unknown_lora(name, field)
 
-    async def _check_loras(self, wish: Denoising, fields: Sequence[str], model: ModelFacts, tier: TierFacts) -> None:
+    async def _check_loras(
+        self, wish: Denoising, fields: Sequence[str], model: ModelFacts, tier: TierFacts, account_id: UUID
+    ) -> None:
         if not wish.loras:
             return
         model_ids = [lora.model_id for lora in wish.loras]
         check_loras_distinct(model_ids, fields)
-        specs = await asyncio.gather(*map(self._lookups.model, model_ids))
+        specs = await asyncio.gather(*(self._lookups.model(model_id, account_id) for model_id in model_ids))
         for field, spec in zip(fields, specs, strict=True):
             lora = model_facts(spec.model)
             check_lora(lora, model, field)
-            check_model(lora, tier, tier_name(lora.minimum_tier))
+            check_model(lora, tier)
 
     def _seed(self, wish: Operation) -> int:
         return wish.seed if wish.HasField("seed") else self._new_seed()
-
-    async def tier(self, account_id: UUID) -> TierFacts:
-        """Returns the tier of an account."""
-        return await self._lookups.tier(account_id)
-
-    async def wait(self, tier: TierFacts, account_id: UUID, run_seconds: float) -> tuple[int, WaitEstimate]:
-        """Returns position and estimated wait of a job that the account would submit now."""
-        return (await self.waits([(tier, account_id, run_seconds)]))[0]
-
-    async def waits(self, lines: Sequence[tuple[TierFacts, UUID, float]]) -> list[tuple[int, WaitEstimate]]:
-        """Returns what `wait` would say of each, in one call of Redis; or the estimate of an empty queue while it is away.
-
-        An estimate isn't worth refusing a job for.
-        """
-        try:
-            positions = await self._queue.positions_for_new([(tier.tier_name, account) for tier, account, _ in lines])
-        except REDIS_ERRORS as error:
-            _log.warning("queue.position_unknown", error=repr(error))
-            positions = [0] * len(lines)
-        return [
-            (position, self._statistics.estimate(position, run_seconds))
-            for position, (_, _, run_seconds) in zip(positions, lines, strict=True)
-        ]

@@ -6,15 +6,17 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from pingvas.common.v1 import error_reason_pb2
-from pingvas.generation.v1 import job_event_pb2, job_pb2
+from pingvas.generation.v1 import generation_service_pb2, job_event_pb2, job_pb2
 
 from svc_common.credits import format_credits
+from svc_common.object_keys import ORIGINAL, image_key
 from svc_common.objects import ObjectStore
 from svc_generation.domain.event_ids import EventId
-from svc_generation.domain.objects import ADDRESS_LIFETIME, ORIGINAL, object_key
+from svc_generation.domain.objects import ADDRESS_LIFETIME
+from svc_generation.domain.sizes import SizePreset
 from svc_generation.domain.states import JobState
 from svc_generation.domain.waiting import WaitEstimate
-from svc_generation.servicer.operations import parsed, put
+from svc_generation.messages.operations import parsed, put
 from svc_generation.store.models import Job
 
 
@@ -23,6 +25,17 @@ def timestamp(moment: datetime) -> Timestamp:
     result = Timestamp()
     result.FromDatetime(moment)
     return result
+
+
+def size_preset_message(name: str, preset: SizePreset) -> generation_service_pb2.SizePreset:
+    """Returns the message of a size that has a name."""
+    return generation_service_pb2.SizePreset(
+        name=name,
+        width_px=preset.size.width_px,
+        height_px=preset.size.height_px,
+        place_width_px=preset.place.width_px,
+        place_height_px=preset.place.height_px,
+    )
 
 
 class JobConverter:
@@ -62,7 +75,7 @@ class JobConverter:
 
     async def images(self, row: Job) -> list[job_pb2.JobImage]:
         """Converts the pictures of a completed job, with fresh addresses."""
-        keys = [object_key(row.account_id, UUID(image["image_id"]), ORIGINAL) for image in row.images]
+        keys = [image_key(row.account_id, UUID(image["image_id"]), ORIGINAL) for image in row.images]
         urls = [self._objects.public_address(await self._objects.presign_get(key, ADDRESS_LIFETIME)) for key in keys]
         return [
             job_pb2.JobImage(

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import structlog
 from pingvas.generation.v1 import job_event_pb2
+from redis.asyncio import Redis
 
 from svc_common.concurrency import is_set_within
 from svc_common.errors import ServiceError
@@ -109,12 +110,14 @@ class WatchHub:
 
     def __init__(
         self,
-        make_listener: Callable[["WatchHub"], EventListener],
+        redis: Redis,
         last_sequences: Callable[[Collection[UUID], Collection[UUID]], Awaitable[Mapping[UUID, int]]],
     ) -> None:
-        """Takes how to hear Redis, and how to ask PostgreSQL for the newest event number of accounts and of jobs."""
+        """Takes a client of Redis for an EventListener, and what asks PostgreSQL for the newest numbers of events."""
         self._mailboxes: dict[UUID, set[Mailbox]] = {}
-        self._listener = make_listener(self)
+        self._listener = EventListener(
+            redis, on_progress=self.on_progress, on_change=self.on_change, on_gap=self.on_gap
+        )
         self._last_sequences = last_sequences
         self._closing = asyncio.Event()
 

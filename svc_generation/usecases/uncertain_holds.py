@@ -5,7 +5,6 @@ submissions are noted and looked at as soon as it can be known. A process that d
 looks through all holds for those that no job has. A hold would lapse by itself too, but only a day later.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,16 +13,11 @@ from uuid import UUID
 import structlog
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
-from svc_common.clients import CallError
-from svc_common.concurrency import is_set_within
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_common.paging import LARGEST_PAGE_SIZE
-from svc_common.sweeps import Sweep
-from svc_generation.store import queries
+from svc_generation.store import hot
 
-_PAUSE_SECONDS: Final = 2.0
-_SWEEP_INTERVAL: Final = timedelta(minutes=1)
 _ACCEPTANCE_LIMIT: Final = timedelta(minutes=2)
 """A hold that is younger may be that of a submission which is being accepted: its calls and statements have limits that come
 to less than a minute."""
@@ -51,15 +45,6 @@ class UncertainHolds:
         """Remembers a submission."""
         self._noted[job_id] = account_id
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Settles what was noted, every two seconds until the process stops."""
-        while not stop.is_set():
-            await is_set_within(stop, _PAUSE_SECONDS)
-            try:
-                await self.settle()
-            except (ServiceError, CallError) as error:
-                _log.warning("hold.settling_postponed", noted=len(self._noted), error=str(error))
-
     async def settle(self) -> None:
         """Releases the holds of noted jobs that don't exist.
 
@@ -71,10 +56,6 @@ class UncertainHolds:
         await self._release_without_job(noted)
         for job_id in noted:
             del self._noted[job_id]
-
-    def sweep(self) -> Sweep:
-        """Returns the sweep that finds what nobody has noted."""
-        return Sweep("generation.release_forgotten_holds", _SWEEP_INTERVAL, self.release_forgotten)
 
     async def release_forgotten(self) -> int:
         """Releases the holds that no job has, but for those whose job may be on its way; returns how many."""
@@ -91,7 +72,7 @@ class UncertainHolds:
 
     async def _release_without_job(self, holds: Mapping[UUID, UUID]) -> int:
         """Releases those of the holds (id: account) that aren't those of jobs; returns how many there were."""
-        known = await queries.known_jobs(self._database, holds.keys()) if holds else set()
+        known = await hot.known_jobs(self._database, holds.keys()) if holds else set()
         released = [await self._release(job_id, holds[job_id]) for job_id in holds.keys() - known]
         return sum(released)
 

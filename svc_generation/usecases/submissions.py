@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pingvas.generation.v1 import generation_service_pb2
+from pingvas.vocabulary import Operation as OperationKind
 
-from svc_generation.domain.operations import OperationKind
-from svc_generation.servicer.operations import Operation, asked, kind_of
+from svc_common.api_keys import KeyLimits
+from svc_generation.messages.operations import Operation, asked, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +25,24 @@ class Submission:
     wish: Operation
     fingerprint: bytes
     """SHA-256 of what is asked for: the same request id with another one is refused."""
+    key: KeyLimits | None = None
+    """The API key that asks, with its limits; None for a person."""
+    webhook_endpoint_id: UUID | None = None
+    """The endpoint that gets the job's events although it asks for named jobs only."""
 
     @classmethod
     def of(
-        cls, request: generation_service_pb2.CreateJobRequest, account_id: UUID, user_id: UUID, request_id: str
+        cls,
+        request: generation_service_pb2.CreateJobRequest,
+        account_id: UUID,
+        user_id: UUID,
+        request_id: str,
+        key: KeyLimits | None,
     ) -> "Submission":
         """Returns the submission of a request."""
         wish = asked(request)
-        return cls(account_id, user_id, request_id, wish, _fingerprint(wish))
+        endpoint_id = UUID(request.webhook_endpoint_id) if request.webhook_endpoint_id else None
+        return cls(account_id, user_id, request_id, wish, _fingerprint(wish, endpoint_id), key, endpoint_id)
 
 
 class KeyedLocks:
@@ -65,11 +76,12 @@ class KeyedLocks:
                 self._locks[key] = (lock, users - 1)
 
 
-def _fingerprint(wish: Operation) -> bytes:
+def _fingerprint(wish: Operation, endpoint_id: UUID | None) -> bytes:
     """Returns SHA-256 of what is asked for. Two operations may have the same bytes, so that the kind counts as well.
 
     That of text_to_image stands without it, as it did when there was nothing else: a replay of an old request is known.
     """
     kind = kind_of(wish)
     prefix = b"" if kind is OperationKind.TEXT_TO_IMAGE else kind.encode() + b"\0"
-    return hashlib.sha256(prefix + wish.SerializeToString(deterministic=True)).digest()
+    named = b"" if endpoint_id is None else b"\0webhook\0" + endpoint_id.bytes
+    return hashlib.sha256(prefix + wish.SerializeToString(deterministic=True) + named).digest()

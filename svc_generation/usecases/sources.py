@@ -8,7 +8,7 @@ from pingvas.gallery.v1 import source_service_pb2, source_service_pb2_grpc
 from pingvas.generation.v1.job_pb2 import ImageSource
 
 from svc_common.errors import FieldViolation, Reason, ServiceError
-from svc_generation.servicer.operations import Operation, kind_of, mask_of, source_of
+from svc_generation.messages.operations import Operation, kind_of, mask_of, source_of
 
 
 @dataclass(frozen=True, slots=True)

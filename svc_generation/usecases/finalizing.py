@@ -5,27 +5,31 @@ repaired by doing it again. A step that is refused for good lets the job end as 
 says when that is.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
 from pingvas.gallery.v1 import import_service_pb2, import_service_pb2_grpc
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
+from prometheus_client import Counter
 
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
-from svc_common.queue import JobQueue
-from svc_common.redis_client import REDIS_ERRORS
 from svc_common.telemetry import FINALIZE_REFUSALS
+from svc_common.tiers import tier_name
 from svc_generation.domain.finalizing import Obstacle, is_given_up, obstacle, pause_after
 from svc_generation.domain.states import JobState
-from svc_generation.store import queries, transitions
+from svc_generation.messages.operations import origin_of, parsed
+from svc_generation.store import hot, transitions
 from svc_generation.store.models import Job
+from svc_generation.usecases.announcing import Announcer
 
 _log = structlog.get_logger(__name__)
+
+_ENDED: Final = Counter("jobs_ended_total", "Jobs that have ended.", ("tier", "outcome"))
 
 _PNG = "image/png"
 _REFUSED = (
@@ -43,47 +47,46 @@ class Finalizer:
         database: Database,
         ledger: "ledger_service_pb2_grpc.LedgerServiceAsyncStub",
         gallery: "import_service_pb2_grpc.ImportServiceAsyncStub",
-        queue: JobQueue,
-        tell: Callable[[Job], Awaitable[None]],
+        announcer: Announcer,
         now: Callable[[], datetime],
-        prompt_of: Callable[[Job], str],
     ) -> None:
-        """Takes the tasks' database, the stubs of those who keep credits and pictures, and two things that are done to a job.
-
-        `tell` tells its watchers of a change that has been committed, `prompt_of` reads its prompt.
-        """
+        """Takes the tasks' database, and the stubs of the services that keep credits and pictures."""
         self._database = database
         self._ledger = ledger
         self._gallery = gallery
-        self._queue = queue
-        self._tell = tell
+        self._announcer = announcer
         self._now = now
-        self._prompt_of = prompt_of
         self._tries: dict[UUID, int] = {}
 
-    async def finalize(self, job_id: UUID) -> JobState:
-        """Closes one job and returns its state; one that isn't FINALIZING is left as it is.
+    async def finalize_or_defer(self, job: Job | UUID) -> JobState:
+        """Does what `finalize` does; what keeps the job from its end is logged, and the sweep tries again."""
+        try:
+            return await self.finalize(job)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this job only
+            job_id = job.job_id if isinstance(job, Job) else job
+            _log.warning("job.finalize_deferred", job_id=str(job_id), error=str(error))
+            return JobState.FINALIZING
 
-        Raises:
-            Exception: as `close` does.
-        """
-        job = await queries.find_job(self._database, job_id)
-        return await self.close(job) if job else JobState.FAILED
+    async def finalize(self, job: Job | UUID) -> JobState:
+        """Takes a job to its end and returns its state; one that isn't FINALIZING is left as it is.
 
-    async def close(self, job: Job) -> JobState:
-        """Does what `finalize` does to a job that has just been read.
+        Args:
+            job: the job as it has just been read, or its id.
 
         Raises:
             Exception: whatever keeps it from being closed; the job stays FINALIZING, and doing it again is safe. The sweep
                 does it when the pause is over that has been noted.
         """
-        if job.state != JobState.FINALIZING:
-            return JobState(job.state)
+        found = job if isinstance(job, Job) else await hot.find_job(self._database, job)
+        if found is None:
+            return JobState.FAILED
+        if found.state != JobState.FINALIZING:
+            return JobState(found.state)
         try:
-            outcome = await self._carry_out(job)
+            outcome = await self._carry_out(found)
         except Exception as error:  # noqa: BLE001 - whatever it is, the job must come to an end
-            outcome = await self._after_obstacle(job, error)
-        self._tries.pop(job.job_id, None)
+            outcome = await self._after_obstacle(found, error)
+        self._tries.pop(found.job_id, None)
         return outcome
 
     async def _carry_out(self, job: Job) -> JobState:
@@ -114,13 +117,14 @@ class Finalizer:
             await transitions.end(self._database, job, used, self._now())
         except transitions.ChangedError:
             return await self._after_change(job)
-        await self._tell(job)
+        await self._announcer.announce(job)
+        _ENDED.labels(tier_name(job.tier), outcome.name.lower()).inc()
         _log.info("job.ended", job_id=str(job.job_id), outcome=outcome.name, used_millicredits=used)
         return outcome
 
     async def _after_change(self, job: Job) -> JobState:
         """Follows another call, which has ended the job or given it up: then the pictures imported here go out again."""
-        now = await queries.find_job(self._database, job.job_id)
+        now = await hot.find_job(self._database, job.job_id)
         if now is None:
             return JobState.FAILED
         if job.outcome == JobState.COMPLETED and now.outcome == JobState.FAILED:
@@ -167,32 +171,14 @@ class Finalizer:
             wait_from = self._now() + pause_after(found, tries)
             await transitions.touch_finalizing(self._database, job.job_id, wait_from)
 
-    async def cancel(self, job_id: UUID) -> None:
-        """Ends a waiting job at once, or asks the worker of a running one to stop; does nothing to one that is ending."""
-        state = await transitions.decide(self._database, job_id, self._give_up)
-        if state is JobState.QUEUED:
-            await self._forget_in_queue(job_id)
-            await self.finalize(job_id)
-        elif state is JobState.RUNNING:
-            await self._tell_worker(job_id)
-
-    async def _give_up(self, job: Job) -> JobState:
-        """Ends a waiting job, or notes that a running one is to be stopped; returns the state in which it was found."""
-        state = JobState(job.state)
-        if state is JobState.QUEUED:
-            await transitions.close(self._database, job, transitions.Ending(JobState.CANCELLED), self._now())
-        elif state is JobState.RUNNING:
-            await transitions.request_cancel(self._database, job)
-        return state
-
     async def _import_images(self, job: Job) -> None:
         request = import_service_pb2.ImportImagesRequest(
             account_id=str(job.account_id),
             created_by=str(job.created_by),
             job_id=str(job.job_id),
-            prompt=self._prompt_of(job),
             model_id=job.model_id,
             images=[_imported(image) for image in job.images],
+            **origin_of(parsed(job.operation_kind, job.operation)),
         )
         await self._gallery.ImportImages(request)
 
@@ -223,20 +209,6 @@ class Finalizer:
             return (await self._ledger.SettleCredits(settle)).settled_millicredits
         await self._ledger.ReleaseCredits(ledger_service_pb2.ReleaseCreditsRequest(**key))
         return 0
-
-    async def _forget_in_queue(self, job_id: UUID) -> None:
-        """Takes a job out of the queue. If Redis is away, a worker's claim of it is refused later: as harmless."""
-        try:
-            await self._queue.remove(job_id)
-        except REDIS_ERRORS as error:
-            _log.warning("queue.remove_lost", job_id=str(job_id), error=repr(error))
-
-    async def _tell_worker(self, job_id: UUID) -> None:
-        """Asks the worker to stop. If Redis is away, the sweep of cancelled jobs asks again."""
-        try:
-            await self._queue.request_cancel(job_id)
-        except REDIS_ERRORS as error:
-            _log.warning("queue.cancel_lost", job_id=str(job_id), error=repr(error))
 
 
 def _imported(image: Mapping[str, Any]) -> import_service_pb2.ImportedImage:

@@ -9,16 +9,9 @@ from uuid import UUID
 from pingvas.worker.v1 import worker_service_pb2 as worker
 
 from svc_common.errors import Reason, ServiceError
+from svc_common.object_keys import METADATA, ORIGINAL, THUMBNAIL, image_key
 from svc_common.objects import ObjectStore
-from svc_generation.domain.objects import (
-    METADATA,
-    OBJECT_NAMES,
-    ORIGINAL,
-    SOURCE_LIFETIME,
-    THUMBNAIL,
-    UPLOAD_LIFETIME,
-    object_key,
-)
+from svc_generation.domain.objects import OBJECT_NAMES, SOURCE_LIFETIME, UPLOAD_LIFETIME
 
 _SMALL_BYTES: Final = 64 * 1024
 """So many are hashed in a fraction of a millisecond: the way to another thread and back takes longer under load."""
@@ -34,7 +27,7 @@ class Artifacts:
     async def slot(self, account_id: UUID, image_id: UUID) -> worker.UploadSlot:
         """Returns the addresses to put one picture's objects to."""
         urls = [
-            await self._objects.presign_put(object_key(account_id, image_id, name), UPLOAD_LIFETIME)
+            await self._objects.presign_put(image_key(account_id, image_id, name), UPLOAD_LIFETIME)
             for name in OBJECT_NAMES
         ]
         original, thumbnail, metadata = urls
@@ -53,7 +46,7 @@ class Artifacts:
             ServiceError: ARTIFACT_MISSING, ARTIFACT_MISMATCH.
         """
         checks = [
-            self._check_object(object_key(account_id, UUID(image.image_id), name), reported)
+            self._check_object(image_key(account_id, UUID(image.image_id), name), reported)
             for image in images
             for name, reported in ((ORIGINAL, image.original), (THUMBNAIL, image.thumbnail), (METADATA, image.metadata))
         ]

@@ -1,7 +1,7 @@
 """What other services say about models and accounts, remembered for seconds.
 
 A model's facts change when an operator installs a revision, an account's tier when somebody pays. Both are read on every
-CreateJob, so they are kept: models for five seconds, entitlements for five seconds or until svc_payment announces a change.
+CreateJob, so they are kept: models for five seconds, entitlements as long or until svc_payment announces a change.
 """
 
 import asyncio
@@ -12,17 +12,21 @@ from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from pingvas.models.v1 import catalogue_service_pb2, catalogue_service_pb2_grpc, model_pb2
-from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
+from pingvas.payment.v1 import entitlement_pb2
+from pingvas.vocabulary import Operation as OperationKind
+from pingvas.vocabulary import Tier
 
-from svc_common.tiers import tier_name
+from svc_common.entitlements import Entitlements
+from svc_common.own_models import own_lora_id
+from svc_common.tiers import Reach
 from svc_generation.domain.limits import ModelFacts, TierFacts
-from svc_generation.domain.operations import OperationKind
 from svc_generation.domain.pricing import ModelCost
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _MAX_ENTRIES = 10_000
+_LIFETIME_SECONDS: Final = 5.0
 _OPERATIONS: Final[Mapping[int, OperationKind]] = MappingProxyType(
     {model_pb2.Operation.Value(f"OPERATION_{kind.name}"): kind for kind in OperationKind}
 )
@@ -67,7 +71,7 @@ def model_facts(model: model_pb2.Model) -> ModelFacts:
     return ModelFacts(
         model_id=model.model_id,
         family=model.family,
-        minimum_tier=model.minimum_tier,
+        minimum_tier=Tier(model.minimum_tier),
         native_width_px=model.native_width_px,
         native_height_px=model.native_height_px,
         default_step_count=model.default_step_count,
@@ -75,6 +79,7 @@ def model_facts(model: model_pb2.Model) -> ModelFacts:
         schedulers=tuple(model.schedulers),
         operations=_operations(model),
         is_lora=model.kind == model_pb2.MODEL_KIND_LORA,
+        is_own=model.is_own,
     )
 
 
@@ -99,49 +104,42 @@ class Lookups:
     def __init__(
         self,
         catalogue: "catalogue_service_pb2_grpc.CatalogueServiceAsyncStub",
-        ledger: "ledger_service_pb2_grpc.LedgerServiceAsyncStub",
-        lifetime_seconds: float = 5.0,
+        entitlements: Entitlements,
     ) -> None:
-        """Takes the internal stubs."""
+        """Takes the internal stub of svc_models, and what accounts are entitled to."""
         self._catalogue = catalogue
-        self._ledger = ledger
-        self._models = RecentValues(self._fetch_model, lifetime_seconds)
-        self._tiers = RecentValues(self._fetch_tier, lifetime_seconds)
+        self._entitlements = entitlements
+        self._models = RecentValues(self._fetch_model, _LIFETIME_SECONDS)
 
-    async def model(self, model_id: str) -> model_pb2.ModelSpec:
-        """Returns a model, the default one for "".
+    async def model(self, model_id: str, account_id: UUID | None = None) -> model_pb2.ModelSpec:
+        """Returns a model, the default one for ""; LoRAs of its own only to the account that asks.
 
         Raises:
             ServiceError: MODEL_NOT_FOUND.
         """
-        return await self._models.get(model_id)
+        # What the catalogue says is the same for everybody, and is remembered once.
+        owner = None if own_lora_id(model_id) is None else account_id
+        return await self._models.get((model_id, owner))
 
     async def tier(self, account_id: UUID) -> TierFacts:
         """Returns the tier of an account with its limits."""
-        return await self._tiers.get(account_id)
+        return _tier_facts(await self._entitlements.of(account_id, at_most_seconds=_LIFETIME_SECONDS))
 
-    def forget_tier(self, account_id: str) -> None:
-        """Forgets an account's tier because it has changed."""
-        self._tiers.forget(UUID(account_id))
+    async def _fetch_model(self, key: tuple[str, UUID | None]) -> model_pb2.ModelSpec:
+        model_id, owner = key
+        request = catalogue_service_pb2.ResolveModelRequest(model_id=model_id, account_id=str(owner) if owner else "")
+        return await self._catalogue.ResolveModel(request)
 
-    def forget_tiers(self) -> None:
-        """Forgets every account's tier because a change may have been missed."""
-        self._tiers.forget()
 
-    async def _fetch_model(self, model_id: str) -> model_pb2.ModelSpec:
-        return await self._catalogue.ResolveModel(catalogue_service_pb2.ResolveModelRequest(model_id=model_id))
-
-    async def _fetch_tier(self, account_id: UUID) -> TierFacts:
-        request = ledger_service_pb2.GetEntitlementRequest(account_id=str(account_id))
-        entitlement = await self._ledger.GetEntitlement(request)
-        limits = entitlement.limits
-        return TierFacts(
-            tier=entitlement.tier,
-            tier_name=tier_name(entitlement.tier),
-            model_families=frozenset(limits.model_families),
-            largest_side_px=limits.largest_side_px,
-            images_per_job=limits.images_per_job,
-            step_count=limits.step_count,
-            waiting_jobs=limits.waiting_jobs,
-            running_jobs=limits.running_jobs,
-        )
+def _tier_facts(entitlement: entitlement_pb2.Entitlement) -> TierFacts:
+    limits = entitlement.limits
+    return TierFacts(
+        reach=Reach(Tier(entitlement.tier), frozenset(limits.model_families)),
+        largest_side_px=limits.largest_side_px,
+        images_per_job=limits.images_per_job,
+        step_count=limits.step_count,
+        waiting_jobs=limits.waiting_jobs,
+        running_jobs=limits.running_jobs,
+        is_suspended=entitlement.standing == entitlement_pb2.STANDING_SUSPENDED,
+        own_loras=limits.own_loras,
+    )

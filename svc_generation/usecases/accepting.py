@@ -16,41 +16,39 @@ from google.protobuf.duration_pb2 import Duration
 from pingvas.generation.v1 import job_pb2
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
+from svc_common.capacity import Capacity
 from svc_common.credits import format_credits
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
+from svc_common.free_space import Store
 from svc_common.group_commit import GroupCommit
 from svc_common.idempotency import idempotency_key_reused
-from svc_common.queue import JobQueue, QueuedJob
-from svc_common.redis_client import REDIS_ERRORS
 from svc_common.status import from_status
-from svc_generation.domain.limits import TierFacts
+from svc_generation.domain.limits import check_spending, check_standing, key_spent
 from svc_generation.domain.pricing import hold_millicredits
 from svc_generation.domain.waiting import WaitEstimate
-from svc_generation.servicer.conversion import timestamp
-from svc_generation.servicer.operations import image_count, kind_of, put
-from svc_generation.servicer.planning import Plan, Planner
-from svc_generation.servicer.submissions import KeyedLocks, Submission
-from svc_generation.servicer.watch import Watch
-from svc_generation.store import queries
+from svc_generation.messages.jobs import timestamp
+from svc_generation.messages.operations import image_count, kind_of, put
+from svc_generation.messages.refusals import no_such_webhook, queue_full
+from svc_generation.store import queries, webhooks
 from svc_generation.store.acceptance import Acceptance, NewJob, accept_jobs
+from svc_generation.store.models import WebhookJob
+from svc_generation.store.usage import key_spending
+from svc_generation.usecases.announcing import Announcer
+from svc_generation.usecases.offering import Offering
+from svc_generation.usecases.planning import Plan, Planner
+from svc_generation.usecases.submissions import KeyedLocks, Submission
+from svc_generation.usecases.uncertain_holds import UncertainHolds
+from svc_generation.usecases.waiting import WaitTimes
 
 _log = structlog.get_logger(__name__)
 
 _HOLD_MARGIN: Final = timedelta(hours=1)
 """How much longer a hold lives than its job, so that a hold never lapses under a job that hasn't been given up."""
-_QUEUE_FULL_RETRY: Final = timedelta(seconds=5)
+_STORES_NEEDED: Final = (Store.POSTGRESQL, Store.OBJECTS, Store.REDIS)
 _BATCH_LIMIT: Final = 64
 _LINGER_SECONDS: Final = 0.004
 """Under load a batch waits so long for company. Measured: a sixth less CPU a job at 64 calls in flight."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Supplies what a pure program hasn't: time and ids."""
-
-    now: Callable[[], datetime]
-    new_id: Callable[[], UUID]
 
 
 Outcome = job_pb2.Job | ServiceError
@@ -84,21 +82,27 @@ class Acceptor:
         database: Database,
         planner: Planner,
         ledger: "ledger_service_pb2_grpc.LedgerServiceAsyncStub",
-        queue: JobQueue,
-        watch: Watch,
-        clock: Clock,
+        waits: WaitTimes,
+        offering: Offering,
+        announcer: Announcer,
+        holds: UncertainHolds,
+        capacity: Capacity,
         job_lifetime: timedelta,
-        note_uncertain: Callable[[UUID, UUID], None],
+        now: Callable[[], datetime],
+        new_id: Callable[[], UUID],
     ) -> None:
-        """Takes the parts; `note_uncertain` gets job and account when it's unknown whether a job was accepted."""
+        """Takes the parts; `holds` notes the jobs of which it is unknown whether they were accepted."""
         self._database = database
         self._planner = planner
         self._ledger = ledger
-        self._queue = queue
-        self._watch = watch
-        self._clock = clock
+        self._waits = waits
+        self._offering = offering
+        self._announcer = announcer
+        self._holds = holds
+        self._capacity = capacity
         self._job_lifetime = job_lifetime
-        self._note_uncertain = note_uncertain
+        self._now = now
+        self._new_id = new_id
         self._locks = KeyedLocks()
         self._candidates = GroupCommit(self._accept_all, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
 
@@ -106,13 +110,19 @@ class Acceptor:
         """Makes a job of a submission, or answers with the one that it made before.
 
         Raises:
-            ServiceError: what planning raises, INSUFFICIENT_CREDITS, QUEUE_FULL, IDEMPOTENCY_KEY_REUSED.
+            ServiceError: what planning raises, WEBHOOK_NOT_FOUND, PAYMENT_OVERDUE, INSUFFICIENT_CREDITS, QUEUE_FULL,
+                STORAGE_FULL, API_KEY_LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED.
         """
         async with self._locks.hold(submission.account_id, submission.request_id):
             if answer := await self._replay(submission):
                 return answer
-            plan = await self._planner.plan(submission.wish, submission.account_id)
-            outcome = await self._candidates.submit(_Candidate(self._clock.new_id(), submission, plan))
+            self._capacity.require(*_STORES_NEEDED)
+            plan = await self._planner.plan(submission.wish, submission.account_id, submission.key)
+            check_standing(plan.tier)
+            await self._check_spending(submission, plan)
+            candidate = _Candidate(self._new_id(), submission, plan)
+            await self._name_webhook(candidate)
+            outcome = await self._candidates.submit(candidate)
             if isinstance(outcome, job_pb2.Job):
                 return outcome
             # A twin of this request in another process may have made the job, or hold the same credits for a moment: if
@@ -121,12 +131,25 @@ class Acceptor:
                 return answer
             raise outcome
 
+    async def _name_webhook(self, candidate: _Candidate) -> None:
+        """Notes the endpoint that the job names, before there is the job: without one the note is of no consequence."""
+        account_id, endpoint_id = candidate.submission.account_id, candidate.submission.webhook_endpoint_id
+        if endpoint_id is None:
+            return
+        async with self._database.transaction(account_id) as session:
+            if await webhooks.get_endpoint(session, account_id, endpoint_id) is None:
+                raise no_such_webhook(str(endpoint_id))
+            note = WebhookJob(
+                job_id=candidate.job_id, account_id=account_id, endpoint_id=endpoint_id, create_time=self._now()
+            )
+            session.add(note)
+
     async def _accept_all(self, candidates: Sequence[_Candidate]) -> Sequence[Outcome]:
         """Takes candidates from hold to queue, whether their callers still listen or not. Safe to repeat until it succeeds."""
         outcomes: dict[UUID, Outcome] = {}
         held: list[_Held] = []
-        reservations, waits = await asyncio.gather(self._reserve(candidates), self._waits(candidates))
-        now = self._clock.now()
+        reservations, waits = await asyncio.gather(self._reserve(candidates), self._expected_waits(candidates))
+        now = self._now()
         for candidate, reservation, wait in zip(candidates, reservations, waits, strict=True):
             if reservation.HasField("hold"):
                 held.append(self._draft(candidate, reservation.hold.amount_millicredits, wait, now))
@@ -136,14 +159,23 @@ class Acceptor:
         refused: list[NewJob] = []
         for draft, acceptance in zip(held, await self._insert(held, candidates), strict=True):
             is_accepted = acceptance is Acceptance.ACCEPTED
-            outcomes[draft.row.job_id] = draft.answer if is_accepted else _queue_full(draft.candidate.plan.tier)
+            outcomes[draft.row.job_id] = draft.answer if is_accepted else _refusal_at_insertion(draft, acceptance)
             (accepted if is_accepted else refused).append(draft.row)
         await asyncio.gather(
-            self._enqueue(accepted),
-            self._watch.announce({row.account_id for row in accepted}),
+            self._offering.offer(accepted),
+            self._announcer.announce_accounts({row.account_id for row in accepted}),
             *map(self._release, refused),
         )
         return [outcomes[candidate.job_id] for candidate in candidates]
+
+    async def _check_spending(self, submission: Submission, plan: Plan) -> None:
+        """Refuses what the API key may not spend before anything is held; jobs that race are refused at the insertion."""
+        key = submission.key
+        if key is None or (key.day_millicredits is None and key.month_millicredits is None):
+            return
+        async with self._database.transaction(submission.account_id) as session:
+            spent = await key_spending(session, submission.account_id, key.api_key_id, self._now())
+        check_spending(key, *spent, hold_millicredits(plan.quote))
 
     async def _replay(self, submission: Submission) -> job_pb2.Job | None:
         if not submission.request_id:
@@ -172,13 +204,13 @@ class Acceptor:
         try:
             return (await self._ledger.BatchReserveCredits(batch)).reservations
         except ServiceError as error:
-            if error.reason in (Reason.DEPENDENCY_UNAVAILABLE, Reason.DEADLINE_TOO_SHORT):
+            if error.reason in (Reason.DEPENDENCY_UNAVAILABLE, Reason.STORAGE_FULL, Reason.DEADLINE_TOO_SHORT):
                 # The ledger may have done it and only the answer be lost.
                 self._note_all(candidates)
             raise
 
-    async def _waits(self, candidates: Sequence[_Candidate]) -> Sequence[tuple[int, WaitEstimate]]:
-        return await self._planner.waits(
+    async def _expected_waits(self, candidates: Sequence[_Candidate]) -> Sequence[tuple[int, WaitEstimate]]:
+        return await self._waits.of_each_new(
             [
                 (candidate.plan.tier, candidate.submission.account_id, candidate.plan.run_seconds)
                 for candidate in candidates
@@ -215,6 +247,9 @@ class Acceptor:
             queue_position=answer.queue_position,
             create_time=now,
             deadline_time=now + self._job_lifetime,
+            api_key_id=submission.key.api_key_id if submission.key else None,
+            key_day_limit=submission.key.day_millicredits if submission.key else None,
+            key_month_limit=submission.key.month_millicredits if submission.key else None,
         )
 
     async def _insert(self, held: Sequence[_Held], candidates: Sequence[_Candidate]) -> Sequence[Acceptance]:
@@ -232,22 +267,15 @@ class Acceptor:
 
     def _note_all(self, candidates: Sequence[_Candidate]) -> None:
         for candidate in candidates:
-            self._note_uncertain(candidate.job_id, candidate.submission.account_id)
+            self._holds.note(candidate.job_id, candidate.submission.account_id)
 
     async def _release(self, job: NewJob) -> None:
         request = ledger_service_pb2.ReleaseCreditsRequest(hold_id=str(job.job_id), account_id=str(job.account_id))
         try:
             await self._ledger.ReleaseCredits(request)
         except ServiceError as error:
-            self._note_uncertain(job.job_id, job.account_id)
+            self._holds.note(job.job_id, job.account_id)
             _log.warning("hold.release_deferred", job_id=str(job.job_id), error=str(error))
-
-    async def _enqueue(self, rows: Sequence[NewJob]) -> None:
-        """Puts accepted jobs into the queue. A failure is harmless: a sweep puts every job that Redis misses back."""
-        try:
-            await self._queue.enqueue_all([QueuedJob.of(row) for row in rows])
-        except REDIS_ERRORS as error:
-            _log.warning("queue.enqueue_lost", jobs=len(rows), error=repr(error))
 
 
 def _refusal_of(reservation: ledger_service_pb2.Reservation) -> ServiceError:
@@ -258,13 +286,13 @@ def _refusal_of(reservation: ledger_service_pb2.Reservation) -> ServiceError:
     return refusal
 
 
-def _queue_full(tier: TierFacts) -> ServiceError:
-    return ServiceError(
-        Reason.QUEUE_FULL,
-        f"The {tier.tier_name} tier lets {tier.waiting_jobs} jobs wait at a time. Wait until one has started, or upgrade.",
-        metadata={"tier": tier.tier_name, "limit": str(tier.waiting_jobs)},
-        retry_after=_QUEUE_FULL_RETRY,
-    )
+def _refusal_at_insertion(draft: _Held, acceptance: Acceptance) -> ServiceError:
+    key, row = draft.candidate.submission.key, draft.row
+    if key is not None and acceptance is Acceptance.KEY_DAY_SPENT:
+        return key_spent(key, "day", key.day_millicredits or 0, row.held_millicredits)
+    if key is not None and acceptance is Acceptance.KEY_MONTH_SPENT:
+        return key_spent(key, "month", key.month_millicredits or 0, row.held_millicredits)
+    return queue_full(draft.candidate.plan.tier)
 
 
 def _first_answer(job_id: UUID, plan: Plan, held: int, now: datetime) -> job_pb2.Job:

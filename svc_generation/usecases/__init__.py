@@ -1,0 +1,1 @@
+"""What handlers and sweeps both do with jobs: plan, accept, cancel, finalize, announce. Opens transactions."""
