@@ -3,11 +3,13 @@
 import asyncio
 import importlib
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
@@ -19,30 +21,35 @@ from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from pingvas.models.v1.model_pb2 import ModelSpec as ModelMessage
 from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
 from pydantic import Field, FilePath
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from gpu_worker.allocator import keep_freed_memory
-from gpu_worker.consumer import TierConsumer
-from gpu_worker.conversion import model_spec
-from gpu_worker.delivery import Deliverer
-from gpu_worker.execution import Renderer
-from gpu_worker.handler import JobHandler
-from gpu_worker.inputs import InputFetcher
-from gpu_worker.model_fetch import ModelStore
-from gpu_worker.object_client import open_client
-from gpu_worker.prefetch import Prefetcher
-from gpu_worker.preparation import Preparer
-from gpu_worker.rendering import Pipeline, PipelineSettings, RenderSpec
-from gpu_worker.reporter import ProgressReporter
-from gpu_worker.safety import ImageClassifier, PromptBlocklist, SafetyHook, SafetyPolicy
-from gpu_worker.upload import Uploader
+from gpu_worker.attempt.delivery import Deliverer
+from gpu_worker.attempt.execution import Renderer
+from gpu_worker.attempt.handler import JobHandler
+from gpu_worker.attempt.input_fetch import InputFetcher
+from gpu_worker.attempt.messages import model_spec
+from gpu_worker.attempt.model_fetch import ModelStore
+from gpu_worker.attempt.object_client import open_client
+from gpu_worker.attempt.prefetch import Prefetcher
+from gpu_worker.attempt.preparation import Preparer
+from gpu_worker.attempt.reporter import ProgressReporter
+from gpu_worker.attempt.safety import ImageClassifier, PromptBlocklist, SafetyHook, SafetyPolicy
+from gpu_worker.attempt.upload import Uploader
+from gpu_worker.claim.consumer import TierConsumer
+from gpu_worker.claim.presence import Presence
+from gpu_worker.render.allocator import device_memory, keep_freed_memory
+from gpu_worker.render.interface import Pipeline, PipelineSettings, RenderSpec
+from svc_common.capacity import Capacity
 from svc_common.clients import channel
+from svc_common.concurrency import end_tasks
 from svc_common.errors import ServiceError
 from svc_common.events import EventPublisher
-from svc_common.queue import JobQueue
+from svc_common.free_space import USUAL_MARKS, Store, WaterMarks
+from svc_common.mutual_tls import MutualTlsSettings
+from svc_common.queue import JobQueue, WorkerPresence
 from svc_common.redis_client import connect
 from svc_common.server import freeze_garbage
-from svc_common.settings import load
+from svc_common.settings import REDIS_ADDRESS, load
 from svc_common.telemetry import MetricsServer, configure_logging
 from svc_common.tokens import ServiceCredential
 
@@ -65,21 +72,32 @@ _WARM_UP_SIDE_PX: Final = 64
 _log = structlog.get_logger(__name__)
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(MutualTlsSettings):
     """The settings of a worker."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    worker_id: str = Field(min_length=1, max_length=100, description="a name that no other worker has")
+    worker_id: str = Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        max_length=100,
+        description="a name that no other worker has; absent: the host's, which is each container's own",
+    )
     metrics_port: int = Field(ge=0, le=65535, description="port of /metrics and /healthz; 0 takes a free one")
     metrics_host: str = Field(default="127.0.0.1", description="address of /metrics and /healthz; 0.0.0.0 in a cluster")
-    redis_url: str = Field(pattern=r"^(rediss?|unix)://", description="redis:// URL of the queue's Redis")
+    redis_url: str = Field(pattern=REDIS_ADDRESS, description="redis:// or redis+sentinel:// URL of the queue's Redis")
     service_key_file: FilePath = Field(description="file with this process's own EC P-256 private key, PEM")
     generation_internal_address: str = Field(description="internal listener of svc_generation, as host:port")
     models_internal_address: str = Field(description="internal listener of svc_models, as host:port")
     models_dir: Path = Field(description="folder of models, laid out as <model_id>/<revision>/")
+    storage_low_bytes: int = Field(
+        default=USUAL_MARKS.low_bytes, ge=0, description="free bytes below which the models' folder counts as full"
+    )
+    storage_high_bytes: int = Field(
+        default=USUAL_MARKS.high_bytes, ge=0, description="free bytes from which a full one has room again"
+    )
     pipeline: str = Field(
-        default="gpu_worker.pipeline:create",
+        default="gpu_worker.render.pipeline:create",
         pattern=_FACTORY,
         description="what makes the pipeline, as module:function",
     )
@@ -123,6 +141,7 @@ class Parts:
     service: "WorkerServiceAsyncStub"
     catalogue: "CatalogueServiceAsyncStub"
     safety: SafetyHook
+    capacity: Capacity
     render_thread: Executor
     """Has one thread."""
     encode_pool: Executor
@@ -148,7 +167,11 @@ class Parts:
             preparer=Preparer(safety=self.safety, inputs=inputs, store=self.store),
             renderer=renderer,
             deliverer=Deliverer(
-                safety=self.safety, uploader=self.uploader, service=self.service, encode_pool=self.encode_pool
+                safety=self.safety,
+                uploader=self.uploader,
+                service=self.service,
+                encode_pool=self.encode_pool,
+                note_full=partial(self.capacity.note_refusal, Store.OBJECTS),
             ),
             make_reporter=lambda: ProgressReporter(self.publisher, self.encode_pool),
         )
@@ -189,14 +212,23 @@ async def serve(settings: WorkerSettings) -> None:
         redis = connect(settings.redis_url, socket_timeout_seconds=_BLOCKING_SECONDS)
         stack.push_async_callback(redis.aclose)
         credential = ServiceCredential.from_file(SERVICE_NAME, settings.service_key_file)
-        generation = await stack.enter_async_context(channel(settings.generation_internal_address, credential))
-        models = await stack.enter_async_context(channel(settings.models_internal_address, credential))
+        generation, models = [
+            await stack.enter_async_context(channel(address, credential, tls=settings.mutual_tls))
+            for address in (settings.generation_internal_address, settings.models_internal_address)
+        ]
         client = await stack.enter_async_context(open_client())
         render_thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="render"))
         encode_pool = stack.enter_context(ThreadPoolExecutor(_ENCODE_THREADS, thread_name_prefix="encode"))
         catalogue = CatalogueServiceStub(models)
         store = ModelStore(settings.models_dir, catalogue, client)
         queue = JobQueue(redis)
+        capacity = Capacity(
+            (Store.MODELS, Store.OBJECTS),
+            folders={Store.MODELS: settings.models_dir},
+            marks=WaterMarks(settings.storage_low_bytes, settings.storage_high_bytes),
+            redis=connect(settings.redis_url, retries=0),
+        )
+        stack.push_async_callback(capacity.close)
         pipeline = await asyncio.get_running_loop().run_in_executor(render_thread, make_pipeline, settings)
         parts = Parts(
             worker_id=settings.worker_id,
@@ -209,6 +241,7 @@ async def serve(settings: WorkerSettings) -> None:
             service=WorkerServiceStub(generation),
             catalogue=catalogue,
             safety=make_safety(settings, encode_pool),
+            capacity=capacity,
             render_thread=render_thread,
             encode_pool=encode_pool,
             prefetch_thread=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="prefetch")),
@@ -227,23 +260,40 @@ async def serve(settings: WorkerSettings) -> None:
             handle_signals=False,
         )
         _stop_on_signal(consumer, stopping)
-        metrics = MetricsServer(settings.metrics_host, settings.metrics_port, lambda: not stopping.is_set())
+        metrics = MetricsServer(
+            settings.metrics_host,
+            settings.metrics_port,
+            lambda: not stopping.is_set(),
+            lambda: [store for store in capacity.full if store is Store.MODELS],
+        )
         await metrics.start()
         stack.push_async_callback(metrics.stop)
+        watching = asyncio.create_task(capacity.watch(stopping), name="capacity")
+        stack.push_async_callback(end_tasks, watching)
+        presence = Presence(
+            WorkerPresence(redis),
+            worker_id=settings.worker_id,
+            loaded_models=lambda: pipeline.loaded_models,
+            job_ids=lambda: consumer.job_ids,
+            device_memory=device_memory,
+            stop=partial(_stop, consumer, stopping),
+        )
+        stack.push_async_callback(end_tasks, asyncio.create_task(presence.run(stopping), name="presence"))
         freeze_garbage()
         _log.info("worker.started", worker_id=settings.worker_id)
         await consumer.async_run()
     _log.info("worker.ended", worker_id=settings.worker_id)
 
 
-def _stop_on_signal(consumer: TierConsumer, stopping: asyncio.Event) -> None:
-    def stop() -> None:
-        stopping.set()
-        consumer.stop()
+def _stop(consumer: TierConsumer, stopping: asyncio.Event) -> None:
+    stopping.set()
+    consumer.stop()
 
+
+def _stop_on_signal(consumer: TierConsumer, stopping: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, _stop, consumer, stopping)
 
 
 async def _warm_up(renderer: Renderer, store: ModelStore, catalogue: "CatalogueServiceAsyncStub") -> None:

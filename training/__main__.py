@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from gpu_worker.builtin import SHIPPED, write_manifest
+from gpu_worker.models.builtin import SHIPPED, write_manifest
 from training.loop import Budget
 from training.replicas import launch
 

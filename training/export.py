@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from gpu_worker.builtin import write_manifest
+from gpu_worker.models.builtin import write_manifest
 from training.denoiser import load_average, scheduler
 from training.latents import AUTOENCODER
 from training.text import TOKENIZER

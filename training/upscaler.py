@@ -1,6 +1,6 @@
 """Trains, measures and exports the upscaler of `pingvas-tiny`; each is a command, see --help.
 
-Owns the learning and its checkpoint. The network is the worker's own (`gpu_worker.super_resolution`), the pictures are
+Owns the learning and its checkpoint. The network is the worker's own (`gpu_worker.render.super_resolution`), the pictures are
 `upscaler_pairs`'s, the measures `upscaler_evaluation`'s.
 """
 
@@ -17,8 +17,8 @@ from typing import Any, Final
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everyone gives it
 
-from gpu_worker.builtin import SHIPPED
-from gpu_worker.super_resolution import (
+from gpu_worker.models.builtin import SHIPPED
+from gpu_worker.render.super_resolution import (
     CONFIG_NAME,
     PASS_FACTOR,
     WEIGHTS_NAME,

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from gpu_worker.rendering import Pixels
-from gpu_worker.super_resolution import FACTORS, SuperResolution
+from gpu_worker.render.interface import Pixels
+from gpu_worker.render.super_resolution import FACTORS, SuperResolution
 from training.drawing import draw
 from training.scenes import is_held_out, random_scene
 from training.upscaler_pairs import TEXTURES, Shrink, Softness, make_small, random_texture
