@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError, Message
 # Puts the types of a Status' details into the pool in which Any looks for them.
 from google.rpc import error_details_pb2, status_pb2
 
-from svc_common.errors import Code, Reason, ServiceError, dependency_unavailable
-from svc_common.status import STATUS_DETAILS_KEY, to_status
+from svc_common.errors import CODES, PAYMENT_REQUIRED, Code, Reason, ServiceError, dependency_unavailable
+from svc_common.status import STATUS_DETAILS_KEY, from_status, to_status
 
 JSON: Final = "application/json"
 
@@ -35,15 +35,20 @@ _HTTP_STATUS: Final = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
-# Where HTTP has a better word than the gRPC code's.
+# Where HTTP has a better word than the gRPC code's. The edge knows these as well (edge_envoy/envoy.yaml.j2).
 _HTTP_STATUS_OF_REASON: Final = {
-    Reason.INSUFFICIENT_CREDITS.value: 402,
+    **{reason.value: 402 for reason in PAYMENT_REQUIRED},
     Reason.METHOD_NOT_FOUND.value: 404,
     Reason.REQUEST_TOO_LARGE.value: 413,
 }
 _DEFECT: Final = (
     "The server failed in a way that you can't mend. Repeat the call; if it fails again, report x-request-id."
 )
+
+
+def http_status_of_reason(reason: Reason) -> int:
+    """Returns the HTTP status of a reason."""
+    return _HTTP_STATUS_OF_REASON.get(reason.value, _HTTP_STATUS[CODES[reason]])
 
 
 def document_of(message: Message) -> Any:
@@ -60,15 +65,25 @@ def encoded(document: Any) -> bytes:
 
 def refused(status: status_pb2.Status, http_status: int | None = None) -> Response:
     """Returns the answer for a refusal; `http_status` replaces the usual one."""
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    retry = error_details_pb2.RetryInfo()
     headers = {"cache-control": "no-store"}
     for detail in status.details:
-        detail.Unpack(info)
         if detail.Unpack(retry):
             # Whole seconds, never too early.
             headers["retry-after"] = str(retry.retry_delay.seconds + (retry.retry_delay.nanos > 0))
-    usual = _HTTP_STATUS_OF_REASON.get(info.reason, _HTTP_STATUS.get(Code(status.code), 500))
-    return Response(encoded(document_of(status)), http_status or usual, headers, JSON)
+    return Response(encoded(document_of(status)), http_status or http_status_of(status), headers, JSON)
+
+
+def http_status_of(status: status_pb2.Status) -> int:
+    """Returns the HTTP status of a refusal."""
+    return _HTTP_STATUS_OF_REASON.get(reason_of(status), _HTTP_STATUS.get(Code(status.code), 500))
+
+
+def reason_of(status: status_pb2.Status) -> str:
+    """Returns the name of a refusal's reason, or "" when it has none."""
+    info = error_details_pb2.ErrorInfo()
+    any(detail.Unpack(info) for detail in status.details)
+    return str(info.reason)
 
 
 def status_of(error: grpc.aio.AioRpcError, area: str) -> status_pb2.Status:
@@ -80,6 +95,11 @@ def status_of(error: grpc.aio.AioRpcError, area: str) -> status_pb2.Status:
             except DecodeError:
                 break
     return to_status(_refusal_of_code(Code(error.code().value[0]), f"svc_{area}"))
+
+
+def refusal_of(error: grpc.aio.AioRpcError, area: str) -> ServiceError:
+    """Returns the refusal that a failed call carries, as `status_of` has it."""
+    return from_status(status_of(error, area)) or ServiceError(Reason.INTERNAL, _DEFECT)
 
 
 def _refusal_of_code(code: Code, service: str) -> ServiceError:

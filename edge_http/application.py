@@ -2,43 +2,85 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 import grpc.aio
 import structlog
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse
 from google.protobuf.message import Message
 
 from edge_http.answers import JSON, defect, document_of, encoded, refused, status_of
 from edge_http.calls import Calls
+from edge_http.compat.a1111 import A1111
+from edge_http.compat.credentials import CallerCalls
+from edge_http.compat.jobs import Jobs
+from edge_http.compat.mcp_tools import McpTools
+from edge_http.compat.openai_images import OpenAiImages
+from edge_http.compat.pictures import Pictures
 from edge_http.documents import add_parameters, body_of, descriptor_of, malformed, message_of, read_json
+from edge_http.live.socket_io import JobSockets
+from edge_http.live.watching import Watching
+from edge_http.live.websocket import QueueSocket
 from edge_http.page import Page, wants_page
+from edge_http.platform_status import PATH as STATUS_PATH
+from edge_http.platform_status import PlatformStatus
+from edge_http.presence import unless_gone
 from edge_http.routing import Match, Router
-from edge_http.session import PATH, REFRESH_PATH, Sessions
+from edge_http.session import PATH, REFRESH_PATH, SECOND_FACTOR_PATH, Sessions
+from edge_http.sign_in import LINK_PATH, PROVIDERS, SignIns, begin_path, callback_path
 from edge_http.streams import RESUME_FIELD, RESUME_HEADER, answer_stream
-from svc_common.concurrency import end_tasks
+from edge_http.webhooks import PATHS as WEBHOOK_PATHS
+from edge_http.webhooks import Webhooks
 from svc_common.errors import Reason, ServiceError
 from svc_common.status import to_status
 
+# A client repeats a request that it lost within a few seconds.
+_COMPAT_GRACE: Final = timedelta(seconds=10)
+OPENAPI_PATH: Final = "/openapi.json"
 _NOT_ALLOWED: Final = 405
 _CLIENT_GONE: Final = 499
 _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _log: Final = structlog.get_logger("edge_http")
 
+_Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
+
 
 def application(
-    router: Router, calls: Calls, stopping: asyncio.Event, sessions: Sessions, page: Page | None = None
+    router: Router,
+    calls: Calls,
+    stopping: asyncio.Event,
+    sessions: Sessions,
+    sign_ins: SignIns,
+    page: Page | None = None,
+    webhooks: Webhooks | None = None,
+    *,
+    openapi: Path,
+    compat_grace: timedelta = _COMPAT_GRACE,
 ) -> FastAPI:
-    """Returns the application; `stopping` ends its streams and makes it not ready."""
+    """Returns the application; `stopping` ends its streams and makes it not ready. `openapi` is the file of the document."""
+    caller_calls = CallerCalls(router, calls)
+    jobs, pictures = Jobs(router, caller_calls, stopping, compat_grace), Pictures(router, caller_calls)
+    mcp = McpTools(router, caller_calls, jobs, pictures)
+    watching = Watching(router, caller_calls, stopping)
+    sockets = JobSockets(router, caller_calls, watching)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with mcp.running():
+            yield
+        await sockets.close()
+        await jobs.close()
+        await pictures.close()
         await calls.close()
+        if webhooks:
+            await webhooks.close()
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
 
@@ -49,6 +91,9 @@ def application(
         stops = stopping.is_set()
         return Response("stopping\n" if stops else "ok\n", 503 if stops else 200, media_type="text/plain")
 
+    async def document() -> Response:
+        return FileResponse(openapi, media_type=JSON, headers={"cache-control": "no-cache"})
+
     async def serve(request: Request) -> Response:
         path = request.path_params["path"]
         if page and (page.has(path) or (wants_page(request) and not path.startswith("api/"))):
@@ -56,12 +101,15 @@ def application(
         return await _reported(request, _answer(request, router, calls, stopping))
 
     for verb, at, answer in (
-        ("POST", PATH, sessions.begin),
-        ("DELETE", PATH, sessions.end),
-        ("POST", REFRESH_PATH, sessions.renew),
+        *_own_routes(sessions, sign_ins, webhooks),
+        ("GET", STATUS_PATH, PlatformStatus(calls).answer),
     ):
         app.add_api_route(at, _reporting(answer), methods=[verb])
 
+    OpenAiImages(router, caller_calls, jobs, pictures).add_to(app)
+    A1111(router, caller_calls, jobs, pictures).add_to(app)
+    app.router.routes += [mcp.route, QueueSocket(watching, stopping).route, sockets.route]
+    app.add_api_route(OPENAPI_PATH, document, methods=["GET", "HEAD"])
     app.add_api_route("/healthz", healthz, methods=["GET"])
     app.add_api_route("/readyz", readyz, methods=["GET"])
     app.add_api_route("/{path:path}", serve, methods=_VERBS)
@@ -71,7 +119,22 @@ def application(
     return app
 
 
-def _reporting(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def _own_routes(sessions: Sessions, sign_ins: SignIns, webhooks: Webhooks | None) -> Iterator[tuple[str, str, _Answer]]:
+    """Yields verb, path and answer of what no method of the contract serves."""
+    yield "POST", PATH, sessions.begin
+    yield "DELETE", PATH, sessions.end
+    yield "POST", REFRESH_PATH, sessions.renew
+    yield "POST", SECOND_FACTOR_PATH, sessions.complete
+    yield "POST", LINK_PATH, sign_ins.link
+    for provider in PROVIDERS:
+        yield "GET", begin_path(provider), sign_ins.begin
+        yield "GET", callback_path(provider), sign_ins.complete
+    if webhooks:
+        for at in WEBHOOK_PATHS:
+            yield "POST", at, webhooks.receive
+
+
+def _reporting(answer: _Answer) -> _Answer:
     async def reported(request: Request) -> Response:
         return await _reported(request, answer(request))
 
@@ -112,7 +175,7 @@ async def _answer(request: Request, router: Router, calls: Calls, stopping: asyn
     if route.method.streams:
         return await answer_stream(calls.stream(route, message, request), route.method.area, request, stopping)
     try:
-        response = await _unless_gone(calls.unary(route, message, request), request)
+        response = await unless_gone(_result(calls.unary(route, message, request)), request)
     except grpc.aio.AioRpcError as error:
         return refused(status_of(error, route.method.area))
     if response is None:
@@ -154,25 +217,9 @@ def _parameters(request: Request) -> list[tuple[str, str]]:
         raise malformed("The query isn't UTF-8 in percent-encoding, or has too many parameters.") from error
 
 
-async def _unless_gone(call: Any, request: Request) -> Message | None:
-    """Awaits a call, or cancels it and returns None when the client goes away before the answer."""
-    answer, gone = asyncio.ensure_future(_result(call)), asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return answer.result() if answer.done() else None
-    finally:
-        call.cancel()
-        await end_tasks(gone, *(() if answer.done() else (answer,)))
-
-
 async def _result(call: Any) -> Message:
     response: Message = await call
     return response
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _no_method(verb: str, allowed: tuple[str, ...]) -> Response:

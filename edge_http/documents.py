@@ -15,10 +15,12 @@ from google.protobuf.message import Message
 
 from edge_http.suggestions import nearest
 from svc_common.errors import FieldViolation, Reason, ServiceError
+from svc_common.interceptors.size_rule import max_items
 
 _BODY_BYTES: Final = 4 << 20
 _DEEPEST: Final = 64
 _SHOWN_CHARACTERS: Final = 100
+_MARKS: Final = 100_000
 _WELL_KNOWN: Final = "google.protobuf."
 
 
@@ -28,16 +30,16 @@ def malformed(message: str, field: str = "") -> ServiceError:
     return ServiceError(Reason.REQUEST_MALFORMED, message, violations=violations)
 
 
-async def body_of(request: Request) -> bytes:
+async def body_of(request: Request, *, limit_bytes: int = _BODY_BYTES) -> bytes:
     """Returns the body; reads no more of one that is too large than shows that."""
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
-        if len(content) > _BODY_BYTES:
+        if len(content) > limit_bytes:
             raise ServiceError(
                 Reason.REQUEST_TOO_LARGE,
-                f"The request is larger than {_BODY_BYTES:,} bytes. Send less.",
-                metadata={"limit_bytes": str(_BODY_BYTES)},
+                f"The request is larger than {limit_bytes:,} bytes. Send less.",
+                metadata={"limit_bytes": str(limit_bytes)},
             )
     return bytes(content)
 
@@ -50,6 +52,9 @@ def read_json(content: bytes) -> Any:
     """
     if not content.strip():
         return {}
+    # Counted before anything is made of them: no request that keeps its contract has nearly as many.
+    if sum(content.count(mark) for mark in (b"{", b"[", b",")) > _MARKS:
+        raise malformed(f"The body holds more than {_MARKS:,} braces, brackets and commas. Send less.")
     try:
         document = json.loads(
             content.decode("utf-8"), object_pairs_hook=_object_without_repetitions, parse_constant=_refuse_constant
@@ -161,6 +166,10 @@ def _look_into(field: FieldDescriptor, value: object, path: tuple[str, ...]) -> 
         return
     if field.is_repeated and not isinstance(value, list):
         raise malformed(f"{'.'.join(path)} must be a list.", ".".join(path))
+    if field.is_repeated and isinstance(value, list) and len(value) > (limit := max_items(field)):
+        violation = FieldViolation(".".join(path), f"must contain at most {limit} item(s)")
+        message = f"The request breaks its contract. {violation.field}: {violation.description}."
+        raise ServiceError(Reason.INVALID_FIELD, message, violations=[violation])
     items: list[Any] = value if field.is_repeated and isinstance(value, list) else [value]
     for index, each in enumerate(items):
         here = (*path[:-1], f"{path[-1]}[{index}]") if field.is_repeated else path

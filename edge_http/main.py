@@ -6,40 +6,50 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import uvicorn
-from pydantic import DirectoryPath, Field, FilePath
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import DirectoryPath, Field, FilePath, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from edge_http.application import application
 from edge_http.calls import Calls
+from edge_http.http_protocol import PROTOCOLS
 from edge_http.page import Page
 from edge_http.routing import router_of
 from edge_http.session import Sessions
-from svc_common.settings import load
+from edge_http.sign_in import SignIns
+from edge_http.webhooks import CALLER, Webhooks
+from svc_common.contracts import DESCRIPTOR_SET, OPENAPI_DOCUMENT
+from svc_common.mutual_tls import MutualTlsSettings
+from svc_common.settings import PublicAddresses, load
 from svc_common.telemetry import configure_logging
+from svc_common.tokens import ServiceCredential
 
-_DESCRIPTOR_SET: Final = Path(__file__).resolve().parents[1] / "gen" / "pingvas.binpb"
 _PAGE: Final = Path(__file__).resolve().parents[1] / "web" / "dist"
 _ADDRESS: Final = r"^[A-Za-z0-9.\-\[\]]+:\d{1,5}$"
 
 
-class EdgeHttpSettings(BaseSettings):
+class EdgeHttpSettings(PublicAddresses, MutualTlsSettings):
     """Every setting of the bridge; the environment variable has the field's name in capitals."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
     listen_address: str = Field(pattern=_ADDRESS, description="where HTTP is served, as host:port")
-    user_public_address: str = Field(pattern=_ADDRESS, description="public listener of svc_user, as host:port")
-    payment_public_address: str = Field(pattern=_ADDRESS, description="public listener of svc_payment, as host:port")
-    generation_public_address: str = Field(
-        pattern=_ADDRESS, description="public listener of svc_generation, as host:port"
+    payment_internal_address: str = Field(
+        default="",
+        pattern=f"^$|{_ADDRESS}",
+        description="internal listener of svc_payment, as host:port, for the webhooks of payment providers; "
+        "empty: they aren't received",
     )
-    gallery_public_address: str = Field(pattern=_ADDRESS, description="public listener of svc_gallery, as host:port")
-    models_public_address: str = Field(pattern=_ADDRESS, description="public listener of svc_models, as host:port")
+    service_key_file: FilePath | None = Field(
+        default=None, description="file with this process's own EC P-256 private key, PEM, for internal listeners"
+    )
     descriptor_set_file: FilePath = Field(
-        default=_DESCRIPTOR_SET, description="file with the compiled contracts, a FileDescriptorSet"
+        default=DESCRIPTOR_SET, description="file with the compiled contracts, a FileDescriptorSet"
+    )
+    openapi_file: FilePath = Field(
+        default=OPENAPI_DOCUMENT, description="file with the OpenAPI document of those contracts"
     )
     page_dir: DirectoryPath | None = Field(
         default=_PAGE if _PAGE.is_dir() else None, description="folder of the built page; absent: no page is served"
@@ -57,12 +67,13 @@ class EdgeHttpSettings(BaseSettings):
         default="info", description="least severe event that is logged"
     )
 
-    @property
-    def addresses(self) -> dict[str, str]:
-        """The public listener of each area."""
-        return {
-            name.removesuffix("_public_address"): str(value) for name, value in self if name.endswith("_public_address")
-        }
+    @model_validator(mode="after")
+    def _webhooks_are_whole(self) -> Self:
+        if bool(self.payment_internal_address) != bool(self.service_key_file):
+            raise ValueError(
+                "PAYMENT_INTERNAL_ADDRESS and SERVICE_KEY_FILE are for webhooks both: set the other one as well"
+            )
+        return self
 
 
 class _Server(uvicorn.Server):
@@ -81,25 +92,28 @@ class _Server(uvicorn.Server):
 async def serve(settings: EdgeHttpSettings) -> None:
     """Serves until SIGTERM or SIGINT; raises ValueError when an area has methods but no address."""
     router = router_of(settings.descriptor_set_file.read_bytes())
-    calls = Calls(settings.addresses, timedelta(seconds=settings.unary_timeout_seconds))
+    calls = Calls(settings.public_addresses, timedelta(seconds=settings.unary_timeout_seconds), settings.mutual_tls)
     unserved = calls.unserved(tuple(route.method for route in router.routes))
     if unserved:
         raise ValueError(f"these areas have public methods but no address: {', '.join(unserved)}")
     stopping = asyncio.Event()
     sessions = Sessions(router, calls, is_secure=settings.page_is_secure)
+    sign_ins = SignIns(router, calls, sessions, is_secure=settings.page_is_secure)
     page = Page(settings.page_dir, settings.objects_origin) if settings.page_dir else None
+    webhooks = None
+    if settings.payment_internal_address and settings.service_key_file:
+        credential = ServiceCredential.from_file(CALLER, settings.service_key_file)
+        webhooks = Webhooks(settings.payment_internal_address, credential, settings.mutual_tls)
     host, _, port = settings.listen_address.rpartition(":")
     config = uvicorn.Config(
-        application(router, calls, stopping, sessions, page),
+        application(router, calls, stopping, sessions, sign_ins, page, webhooks, openapi=settings.openapi_file),
         host=host.strip("[]"),
         port=int(port),
-        log_config=None,
-        access_log=False,
         server_header=False,
-        ws="none",
         timeout_graceful_shutdown=settings.grace_seconds,
         # Behind Envoy, which is not the client.
         proxy_headers=False,
+        **PROTOCOLS,
     )
     await _Server(config, stopping).serve()
 

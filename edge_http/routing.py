@@ -39,6 +39,13 @@ class Router:
         """Takes the routes."""
         self.routes = tuple(sorted(routes, key=lambda route: len(route.binding.variables)))
 
+    def named(self, name: str) -> Route:
+        """Returns a route of the method `Service.Method`; raises LookupError when the contract has none."""
+        for route in self.routes:
+            if f"{route.method.service}.{route.method.name}".endswith(f".{name}"):
+                return route
+        raise LookupError(f"the contract has no public method {name}")
+
     def find(self, verb: str, raw_path: str) -> Match | tuple[str, ...]:
         """Returns the match for a path as it was sent, still escaped, or else the verbs under which the path is known.
 

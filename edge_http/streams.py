@@ -39,7 +39,7 @@ _HEARTBEAT: Final = b": heartbeat\n\n"
 async def answer_stream(call: Any, area: str, request: Request, stopping: asyncio.Event) -> Response:
     """Returns the answer to a streaming call; what fails before its first message is a plain refusal."""
     ndjson = _NDJSON in request.headers.get("accept", "")
-    messages = _until(call, stopping)
+    messages = messages_until(call, stopping)
     try:
         first = await anext(messages, None)
     except grpc.aio.AioRpcError as error:
@@ -72,11 +72,11 @@ async def _lines(
         call.cancel()
 
 
-async def _until(call: Any, stopping: asyncio.Event) -> AsyncIterator[Message]:
+async def messages_until(call: Any, stopping: asyncio.Event) -> AsyncIterator[Any]:
     """Yields the messages of a call until it ends or this process stops."""
     stop = asyncio.create_task(stopping.wait())
     arrivals = aiter(call)
-    arrival: asyncio.Task[Message] | None = None
+    arrival: asyncio.Task[Any] | None = None
     try:
         while True:
             arrival = asyncio.ensure_future(anext(arrivals))

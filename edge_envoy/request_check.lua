@@ -1,7 +1,8 @@
 -- Refuses what the JSON transcoder would let pass or answer poorly: a field that the contract doesn't have, which the
--- transcoder ignores, and a verb that a path doesn't have, which it calls an unknown path. Runs right before it.
+-- transcoder ignores, a verb that a path doesn't have, which it calls an unknown path, and a list of a million items, which
+-- would cost everybody seconds. Runs right before it.
 --
--- The table CONTRACT is rendered in front of this text from the contracts' descriptors (studio/edge/request_check.py):
+-- The table CONTRACT is rendered in front of this text from the contracts' descriptors (edge_envoy/request_check.py):
 --
 --   bindings  {verb, template, body, message}; `body` is "" without a body, "*" for the whole request, or its field
 --   messages  name of a message -> {names, fields}; `names` as in the contract, `fields` by both JSON spellings:
@@ -13,6 +14,7 @@
 -- scanner knows what it tolerates: single quotes, names without quotes, a comma before a brace, nested lists.
 
 local MAX_DEPTH = 128      -- The transcoder refuses anything deeper than about half of this.
+local MAX_ITEMS = 1000     -- No list of the contracts may be as long; the services refuse those that are shorter and too long.
 local MAX_UNKNOWN = 20     -- As many unknown fields are named; the first few say what is wrong.
 local MAX_NAME_BYTES = 64  -- Longer names are cut in the answer, and compared with nothing.
 
@@ -231,7 +233,8 @@ local function path_of(root, stack, depth)
   return path
 end
 
--- Reads JSON and returns the unknown fields in it: {path, name, message}. `root` is the path of the whole.
+-- Reads JSON and returns the unknown fields in it: {path, name, message}. `root` is the path of the whole. Stops at a list that
+-- is too long, and returns its path as well.
 local function unknown_fields(text, message, root)
   local unknown, seen = {}, {}
   local stack, depth, at = {}, 0, 1
@@ -275,6 +278,9 @@ local function unknown_fields(text, message, root)
         at = at + 1
         if in_list then
           level.index, wants_value, kind = level.index + 1, true, level.kind
+          if level.index == MAX_ITEMS then
+            return unknown, (gsub(path_of(root, stack, depth), "%[%d+%]$", ""))
+          end
         else
           level.begins = true
         end
@@ -351,6 +357,13 @@ local function refuse_unknown(handle, unknown)
       .. table.concat(violations, ",") .. "]}", {})
 end
 
+local function refuse_long(handle, path)
+  local rule = "must have fewer than " .. MAX_ITEMS .. " items"
+  refuse(handle, "400", 3, "The request breaks its contract. " .. path .. ": " .. rule .. ".", "INVALID_FIELD", "",
+    ',{"@type":"type.googleapis.com/google.rpc.BadRequest","field_violations":[{"field":"' .. path
+      .. '","description":"' .. rule .. '"}]}', {})
+end
+
 local function refuse_verb(handle, forms)
   local verbs = {}
   for verb in pairs(forms) do
@@ -373,7 +386,7 @@ local function check_frame(handle)
       return
     end
   end
-  -- The words are in Envoy's table of replies (studio/edge/replies.py).
+  -- The words are in Envoy's table of replies (edge_envoy/replies.py).
   handle:respond({[":status"] = "400"}, "")
 end
 
@@ -401,9 +414,11 @@ function envoy_on_request(handle)
     return
   end
   local root = binding.body == "*" and "" or binding.body
-  local unknown = unknown_fields(body:getBytes(0, body:length()), messages[binding.message], root)
+  local unknown, long = unknown_fields(body:getBytes(0, body:length()), messages[binding.message], root)
   if #unknown > 0 then
     refuse_unknown(handle, unknown)
+  elseif long then
+    refuse_long(handle, long)
   end
 end
 

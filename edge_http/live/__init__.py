@@ -1,0 +1,1 @@
+"""Job events over WebSocket and Socket.IO, for programs that keep one socket open."""
