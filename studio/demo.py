@@ -21,7 +21,7 @@ from pingvas.user.v1.auth_service_pb2 import RegisterRequest
 from pingvas.user.v1.auth_service_pb2_grpc import AuthServiceStub
 from rich.console import Console
 
-from studio.cli.admin import Operator
+from studio.cli.administrator import Administrator
 from studio.cli.client import Client
 from studio.cli.context import Shared
 from studio.cli.credentials import Credentials
@@ -30,6 +30,7 @@ from studio.cli.generate import make, present
 from studio.cli.main import guarded
 from studio.cli.picture import picture_console
 from studio.examples import PROMPT, curl_example, python_example
+from studio.stack.administrator import ensure_administrator
 from studio.stack.background import BackgroundStack
 from studio.stack.events import Event, EventKind
 from studio.stack.layout import DEFAULT_PORT_BASE, Layout, Ports
@@ -71,7 +72,8 @@ def run(shared: Shared, console: Console) -> None:
         account = _account(layout)
         with Client(running.grpc, Credentials(layout.keys)) as client:
             log_in(client, account, console)
-            provide_credits(client, Operator(shared), account, console)
+            with Administrator(shared) as administrator:
+                provide_credits(client, administrator, account, console)
             console.print(f'Asking for "{PROMPT}"')
             result = make(client, TextToImage(prompt=PROMPT), layout.data_dir / "images", PROMPT, console)
             present(result, picture_console(always=True, file=console.file))
@@ -91,11 +93,11 @@ def log_in(client: Client, account: Account, console: Console) -> None:
     console.print(f"Logged in as {account.email}")
 
 
-def provide_credits(client: Client, operator: Operator, account: Account, console: Console) -> None:
+def provide_credits(client: Client, administrator: Administrator, account: Account, console: Console) -> None:
     """Grants the demo's user credits when few are left."""
     balance = client.call(CreditServiceStub(client.channel).GetBalance, GetBalanceRequest())
     if Decimal(balance.available) < _ENOUGH_CREDITS:
-        operator.grant(operator.account_of(account.email), _GRANTED_MILLICREDITS)
+        administrator.grant(administrator.account_of(account.email), _GRANTED_MILLICREDITS)
         balance = client.call(CreditServiceStub(client.channel).GetBalance, GetBalanceRequest())
     console.print(f"{balance.available} credits are available")
 
@@ -124,6 +126,11 @@ def _suggest(console: Console, running: StackState, account: Account) -> None:
     console.print(curl_example(running.http, account.email, account.password), markup=False, soft_wrap=True)
     console.print("\nWith Python (.venv/bin/python):")
     console.print(python_example(running.grpc, account.email, account.password), markup=False, soft_wrap=True)
+    administrator = ensure_administrator(Layout(Path(running.data_dir)).keys)
+    line = (
+        f"\nLog in to the page as {account.email} ({account.password}), or as the administrator {administrator.email}"
+    )
+    console.print(f"{line} ({administrator.password}).", markup=False, soft_wrap=True)
     command = ".venv/bin/pingvas"
     line = f'Or with the command: {command} register you@example.com, then {command} generate "..."'
     console.print(line, soft_wrap=True)

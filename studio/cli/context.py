@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -14,6 +14,9 @@ from studio.stack.state import StackState, read_state
 
 _DEFAULT_DATA_DIR = Path("~/.local/share/pingvas")
 _DEFAULT_CONFIG_DIR = Path("~/.config/pingvas")
+
+TRUST_VARIABLES: Final = ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+"""By which HTTP clients in Python, and gRPC, take other authorities than the usual ones."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,7 +34,7 @@ class Shared:
         """The layout of the data directory, with the ports of the stack that runs there, if one does."""
         layout = Layout(self.data_dir)
         running = read_state(layout)
-        return Layout(self.data_dir, Ports(running.port_base)) if running else layout
+        return Layout(self.data_dir, Ports(running.port_base), tls=bool(running.ca_file)) if running else layout
 
     @property
     def running(self) -> StackState | None:
@@ -60,7 +63,15 @@ class Shared:
                 advice="Start one with `pingvas up`, or name a deployment with --endpoint or PINGVAS_ENDPOINT.",
                 exit_code=ExitCode.UNREACHABLE,
             )
+        return local_endpoint(running)
+
+
+def local_endpoint(running: StackState) -> str:
+    """Returns where to call a stack on this machine; one with TLS is believed by its own authority from then on."""
+    if not running.ca_file:
         return running.grpc
+    os.environ.update(dict.fromkeys(TRUST_VARIABLES, running.ca_file))
+    return running.http
 
 
 def config_dir() -> Path:

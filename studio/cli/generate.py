@@ -11,17 +11,24 @@ import httpx
 from google.protobuf.json_format import MessageToDict
 from pingvas.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
 from pingvas.generation.v1.job_pb2 import Job, JobImage, JobState, Upscale
+from pingvas_sdk.operations import operation_of, request_of
 from rich.console import Console
 
-from studio.cli import watching
-from studio.cli.account import connect
-from studio.cli.client import Client
+from studio.cli import recipes, watching
+from studio.cli.client import Client, connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
 from studio.cli.failures import CommandError, ExitCode
-from studio.cli.operations import Operation, build, drawing, lora_weight, operation_of, request_for
+from studio.cli.operations import (
+    Operation,
+    build,
+    drawing,
+    lora_weight,
+    partial_lora_lines,
+)
 from studio.cli.picture import can_show, decode, half_blocks, picture_console
 from studio.cli.seeds import Seed
 from studio.cli.sources import image_source
+from studio.cli.templates import preset_of, preset_options
 
 _DEFAULT_OUT = Path("pingvas-images")
 _PICTURE_COLUMNS = 56
@@ -46,9 +53,13 @@ class Result:
 
 @click.command()
 @shared_options
-@click.argument("prompt")
-@click.option("--negative", "negative_prompt", default="", help="What to avoid.")
-@click.option("--model", "model_id", default="", help="Default: the default model of the deployment.")
+@click.argument("prompt", required=False)
+@click.option("--prompt", "prompt_option", help="The same as PROMPT.")
+@click.option(
+    "--from", "recalled", help="Repeat this picture, with what else is given changed: a file, or an id of the gallery."
+)
+@click.option("--negative", "negative_prompt", help="What to avoid.")
+@click.option("--model", "model_id", help="Default: the default model of the deployment.")
 @click.option("--width", "width_px", type=int, help="In pixels, a multiple of 8. Default: the model's own.")
 @click.option("--height", "height_px", type=int, help="In pixels, a multiple of 8. Default: the model's own.")
 @click.option("--steps", "step_count", type=int, help="Denoising steps. Default: the model's own.")
@@ -56,8 +67,9 @@ class Result:
     "--guidance", "guidance_scale", type=float, help="How closely to follow the prompt. Default: the model's own."
 )
 @click.option("--seed", type=Seed(), help="Makes the picture repeatable, 0 to 2^53 - 1. Default: drawn by the server.")
+@click.option("--new-seed", is_flag=True, help="Draw another seed than that of --from.")
 @click.option("--count", "image_count", type=int, help="How many pictures. Default: 1.")
-@click.option("--scheduler", default="", help="One of the model's schedulers. Default: its first.")
+@click.option("--scheduler", help="One of the model's schedulers. Default: its first.")
 @click.option("--image", "source", help="Begin with this picture: a file, or an id of the gallery.")
 @click.option(
     "--mask", help="Repaint only where this picture is white: a file, or an id of the gallery. Needs --image."
@@ -65,6 +77,7 @@ class Result:
 @click.option("--strength", type=float, help="How much of the picture may change, 0 to 1. Needs --image.")
 @click.option("--feather", "mask_feather_px", type=int, help="Softness of the mask's edge, in pixels. Needs --mask.")
 @click.option("--lora", "loras", multiple=True, help="MODEL_ID or MODEL_ID:WEIGHT. May be given several times.")
+@preset_options
 @_out_option
 @json_option
 @pass_shared
@@ -73,19 +86,47 @@ def generate(
     /,
     out: Path,
     as_json: bool,
+    prompt_option: str | None,
+    recalled: str | None,
+    new_seed: bool,
     source: str | None,
     mask: str | None,
     loras: tuple[str, ...],
+    template_id: str,
+    values: tuple[str, ...],
+    style_id: str,
+    size_preset: str,
     **options: object,
 ) -> None:
-    """Make a picture from PROMPT, alone or with a picture to begin with. Ctrl-C cancels the job."""
+    """Make a picture from PROMPT, alone or with a picture to begin with, or again with --from. Ctrl-C cancels the job."""
+    if prompt_option is not None:
+        _require(options["prompt"] is None, "--prompt", "no PROMPT beside it")
+        options["prompt"] = prompt_option
+    preset = preset_of(template_id, values, style_id, size_preset)
+    wanted = options["prompt"] is not None or recalled is not None or bool(template_id)
+    _require(wanted, "a picture without --from or --template", "a PROMPT")
+    _require(recalled is None or not (template_id or size_preset), "--template or --size", "no --from beside it")
+    _require(not new_seed or (recalled is not None and options["seed"] is None), "--new-seed", "--from, and no --seed")
     _require(options["strength"] is None or source is not None, "--strength", "--image")
     _require(mask is None or source is not None, "--mask", "--image")
     _require(options["mask_feather_px"] is None or mask is not None, "--feather", "--mask")
-    options["loras"] = [lora_weight(text) for text in loras]
+    options["loras"] = [lora_weight(text) for text in loras] or None
     with connect(shared) as client:
+        recipe = None if recalled is None else recipes.recipe_of(client, recalled)
+        if recipe is not None:
+            recipes.tell(recipe, str(recalled))
+            recipes.check_source(recipe, source)
         pictures = [None if name is None else image_source(client, name) for name in (source, mask)]
-        _make_and_tell(client, drawing(options, *pictures), out, str(options["prompt"]), as_json=as_json)
+        if recipe is None:
+            operation: Operation = drawing(options, *pictures)
+        else:
+            operation = recipes.operation_from(recipe, options, *pictures)
+            if new_seed:
+                operation.ClearField("seed")
+        if preset is not None and not isinstance(operation, Upscale):
+            operation.preset.CopyFrom(preset)
+        title = operation.prompt or template_id or Path(str(recalled)).stem
+        _make_and_tell(client, operation, out, title, as_json=as_json)
 
 
 @click.command()
@@ -110,7 +151,7 @@ def make(client: Client, operation: Operation, out: Path, title: str, console: C
 
     The request id makes the acceptance repeatable: a lost answer costs a repeat, never a second job.
     """
-    create = request_for(operation, f"cli:{uuid.uuid4()}")
+    create = request_of(operation, f"cli:{uuid.uuid4()}")
     job = client.call(GenerationServiceStub(client.channel).CreateJob, create)
     console.print(f"Job {job.job_id} accepted; {job.credits_held} credits are held for it.", soft_wrap=True)
     with watching.live_bar(console) as show:
@@ -136,6 +177,8 @@ def present(result: Result, console: Console) -> None:
         if can_show(console):
             console.print(half_blocks(decode(file.read_bytes()), columns=min(_PICTURE_COLUMNS, console.width)))
         console.print(f"Saved {file}", soft_wrap=True)
+    for line in partial_lora_lines(result.job):
+        console.print(f"LoRA {line}.", soft_wrap=True)
     seed = operation_of(result.job).seed
     console.print(f"It cost {watching.credits_used(result.job)} credits; seed {seed} makes it again.")
 

@@ -5,20 +5,26 @@ import json
 import click
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from pingvas.generation.v1.generation_service_pb2 import CancelJobRequest, GetJobRequest, ListJobsRequest
+from pingvas.generation.v1.generation_service_pb2 import (
+    CancelJobRequest,
+    ClearQueueRequest,
+    GetJobRequest,
+    ListJobsRequest,
+)
 from pingvas.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
 from pingvas.generation.v1.job_pb2 import Job
+from pingvas_sdk.operations import operation_of
 
 from studio.cli import watching
-from studio.cli.account import connect
+from studio.cli.client import connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
-from studio.cli.operations import operation_of, recipe_line
+from studio.cli.operations import partial_lora_lines, recipe_line
 from studio.cli.picture import picture_console
 
 
 @click.group()
 def jobs() -> None:
-    """Look at your jobs, watch them, and cancel them."""
+    """Look at your jobs, watch them, and cancel one or all of them."""
 
 
 @jobs.command("list")
@@ -80,6 +86,34 @@ def cancel(shared: Shared, job_id: str, as_json: bool) -> None:
     _present(job, as_json=as_json)
 
 
+@jobs.command()
+@shared_options
+@click.option("--running", "includes_running", is_flag=True, help="Cancel the running ones too.")
+@json_option
+@pass_shared
+def clear(shared: Shared, includes_running: bool, as_json: bool) -> None:
+    """Cancel all of your waiting jobs, which costs nothing. A running one costs what has run."""
+    cancelled = stopping = 0
+    with connect(shared) as client:
+        generation = GenerationServiceStub(client.channel)
+        while True:
+            answer = client.call(generation.ClearQueue, ClearQueueRequest(includes_running=includes_running))
+            cancelled += answer.cancelled_count
+            stopping += answer.stopping_count
+            if not answer.remaining_count:
+                break
+    if as_json:
+        click.echo(json.dumps({"cancelled_count": cancelled, "stopping_count": stopping}))
+        return
+    click.echo(f"Cancelled {_counted(cancelled)} that waited.")
+    if includes_running:
+        click.echo(f"Told {_counted(stopping)} to stop; `pingvas jobs list` shows how they ended.")
+
+
+def _counted(count: int) -> str:
+    return f"{count} job" if count == 1 else f"{count} jobs"
+
+
 def _present(job: Job, *, as_json: bool) -> None:
     if as_json:
         _print_json(job)
@@ -94,6 +128,8 @@ def _present(job: Job, *, as_json: bool) -> None:
         click.echo(f"failure  {job.failure.message}")
     for image in job.images:
         click.echo(f"picture  {image.url}")
+    for line in partial_lora_lines(job):
+        click.echo(f"LoRA     {line}")
 
 
 def _print_json(message: Message) -> None:

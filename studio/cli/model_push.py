@@ -13,15 +13,17 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from gpu_worker.lora_files.header import LoraFileError
-from gpu_worker.lora_files.modules import some_of
-from gpu_worker.lora_files.survey import LoraSurvey, survey
-from gpu_worker.model_files import MANIFEST_NAME, ModelFile, ModelFilesError, read_specification, verify_files
+from gpu_worker.models.checkpoint_files.header import CheckpointError
+from gpu_worker.models.checkpoint_files.survey import survey as survey_checkpoint
+from gpu_worker.models.files import MANIFEST_NAME, ModelFile, ModelFilesError, read_specification, verify_files
 from studio.cli.context import Shared, pass_shared, shared_options
 from studio.cli.failures import CommandError, ExitCode
 from studio.stack.connections import ObjectStoreConnection
 from studio.stack.keys import ensure_secrets
 from studio.stack.servers.s3 import url_of
+from svc_common.lora_files.header import LoraFileError
+from svc_common.lora_files.modules import some_of
+from svc_common.lora_files.survey import LoraSurvey, survey
 from svc_models.domain.kinds import ModelKind
 from svc_models.domain.manifest import WEIGHTS_SUFFIX, Manifest, ManifestError, parse_manifest
 from svc_models.domain.storage import object_key
@@ -46,6 +48,8 @@ def push(shared: Shared, folder: Path) -> None:
     """
     manifest = checked_manifest(folder)
     surveyed = surveyed_lora(folder, manifest) if manifest.kind is ModelKind.LORA else None
+    if manifest.kind is ModelKind.CHECKPOINT:
+        check_checkpoint(folder, manifest)
     store = bucket_of(_connection(shared))
     sent = upload(store, folder, manifest, click.echo)
     name = f"{manifest.model_id} revision {manifest.revision}"
@@ -85,6 +89,14 @@ def surveyed_lora(folder: Path, manifest: Manifest) -> LoraSurvey:
         ) from error
 
 
+def check_checkpoint(folder: Path, manifest: Manifest) -> None:
+    """Raises CommandError for a checkpoint that lacks a part, or can't do what its manifest says."""
+    try:
+        survey_checkpoint(folder, manifest.family, manifest.operations)
+    except CheckpointError as error:
+        raise _bad_folder(f"the model {manifest.model_id} can't be used", str(error)) from error
+
+
 def upload(store: S3Store, folder: Path, manifest: Manifest, say: Callable[[str], object]) -> int:
     """Stores the files that the bucket doesn't have, then the manifest; returns how many files were sent.
 
@@ -107,7 +119,7 @@ def upload(store: S3Store, folder: Path, manifest: Manifest, say: Callable[[str]
     except (BaseError, FileNotFoundError) as error:  # the latter is what a bucket that isn't there gives
         raise CommandError(
             "the object store did not take the model",
-            advice="Check that it runs, that the keys may write, and that the bucket exists; then push again.",
+            advice="Check that it runs and has room, that the keys may write, and that the bucket exists; then push again.",
             exit_code=ExitCode.UNREACHABLE,
             details=str(error),
         ) from error

@@ -10,8 +10,7 @@ from pingvas.models.v1.model_pb2 import Model, ModelKind, Operation
 from pingvas.models.v1.model_service_pb2 import ListModelsRequest
 from pingvas.models.v1.model_service_pb2_grpc import ModelServiceStub
 
-from studio.cli.account import connect
-from studio.cli.client import Client
+from studio.cli.client import Client, connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
 
 _PAGE_SIZE = 200
@@ -40,8 +39,9 @@ def line_of(model: Model) -> str:
     kind = ModelKind.Name(model.kind).removeprefix("MODEL_KIND_").lower()
     operations = ", ".join(Operation.Name(each).removeprefix("OPERATION_").lower() for each in model.operations)
     tier = Tier.Name(model.minimum_tier).removeprefix("TIER_").lower()
+    details = operations or ", ".join(model.trigger_words) or "-"
     size = f"{model.size_bytes / _MEBIBYTE:,.1f} MiB"
-    return f"{model.model_id:<24} {model.family:<8} {kind:<10} {tier:<10} {size:>14}  {operations or '-'}"
+    return f"{model.model_id:<24} {model.family:<8} {kind:<10} {tier:<10} {size:>14}  {details}"
 
 
 def _all_models(client: Client) -> Iterator[Model]:

@@ -2,7 +2,6 @@
 
 from typing import TypeAlias, TypeVar
 
-from pingvas.generation.v1.generation_service_pb2 import CreateJobRequest
 from pingvas.generation.v1.job_pb2 import ImageSource, ImageToImage, Inpaint, Job, LoraWeight, TextToImage, Upscale
 
 from studio.cli.failures import CommandError, ExitCode
@@ -51,19 +50,6 @@ def lora_weight(text: str) -> LoraWeight:
         ) from None
 
 
-def request_for(operation: Operation, request_id: str) -> CreateJobRequest:
-    """Returns the request that makes a job of an operation."""
-    match operation:
-        case TextToImage():
-            return CreateJobRequest(request_id=request_id, text_to_image=operation)
-        case ImageToImage():
-            return CreateJobRequest(request_id=request_id, image_to_image=operation)
-        case Inpaint():
-            return CreateJobRequest(request_id=request_id, inpaint=operation)
-        case Upscale():
-            return CreateJobRequest(request_id=request_id, upscale=operation)
-
-
 def recipe_line(operation: Operation) -> str:
     """Returns what makes the pictures of an operation again, in a line."""
     if isinstance(operation, Upscale):
@@ -74,14 +60,14 @@ def recipe_line(operation: Operation) -> str:
     return f"{operation.model_id}{loras}, {size}, {operation.step_count} steps{kind}, seed {operation.seed}"
 
 
-def operation_of(job: Job) -> Operation:
-    """Returns what a job does."""
-    match job.WhichOneof("operation"):
-        case "image_to_image":
-            return job.image_to_image
-        case "inpaint":
-            return job.inpaint
-        case "upscale":
-            return job.upscale
-        case _:
-            return job.text_to_image
+def partial_lora_lines(job: Job) -> tuple[str, ...]:
+    """Returns a line for each LoRA of which less than all was applied; its pictures were made with the rest."""
+    found = {
+        lora.model_id: (lora.applied_module_count, lora.total_module_count)
+        for image in job.images
+        for lora in image.partial_loras
+    }
+    return tuple(
+        f"{model_id}: {applied} of its {total} modules were applied; the model has no place for the others"
+        for model_id, (applied, total) in found.items()
+    )

@@ -7,12 +7,12 @@ import httpx
 from pingvas.gallery.v1.gallery_service_pb2 import CreateUploadRequest
 from pingvas.gallery.v1.gallery_service_pb2_grpc import GalleryServiceStub
 from pingvas.generation.v1.job_pb2 import ImageSource
+from pingvas_sdk.pictures import content_type
 
 from studio.cli.client import Client
 from studio.cli.failures import CommandError, ExitCode
 
 _UPLOAD_SECONDS = 120.0
-_HEAD_BYTES = 12
 
 
 def image_source(client: Client, name: str) -> ImageSource:
@@ -33,23 +33,12 @@ def image_source(client: Client, name: str) -> ImageSource:
         ) from None
 
 
-def content_type(head: bytes) -> str | None:
-    """Returns the type of a picture by its first bytes (at least 12), or None for one that jobs can't work on."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "image/webp"
-    return None
-
-
 def _upload(client: Client, file: Path) -> str:
     try:
         data = file.read_bytes()
     except OSError as error:
         raise CommandError(f"{file} can't be read: {error.strerror}", advice="Check its permissions.") from error
-    kind = content_type(data[:_HEAD_BYTES])
+    kind = content_type(data)
     if kind is None:
         raise CommandError(
             f"{file} is no PNG, JPEG or WebP picture", advice="Convert it to one of them.", exit_code=ExitCode.USAGE

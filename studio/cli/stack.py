@@ -50,6 +50,11 @@ def status(shared: Shared, as_json: bool) -> None:
     for process in running.processes:
         pid = process.pid or "-"
         click.echo(f"{process.name:<16}{pid:>8}  {process.address:<18}{process.health:<12}{process.log}")
+    full = [process for process in running.processes if process.health is state.Health.FULL]
+    if full:
+        click.echo("\nNo room is left. What was accepted goes on when there is some:")
+        for process in full:
+            click.echo(f"  {process.name}: {process.detail}")
 
 
 @click.command()

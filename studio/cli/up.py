@@ -10,9 +10,10 @@ from pathlib import Path
 
 import click
 
-from studio.cli.context import Shared, local_options, pass_shared
+from studio.cli.context import TRUST_VARIABLES, Shared, local_options, pass_shared
 from studio.cli.failures import CommandError, ExitCode
 from studio.stack import log_tail, state
+from studio.stack.administrator import ensure_administrator, password_file
 from studio.stack.events import Event, EventKind
 from studio.stack.layout import DEFAULT_PORT_BASE, HIGHEST_OFFSET, MAX_WORKERS, Layout, Ports
 from studio.stack.local import LocalStack, StackOptions
@@ -34,15 +35,16 @@ _PORT_BASES = click.IntRange(1024, 65535 - HIGHEST_OFFSET)
     show_default=True,
     help="How many GPU workers to start.",
 )
+@click.option("--tls", is_flag=True, help="Serve https, with certificates of the stack's own authority.")
 @click.option("--detach", is_flag=True, help="Return once the stack is up, and leave it running.")
 @pass_shared
-def up(shared: Shared, port_base: int, workers: int, detach: bool) -> None:
+def up(shared: Shared, port_base: int, workers: int, tls: bool, detach: bool) -> None:
     """Start the whole platform on this machine.
 
     DATABASE_URL, REDIS_URL and S3_ENDPOINT_URL (with S3_ACCESS_KEY and S3_SECRET_KEY) make it use a server that runs
     already instead of starting its own.
     """
-    layout = Layout(shared.data_dir, Ports(port_base))
+    layout = Layout(shared.data_dir, Ports(port_base), tls=tls)
     if detach:
         _start_detached(layout, workers)
     else:
@@ -82,6 +84,8 @@ def _tell(event: Event) -> None:
             click.echo(f"  {event.name:<16} {event.detail} after {event.seconds:.1f} s; the end of its log:", err=True)
             for line in event.log_tail.splitlines():
                 click.echo(f"    | {line}", err=True)
+        case EventKind.FULL:
+            click.echo(f"  {event.name:<16} {event.kind}: {event.detail}", err=True)
         case EventKind.UNHEALTHY | EventKind.HEALTHY_AGAIN | EventKind.KILLED:
             click.echo(f"  {event.name:<16} {event.kind}", err=True)
         case _:
@@ -92,8 +96,24 @@ def _welcome(running: StackState, seconds: float) -> None:
     click.echo(f"\nPingvas Studio is up after {seconds:.1f} s: {running.http}")
     click.echo("  open it in a browser, or call it: JSON, gRPC-web and gRPC are served there too")
     click.echo(f"  data in {running.data_dir}")
+    if running.ca_file:
+        _tell_authority(running.ca_file)
+    click.echo(f"  its administrator is {_administrator(running)}; `pingvas admin` acts as them")
     click.echo('  next: pingvas register you@example.com, then pingvas generate "the sea at sunset"')
     click.echo("  stop: Ctrl-C, or pingvas down")
+
+
+def _tell_authority(ca_file: str) -> None:
+    """Says how to trust the stack's own authority; the commands of `pingvas` do already."""
+    click.echo(f"  its certificates are signed by {ca_file}, for no other name than localhost; to trust it:")
+    click.echo("    browsers: import the file among the authorities (on macOS into the keychain)")
+    click.echo(f"    programs: export {' '.join(f'{name}={ca_file}' for name in TRUST_VARIABLES)}")
+    click.echo(f"    curl: --cacert {ca_file}   the SDKs: ca_file")
+
+
+def _administrator(running: StackState) -> str:
+    keys = Layout(Path(running.data_dir)).keys
+    return f"{ensure_administrator(keys).email}, with the password in {password_file(keys)}"
 
 
 def _start_detached(layout: Layout, workers: int) -> None:
@@ -112,6 +132,7 @@ def _start_detached(layout: Layout, workers: int) -> None:
         str(layout.ports.base),
         "--workers",
         str(workers),
+        *(["--tls"] if layout.tls else []),
     ]
     output = log_tail.open_for_append(log)
     try:

@@ -1,6 +1,6 @@
-"""Which PostgreSQL, Redis and S3 the services of a stack use, and the addresses they are given for them.
+"""Which PostgreSQL, Redis, S3 and SMTP the services of a stack use, and the addresses they are given for them.
 
-Setting DATABASE_URL, REDIS_URL or S3_ENDPOINT_URL makes the stack use a server that runs already. Whose server it is
+Setting DATABASE_URL, REDIS_URL, S3_ENDPOINT_URL or SMTP_URL makes the stack use a server that runs already. Whose server it is
 makes no difference to the services: only the addresses differ.
 """
 
@@ -10,7 +10,8 @@ from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from studio.stack.failures import StackError
-from studio.stack.layout import AREAS
+from svc_common.registry import AREAS
+from svc_common.roles import roles_of
 
 DEFAULT_BUCKET = "pingvas"
 DEFAULT_MODELS_BUCKET = "pingvas-models"
@@ -22,6 +23,8 @@ class DatabaseConnection:
     """A PostgreSQL database, by the address with which its administrator reaches it."""
 
     admin_url: str
+    max_connections: int | None = None
+    """As many as it allows, where that is known."""
 
     @classmethod
     def parse(cls, url: str) -> Self:
@@ -46,11 +49,11 @@ class DatabaseConnection:
 
     def requests_role(self, area: str) -> str:
         """Returns the role with which a service answers requests, bound by row-level security."""
-        return f"{self.name}_{area}_requests"
+        return roles_of(self.name, area).requests
 
     def tasks_role(self, area: str) -> str:
         """Returns the role with which a service does scheduled work over all tenants."""
-        return f"{self.name}_{area}_tasks"
+        return roles_of(self.name, area).tasks
 
     def url_for(self, role: str, password: str) -> str:
         """Returns the address with which a service logs in as one of its roles."""
@@ -102,23 +105,32 @@ class ObjectStoreConnection:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings of the services and workers for it."""
+        """The settings with which a service reaches it, whichever its bucket."""
         return {
             "S3_ENDPOINT_URL": self.endpoint_url,
             "S3_PUBLIC_ENDPOINT_URL": self.public_endpoint_url or self.endpoint_url,
             "S3_ACCESS_KEY": self.access_key,
             "S3_SECRET_KEY": self.secret_key,
-            "S3_BUCKET": self.bucket,
-            "MODELS_BUCKET": self.models_bucket,
             "S3_REGION": self.region,
-            **({"OBJECTS_PUBLIC_URL": self.objects_public_url} if self.objects_public_url else {}),
         }
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """The settings of a service for the bucket of pictures."""
+        public = {"OBJECTS_PUBLIC_URL": self.objects_public_url} if self.objects_public_url else {}
+        return {**self.environment, "S3_BUCKET": self.bucket, **public}
+
+    @property
+    def model_files(self) -> dict[str, str]:
+        """The settings of a service for the bucket of models."""
+        return {**self.environment, "MODELS_BUCKET": self.models_bucket}
 
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """The three servers that hold a stack's data."""
+    """The three servers that hold a stack's data, and the one that takes its mails."""
 
     database: DatabaseConnection
     redis_url: str
     object_store: ObjectStoreConnection
+    smtp_url: str

@@ -12,6 +12,7 @@ class EventKind(StrEnum):
     READY = "ready"
     DIED = "died"
     UNHEALTHY = "unhealthy"
+    FULL = "full"
     HEALTHY_AGAIN = "healthy again"
     STOPPED = "stopped"
     KILLED = "killed"

@@ -2,10 +2,12 @@
 
 A process that dies again and again before it was ever healthy is misconfigured, and the keeper gives up with the end of
 its log. One that was healthy once is started again for as long as the stack runs. A process that merely answers no
-probe is shown as unhealthy and left alone: it may be stopped or overloaded with work in hand that a kill would lose.
+probe is shown as unhealthy and left alone: it may be stopped or overloaded with work in hand that a kill would lose. One
+whose store has no room is shown as full: it answers, and goes on when there is room.
 """
 
 import asyncio
+import contextlib
 import signal
 import time
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from studio.stack import log_tail
 from studio.stack.child import Child, describe_exit
 from studio.stack.events import Event, EventKind, Listen
 from studio.stack.failures import StackError
-from studio.stack.probes import PROBE_SECONDS
+from studio.stack.probes import PROBE_SECONDS, NoRoomError
 from studio.stack.process import Process
 from studio.stack.state import Health, ProcessState
 
@@ -44,6 +46,7 @@ class Keeper:
         self._listen = listen
         self._child: Child | None = None
         self._health = Health.WAITING
+        self._detail = ""
         self._first_health: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._may_restart = asyncio.Event()
@@ -55,7 +58,8 @@ class Keeper:
     def state(self) -> ProcessState:
         """The process as `pingvas status` shows it."""
         pid = self._child.pid if self._child else None
-        return ProcessState(self.process.name, pid, self.process.address, self._health, str(self.process.log))
+        log = str(self.process.log)
+        return ProcessState(self.process.name, pid, self.process.address, self._health, log, self._detail)
 
     async def start(self) -> None:
         """Starts the process and returns when it is healthy; raises StackError when it never gets there."""
@@ -137,38 +141,44 @@ class Keeper:
         missed = 0
         while True:
             await asyncio.sleep(self._timings.watch_every)
-            log_tail.rotate(self.process.log)
-            missed = 0 if await self._probe() else missed + 1
+            # On a full disk the log stays as it is.
+            with contextlib.suppress(OSError):
+                log_tail.rotate(self.process.log)
+            found = await self._probe()
+            missed = missed + 1 if found is Health.UNHEALTHY else 0
             if missed == _MISSED_PROBES_UNTIL_UNHEALTHY:
                 self._become(Health.UNHEALTHY)
                 self._tell(EventKind.UNHEALTHY)
-            elif missed == 0 and self._health is Health.UNHEALTHY:
-                self._become(Health.HEALTHY)
-                self._tell(EventKind.HEALTHY_AGAIN)
+            elif missed == 0 and self._health is not found:
+                self._become(found)
+                self._tell(EventKind.FULL if found is Health.FULL else EventKind.HEALTHY_AGAIN)
 
     async def _becomes_healthy(self, child: Child) -> bool:
         """Probes until the process is healthy; returns false when the first time takes too long."""
         deadline = time.monotonic() + self.process.ready_within_seconds
-        while not await self._probe():
+        while (found := await self._probe()) is Health.UNHEALTHY:
             if time.monotonic() > deadline and not self._was_ever_healthy:
                 seconds = f"{self.process.ready_within_seconds:g} s"
                 self._fail(self._gives_up(f"{self.process.name} was not healthy within {seconds}", child.end_of_log()))
                 return False
             await asyncio.sleep(self._timings.probe_every)
-        self._become(Health.HEALTHY)
+        self._become(found)
         self._listen(Event(EventKind.READY, self.process.name, seconds=child.age_seconds))
         if self._first_health and not self._first_health.done():
             self._first_health.set_result(None)
         return True
 
-    async def _probe(self) -> bool:
-        """Returns whether the process answered its probe; whatever a probe raises means that it did not."""
+    async def _probe(self) -> Health:
+        """Returns how the process answered its probe: healthy, full or unhealthy."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self.process.probe()
+        except NoRoomError as error:
+            self._detail = str(error)
+            return Health.FULL
         except Exception:  # noqa: BLE001 - every library fails in its own way, and each of them means "not healthy"
-            return False
-        return True
+            return Health.UNHEALTHY
+        return Health.HEALTHY
 
     @property
     def _was_ever_healthy(self) -> bool:
@@ -186,6 +196,8 @@ class Keeper:
 
     def _become(self, health: Health) -> None:
         self._health = health
+        if health is not Health.FULL:
+            self._detail = ""
 
     def _tell(self, kind: EventKind) -> None:
-        self._listen(Event(kind, self.process.name))
+        self._listen(Event(kind, self.process.name, self._detail))

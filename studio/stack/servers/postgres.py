@@ -20,8 +20,9 @@ from studio.stack.commands import run_to_end
 from studio.stack.failures import StackError
 from studio.stack.keys import Secrets
 from studio.stack.layout import HOST, Layout
-from studio.stack.probes import postgres_probe
+from studio.stack.probes import postgres_probe, with_room
 from studio.stack.process import Identity, Listener, Node, Process, Step
+from svc_common.free_space import USUAL_MARKS, FolderGauge, WaterMarks
 
 ADMIN = "pingvas_admin"
 DATABASE = "pingvas"
@@ -33,9 +34,12 @@ _UNPRIVILEGED_USERS = ("postgres", "nobody")
 # CAP_DAC_OVERRIDE, CAP_SETGID, CAP_SETUID and CAP_SETPCAP, by their numbers in linux/capability.h.
 _LENDING_CAPABILITIES = (1, 6, 7, 8)
 
-# Each service keeps two small pools; the remaining settings are for one machine that does other things too.
+MAX_CONNECTIONS = 200
+"""The services share them: `svc_common.connection_budget`."""
+
+# The remaining settings are for one machine that does other things too.
 _SETTINGS = {
-    "max_connections": "200",
+    "max_connections": str(MAX_CONNECTIONS),
     "shared_buffers": "128MB",
     # Short transactions by index: compiling a plan costs more than running it.
     "jit": "off",
@@ -52,6 +56,7 @@ class Postgres:
 
     layout: Layout
     secrets: Secrets
+    marks: WaterMarks = USUAL_MARKS
 
     def admin_url(self, *, database: str = DATABASE) -> str:
         """Returns the address for the administrator, who owns everything and whom row-level security does not bind."""
@@ -72,7 +77,9 @@ class Postgres:
         return Process(
             name=NAME,
             command=(str(binaries() / "postgres"), "-D", str(self.layout.postgres), "-p", str(port), *settings),
-            probe=postgres_probe(self.admin_url(database="postgres")),
+            probe=with_room(
+                postgres_probe(self.admin_url(database="postgres")), FolderGauge(self.layout.postgres, self.marks)
+            ),
             address=f"{HOST}:{port}",
             log=self.layout.log(NAME),
             depends_on=(CLUSTER,),

@@ -8,8 +8,9 @@ from pathlib import Path
 from studio.stack.failures import StackError
 from studio.stack.keys import Secrets
 from studio.stack.layout import HOST, Layout
-from studio.stack.probes import redis_probe
+from studio.stack.probes import redis_probe, with_room
 from studio.stack.process import Listener, Process
+from svc_common.free_space import USUAL_MARKS, FolderGauge, WaterMarks
 
 NAME = "redis"
 
@@ -20,6 +21,7 @@ class Redis:
 
     layout: Layout
     secrets: Secrets
+    marks: WaterMarks = USUAL_MARKS
 
     @property
     def url(self) -> str:
@@ -35,7 +37,7 @@ class Redis:
         return Process(
             name=NAME,
             command=(_server_program(), str(configuration)),
-            probe=redis_probe(port, self.secrets.redis_password),
+            probe=with_room(redis_probe(port, self.secrets.redis_password), FolderGauge(self.layout.redis, self.marks)),
             address=f"{HOST}:{port}",
             log=self.layout.log(NAME),
             listeners=(Listener(port, "queues"),),

@@ -8,12 +8,12 @@ import asyncio
 from urllib.parse import urlsplit
 
 import asyncpg
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from studio.stack.connections import DatabaseConnection, ObjectStoreConnection
 from studio.stack.failures import StackError
 from studio.stack.process import Step
+from svc_common.redis_client import connect
 
 _REACH_SECONDS = 5.0
 
@@ -35,7 +35,7 @@ def running_redis(name: str, url: str) -> Step:
     """Returns the check that the Redis that REDIS_URL names answers."""
 
     async def check() -> None:
-        client = Redis.from_url(url, socket_connect_timeout=_REACH_SECONDS, socket_timeout=_REACH_SECONDS)
+        client = connect(url, socket_timeout_seconds=_REACH_SECONDS, retries=0)
         try:
             await client.ping()
         except (OSError, RedisError) as error:

@@ -11,8 +11,9 @@ from pathlib import Path
 from studio.stack.failures import StackError
 from studio.stack.keys import Secrets
 from studio.stack.layout import HOST, Layout
-from studio.stack.probes import HTTP_OK, NotHealthyError, http_status
+from studio.stack.probes import HTTP_OK, NotHealthyError, http_status, with_room
 from studio.stack.process import Listener, Process
+from svc_common.free_space import USUAL_MARKS, FolderGauge, WaterMarks
 
 NAME = "s3"
 REGION = "us-east-1"
@@ -37,6 +38,7 @@ class S3Server:
     layout: Layout
     secrets: Secrets
     buckets: tuple[str, ...]
+    marks: WaterMarks = USUAL_MARKS
 
     def node(self) -> Process:
         """Makes the buckets and returns the server."""
@@ -46,7 +48,7 @@ class S3Server:
         return Process(
             name=NAME,
             command=(_program(), "serve", "s3", *_OPTIONS, "--addr", f"{HOST}:{port}", str(self.layout.s3)),
-            probe=self._lists_a_bucket,
+            probe=with_room(self._lists_a_bucket, FolderGauge(self.layout.s3, self.marks)),
             address=f"{HOST}:{port}",
             log=self.layout.log(NAME),
             environment={

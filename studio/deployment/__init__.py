@@ -1,0 +1,1 @@
+"""What deployments in containers need beside the images: their secrets."""

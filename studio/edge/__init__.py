@@ -1,1 +1,0 @@
-"""The edge: what Envoy must know about the contracts, computed from them and rendered into its configuration."""
