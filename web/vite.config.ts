@@ -13,6 +13,7 @@ export default defineConfig({
     // Inlined files would need `data:` in the Content-Security-Policy.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rollupOptions: { input: ["index.html", "docs.html"] },
   },
   server: { proxy: { "^/(pingvas\\.|session)": STACK } },
   test: { environment: "node" },

@@ -1,23 +1,49 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet } from "@tanstack/react-router";
-import { CircleDollarSign, Images, Languages, LogOut, Moon, Sparkles, WifiOff } from "lucide-react";
+import {
+  Boxes,
+  CircleDollarSign,
+  CreditCard,
+  Images,
+  Languages,
+  LogOut,
+  Moon,
+  ShieldUser,
+  Sparkles,
+  WifiOff,
+} from "lucide-react";
 import { useEffect } from "react";
 import { useTranslation } from "react-i18next";
 import { credits } from "@/api/clients";
 import { signOut } from "@/api/session";
 import { IconButton } from "@/components/ui";
+import { Avatar } from "@/features/account/Avatar";
+import { useMe } from "@/features/account/profile";
+import { VerifyBanner } from "@/features/account/VerifyBanner";
 import { useConnection, watchJobs } from "@/features/queue/watch";
-import { chooseLanguage, LANGUAGES, type Language } from "@/i18n";
+import { Role } from "@/gen/pingvas/common/v1/role_pb";
+import { LANGUAGES, type Language } from "@/i18n";
+import { speak } from "./language";
+import { Overlays } from "./Overlays";
 import { switchTheme } from "./theme";
 
 const PLACES = [
   { to: "/", key: "generate", Icon: Sparkles },
   { to: "/gallery", key: "gallery", Icon: Images },
+  { to: "/models", key: "models", Icon: Boxes },
+  { to: "/billing", key: "billing", Icon: CreditCard },
 ] as const;
+
+const PLACE = {
+  className:
+    "flex flex-col items-center gap-1 rounded-lg px-3 py-2 text-xs text-muted transition hover:text-ink",
+  activeProps: { className: "bg-raised text-ink!", "aria-current": "page" },
+} as const;
 
 /** What is around every page of somebody who is signed in. */
 export function Shell() {
   const { t } = useTranslation();
+  const { data: me } = useMe();
   const queries = useQueryClient();
   useEffect(() => {
     const ending = new AbortController();
@@ -33,24 +59,26 @@ export function Shell() {
       <nav className="flex justify-around border-t border-line bg-surface p-1.5 md:w-20 md:flex-col md:justify-start md:gap-2 md:border-t-0 md:border-r md:py-4">
         <img src="/favicon.svg" alt="" className="mx-auto mb-4 hidden size-9 md:block" />
         {PLACES.map(({ to, key, Icon }) => (
-          <Link
-            key={to}
-            to={to}
-            activeOptions={{ exact: true }}
-            className="flex flex-col items-center gap-1 rounded-lg px-3 py-2 text-xs text-muted transition hover:text-ink"
-            activeProps={{ className: "bg-raised text-ink!", "aria-current": "page" }}
-          >
+          <Link key={to} to={to} activeOptions={{ exact: true }} {...PLACE}>
             <Icon className="size-5" aria-hidden />
             {t(`nav.${key}`)}
           </Link>
         ))}
+        {me && me.role >= Role.SUPPORT && (
+          <Link to="/admin/$section" params={{ section: "people" }} {...PLACE}>
+            <ShieldUser className="size-5" aria-hidden />
+            {t("nav.admin")}
+          </Link>
+        )}
       </nav>
       <div className="flex min-h-0 min-w-0 flex-1 flex-col">
         <Header />
+        <VerifyBanner />
         <main id="content" tabIndex={-1} className="min-h-0 flex-1 outline-none">
           <Outlet />
         </main>
       </div>
+      <Overlays />
     </div>
   );
 }
@@ -58,6 +86,7 @@ export function Shell() {
 function Header() {
   const { t, i18n } = useTranslation();
   const connection = useConnection();
+  const { data: me } = useMe();
   const languages = Object.keys(LANGUAGES) as Language[];
   const next = languages[(languages.indexOf(i18n.language as Language) + 1) % languages.length] ?? "en";
   return (
@@ -71,7 +100,15 @@ function Header() {
       )}
       <span className="flex-1" />
       <Balance />
-      <IconButton label={`${t("app.language")}: ${LANGUAGES[next]}`} onClick={() => chooseLanguage(next)}>
+      <Link
+        to="/account"
+        aria-label={t("account.title")}
+        title={t("account.title")}
+        className="inline-flex size-9 items-center justify-center rounded-lg text-muted transition hover:bg-raised hover:text-ink"
+      >
+        <Avatar content={me?.avatar} className={me?.avatar.length ? "size-7" : "size-4.5"} />
+      </Link>
+      <IconButton label={`${t("app.language")}: ${LANGUAGES[next]}`} onClick={() => speak(next)}>
         <Languages className="size-4.5" aria-hidden />
       </IconButton>
       <IconButton label={t("app.theme")} onClick={switchTheme}>

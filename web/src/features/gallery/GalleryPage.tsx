@@ -1,129 +1,200 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { useVirtualizer } from "@tanstack/react-virtual";
-import { Images } from "lucide-react";
-import { type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { Columns2, FolderOpen, Images, SearchX, Trash2 } from "lucide-react";
+import { lazy, Suspense, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { Empty } from "@/components/ui";
-import type { Image } from "@/gen/pingvas/gallery/v1/image_pb";
-import { useImages } from "./images";
+import { useAhead } from "@/app/useAhead";
+import { useKeys } from "@/app/useKeys";
+import { useProblemText } from "@/app/useProblem";
+import { Button, Empty, Notice } from "@/components/ui";
+import { BoardActions } from "./BoardActions";
+import { BoardColumn } from "./BoardColumn";
+import { dragImages, useBoardChange, useBoards, useSorting } from "./boards";
+import { ExportButton, Exports } from "./Exports";
+import { Grid } from "./Grid";
+import { type ImageFilter, useImages } from "./images";
+import { useOrganizing } from "./organizing";
+import { gallerySearch } from "./search";
+import { extended, NOTHING, toggled } from "./selection";
+import { Actions, Filters, Undo } from "./Toolbar";
 import { Viewer } from "./Viewer";
 
-const SMALLEST_TILE_PX = 168;
-const GAP_PX = 8;
-const PADDING_PX = 16;
+const Comparison = lazy(async () => ({ default: (await import("./Comparison")).Comparison }));
+/** Two can be looked at side by side. */
+const PAIR = 2;
 
 const route = getRouteApi("/inside/gallery");
 
 export function GalleryPage() {
   const { t } = useTranslation();
-  const { image: openId } = route.useSearch();
+  const text = useProblemText();
+  const { image, ...filter } = route.useSearch();
   const navigate = useNavigate({ from: "/gallery" });
-  const { data: images, hasNextPage, isFetchingNextPage, fetchNextPage } = useImages();
-  const open = (imageId: string | undefined) =>
-    void navigate({ search: imageId ? { image: imageId } : {}, replace: true });
+  const { data: images, error, hasNextPage, isFetchingNextPage, fetchNextPage } = useImages(filter);
+  const [withArchived, setWithArchived] = useState(false);
+  const { data: boards, error: boardsError } = useBoards({ withArchived });
+  const tree = boards?.tree ?? [];
+  const boardChange = useBoardChange();
+  const [selection, setSelection] = useState(NOTHING);
+  const [isComparing, compare] = useState(false);
+  const organizing = useOrganizing();
+  const sorting = useSorting();
+  const problem = organizing.error ?? sorting.error ?? boardChange.error ?? boardsError ?? error;
+  const inBin = filter.bin ?? false;
+  const listed = (images ?? []).map((image) => image.imageId);
+  const selected = listed.filter((imageId) => selection.ids.has(imageId));
+  const [openId, setOpenId] = useAhead(image);
 
-  if (!images) return null;
-  return (
-    <>
-      {images.length === 0 ? (
-        <Empty icon={<Images className="size-7" aria-hidden />} title={t("gallery.empty")}>
-          <p>{t("gallery.emptyHint")}</p>
-        </Empty>
-      ) : (
-        <Grid
-          images={images}
-          onOpen={open}
-          onEnd={() => {
-            if (hasNextPage && !isFetchingNextPage) void fetchNextPage();
-          }}
-        />
-      )}
-      {openId && <Viewer images={images} imageId={openId} onOpen={open} />}
-    </>
-  );
-}
+  function open(imageId: string | undefined) {
+    if (imageId === openId) return;
+    setOpenId(imageId);
+    void navigate({ search: imageId ? { ...filter, image: imageId } : filter, replace: true });
+  }
 
-/** A grid of which only the rows on the screen exist. */
-function Grid({
-  images,
-  onOpen,
-  onEnd,
-}: {
-  images: Image[];
-  onOpen: (imageId: string) => void;
-  onEnd: () => void;
-}) {
-  const { t } = useTranslation();
-  const scroller = useRef<HTMLElement>(null);
-  const width = useWidth(scroller);
-  const inner = Math.max(0, width - 2 * PADDING_PX);
-  const columns = Math.max(2, Math.floor((inner + GAP_PX) / (SMALLEST_TILE_PX + GAP_PX)));
-  const side = (inner - (columns - 1) * GAP_PX) / columns;
-  const rows = useVirtualizer({
-    count: Math.ceil(images.length / columns),
-    getScrollElement: () => scroller.current,
-    estimateSize: () => side + GAP_PX,
-    paddingStart: PADDING_PX,
-    overscan: 3,
+  function narrow(change: ImageFilter) {
+    setSelection(NOTHING);
+    void navigate({ search: gallerySearch({ ...filter, ...change }), replace: true });
+  }
+  function act(action: (ids: string[]) => void) {
+    action(selected);
+    setSelection(NOTHING);
+  }
+  useKeys((event) => {
+    if (openId || document.querySelector("dialog[open]")) return;
+    const isCommand = event.ctrlKey || event.metaKey;
+    if (event.key === "Escape") setSelection(NOTHING);
+    else if (event.key === "c" && !isCommand && selected.length === PAIR) compare(true);
+    else if (event.key === "Delete" && selected.length > 0 && !inBin) act(organizing.remove);
+    else if (isCommand && event.key === "z" && organizing.undoable.length > 0) {
+      organizing.restore(organizing.undoable);
+    } else if (isCommand && event.key === "a") {
+      event.preventDefault();
+      setSelection({ ids: new Set(listed) });
+    }
   });
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the rows' height depends on the side alone
-  useLayoutEffect(() => rows.measure(), [side]);
-  const shown = rows.getVirtualItems();
-  const last = shown.at(-1)?.index ?? 0;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: asked again whenever another row comes into view
-  useEffect(() => {
-    if ((last + 4) * columns >= images.length) onEnd();
-  }, [last, columns, images.length]);
 
   return (
-    <section ref={scroller} className="h-full overflow-y-auto" aria-label={t("gallery.title")}>
-      <div className="relative w-full" style={{ height: rows.getTotalSize() }}>
-        {shown.map((row) => (
-          <ul
-            key={row.key}
-            className="absolute inset-x-4 grid gap-2"
-            style={{
-              transform: `translateY(${row.start}px)`,
-              height: side,
-              gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
-            }}
+    <div className="flex h-full flex-col md:flex-row">
+      <BoardColumn
+        tree={tree}
+        open={filter.board}
+        archive={boards?.hasArchived ? { isShown: withArchived, onShow: setWithArchived } : undefined}
+        onOpen={(board) => narrow({ board, bin: false })}
+        onDrop={(imageIds, boardId) => {
+          sorting.add(imageIds, boardId);
+          setSelection(NOTHING);
+        }}
+      />
+      <div className="relative flex min-h-0 min-w-0 flex-1 flex-col">
+        <Filters filter={filter} onChange={narrow}>
+          {!inBin && selected.length === 0 && listed.length > 0 && <ExportButton selection={{ filter }} />}
+        </Filters>
+        <Exports />
+        {selected.length > 0 && (
+          <Actions
+            count={selected.length}
+            inBin={inBin}
+            onStar={(starred) => act((ids) => organizing.star(ids, starred))}
+            onDelete={() => act(inBin ? organizing.removeForGood : organizing.remove)}
+            onRestore={() => act(organizing.restore)}
+            onClear={() => setSelection(NOTHING)}
           >
-            {images.slice(row.index * columns, (row.index + 1) * columns).map((image) => (
-              <Tile key={image.imageId} image={image} onOpen={onOpen} />
-            ))}
-          </ul>
-        ))}
+            {selected.length === PAIR && (
+              <Button onClick={() => compare(true)}>
+                <Columns2 className="size-4" aria-hidden />
+                {t("gallery.compare")}
+              </Button>
+            )}
+            <BoardActions
+              tree={tree}
+              open={filter.board}
+              onAdd={(boardId) => act((ids) => sorting.add(ids, boardId))}
+              onTakeOff={(boardId) => act((ids) => sorting.takeOff(ids, boardId))}
+              onCover={
+                selected.length === 1
+                  ? (boardId) => act(([coverImageId = ""]) => boardChange.mutate({ boardId, coverImageId }))
+                  : undefined
+              }
+            />
+            <ExportButton selection={{ imageIds: selected }} />
+          </Actions>
+        )}
+        {problem && (
+          <div className="p-4">
+            <Notice>{text(problem)}</Notice>
+          </div>
+        )}
+        <div className="min-h-0 flex-1">
+          {images?.length === 0 && <NoPictures filter={filter} />}
+          {images && images.length > 0 && (
+            <Grid
+              images={images}
+              selected={selection.ids}
+              onOpen={open}
+              onDrag={(data, imageId) =>
+                !inBin && dragImages(data, selection.ids.has(imageId) ? selected : [imageId])
+              }
+              onSelect={(imageId, isRange) =>
+                setSelection((now) => (isRange ? extended(now, imageId, listed) : toggled(now, imageId)))
+              }
+              onSelectAll={(imageIds) => setSelection({ ids: new Set(imageIds) })}
+              onEnd={() => {
+                if (hasNextPage && !isFetchingNextPage) void fetchNextPage();
+              }}
+            />
+          )}
+        </div>
+        {organizing.undoable.length > 0 && (
+          <Undo
+            count={organizing.undoable.length}
+            onUndo={() => organizing.restore(organizing.undoable)}
+            onClose={organizing.forgetUndo}
+          />
+        )}
+        {openId && images && (
+          <Viewer
+            images={images}
+            imageId={openId}
+            onOpen={open}
+            onStar={(image) => organizing.star([image.imageId], !image.starred)}
+            onDelete={(image) => organizing.remove([image.imageId])}
+            onUndo={() => {
+              if (organizing.undoable.length === 0) return;
+              open(organizing.undoable[0]);
+              organizing.restore(organizing.undoable);
+            }}
+          />
+        )}
+        {isComparing && selected.length === PAIR && (
+          <Suspense>
+            <Comparison
+              images={(images ?? []).filter(({ imageId }) => selection.ids.has(imageId))}
+              onClose={() => compare(false)}
+            />
+          </Suspense>
+        )}
+        <p className="sr-only">{t("gallery.keys")}</p>
       </div>
-    </section>
+    </div>
   );
 }
 
-function Tile({ image, onOpen }: { image: Image; onOpen: (imageId: string) => void }) {
+function NoPictures({ filter }: { filter: ImageFilter }) {
+  const { t } = useTranslation();
+  if (filter.bin)
+    return <Empty icon={<Trash2 className="size-7" aria-hidden />} title={t("gallery.binEmpty")} />;
+  if (filter.board && !filter.q && !filter.starred && !filter.rating) {
+    return (
+      <Empty icon={<FolderOpen className="size-7" aria-hidden />} title={t("boards.empty")}>
+        <p>{t("boards.hint")}</p>
+      </Empty>
+    );
+  }
+  if (filter.q || filter.starred || filter.rating) {
+    return <Empty icon={<SearchX className="size-7" aria-hidden />} title={t("gallery.noneFound")} />;
+  }
   return (
-    <li>
-      <button
-        type="button"
-        onClick={() => onOpen(image.imageId)}
-        className="group size-full overflow-hidden rounded-lg bg-raised"
-      >
-        <img
-          src={image.thumbnailUrl}
-          alt={image.prompt}
-          decoding="async"
-          className="size-full object-cover transition group-hover:scale-105"
-        />
-      </button>
-    </li>
+    <Empty icon={<Images className="size-7" aria-hidden />} title={t("gallery.empty")}>
+      <p>{t("gallery.emptyHint")}</p>
+    </Empty>
   );
-}
-
-function useWidth(element: RefObject<HTMLElement | null>): number {
-  const [width, setWidth] = useState(0);
-  useLayoutEffect(() => {
-    if (!element.current) return;
-    const observer = new ResizeObserver(([entry]) => setWidth(entry?.contentRect.width ?? 0));
-    observer.observe(element.current);
-    return () => observer.disconnect();
-  }, [element]);
-  return width;
 }

@@ -1,29 +1,31 @@
-import { useQuery } from "@tanstack/react-query";
 import { ImageIcon } from "lucide-react";
 import { useTranslation } from "react-i18next";
-import { models } from "@/api/clients";
 import { Button, Empty } from "@/components/ui";
 import { JobCard } from "@/features/queue/JobCard";
 import { useJobs } from "@/features/queue/jobs";
 import { QueuePanel } from "@/features/queue/QueuePanel";
+import { RecipeFromPicture } from "@/features/recipes/RecipeFromPicture";
+import { PresetBar } from "@/features/templates/PresetBar";
 import { Controls } from "./Controls";
 import { changeDraft } from "./draft";
+import { useModels } from "./models";
 
 /** How many of the newest jobs the stage shows; older ones are in the gallery. */
 const ON_STAGE = 12;
 
 export function GeneratePage() {
-  const { data } = useQuery({
-    queryKey: ["models"],
-    queryFn: async () => (await models.listModels({ pageSize: 200 })).models,
-  });
+  const { data } = useModels();
   return (
     <div className="flex h-full flex-col overflow-y-auto lg:flex-row lg:overflow-hidden">
       <aside className="shrink-0 border-b border-line bg-surface lg:w-88 lg:overflow-y-auto lg:border-r lg:border-b-0">
+        <RecipeFromPicture />
+        <PresetBar />
         <Controls models={data ?? []} />
       </aside>
-      <Stage />
-      <QueuePanel />
+      <div className="flex min-h-0 min-w-0 flex-1 flex-col max-lg:min-h-fit xl:flex-row">
+        <Stage />
+        <QueuePanel />
+      </div>
     </div>
   );
 }

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { JobSchema } from "@/gen/pingvas/generation/v1/job_pb";
+import { RecipeSchema } from "@/gen/pingvas/generation/v1/recipe_pb";
 import { changeDraft, currentDraft, EMPTY, recall, requestFor } from "./draft";
 
 const job = create(JobSchema, {
@@ -63,4 +64,34 @@ test("recall takes over the parts that it is asked for and nothing else", () => 
   expect(now()).not.toHaveProperty("seed");
   recall(job, 7n, "all");
   expect(now()).toMatchObject({ stepCount: 9, seed: 7n });
+});
+
+test("recall of all takes the LoRAs and the starting picture along", () => {
+  changeDraft({ ...EMPTY, source: { imageId: "before", url: "x" } });
+  const loras = [{ modelId: "ink", weight: 0.5 }, { modelId: "chalk" }];
+  const made = (source?: { source: { case: "imageId"; value: string } }) =>
+    create(RecipeSchema, {
+      operation: {
+        case: "imageToImage",
+        value: { prompt: "x", loras, strength: 0.3, ...(source && { source }) },
+      },
+    });
+  recall(made(), undefined, "all");
+  expect(currentDraft()).toMatchObject({
+    loras: [
+      { modelId: "ink", weight: 0.5 },
+      { modelId: "chalk", weight: 1 },
+    ],
+    source: { imageId: "before" },
+    strength: 0.3,
+    seed: "",
+  });
+  recall(made({ source: { case: "imageId", value: "id" } }), 9007199254740991n, "all");
+  expect(currentDraft()).toMatchObject({ source: { imageId: "id", url: "" }, seed: "9007199254740991" });
+  expect(requestFor(currentDraft()).operation.value).toMatchObject({
+    loras: [
+      { modelId: "ink", weight: 0.5 },
+      { modelId: "chalk", weight: 1 },
+    ],
+  });
 });

@@ -66,7 +66,7 @@ function Pictures({ job, live }: { job: Job; live: Live | undefined }) {
   return <div className={`grid gap-px overflow-hidden ${count > 1 ? "grid-cols-2" : ""}`}>{tiles}</div>;
 }
 
-function ProgressBar({ job, live }: { job: Job; live: Live | undefined }) {
+export function ProgressBar({ job, live }: { job: Job; live: Live | undefined }) {
   const percent = job.state === JobState.RUNNING ? (live?.progress.percent ?? 0) : 0;
   if (isTerminal(job.state)) return null;
   return (
@@ -79,7 +79,7 @@ function ProgressBar({ job, live }: { job: Job; live: Live | undefined }) {
   );
 }
 
-function JobStatus({ job, live }: { job: Job; live: Live | undefined }) {
+export function JobStatus({ job, live }: { job: Job; live: Live | undefined }) {
   const { t, i18n } = useTranslation();
   switch (job.state) {
     case JobState.QUEUED:

@@ -23,6 +23,12 @@ export function useCancelJob() {
   });
 }
 
+/** The seed of the newest picture. */
+export function useLastSeed(): bigint | undefined {
+  const { data: jobs } = useJobs();
+  return jobs?.find((job) => job.images.length > 0)?.images[0]?.seed;
+}
+
 export function openJobs(jobs: readonly Job[]): Job[] {
   return jobs.filter((job) => !isTerminal(job.state));
 }

@@ -6,6 +6,7 @@ import { generation } from "@/api/clients";
 import { problemOf } from "@/api/problem";
 import type { JobEvent } from "@/gen/pingvas/generation/v1/job_event_pb";
 import { type Job, JobState } from "@/gen/pingvas/generation/v1/job_pb";
+import { announce } from "./announce";
 import { forgetProgress, keepProgress } from "./previews";
 
 export const JOBS = ["jobs"] as const;
@@ -78,6 +79,7 @@ export function apply(queries: QueryClient, event: JobEvent): void {
     void queries.invalidateQueries({ queryKey: JOBS });
     return;
   }
+  if (isTerminal(event.state) && !isTerminal(known.state)) announce(known, event.state);
   if (known.state === event.state && detail.case === "progress") return;
   queries.setQueryData<Job[]>(
     JOBS,
@@ -114,6 +116,9 @@ async function* silenceBounded(
 ): AsyncGenerator<JobEvent> {
   const silence = new AbortController();
   let timer = setTimeout(() => silence.abort(), SILENCE_MS);
+  // A browser that has lost its network leaves the stream open, as if nothing happened any more.
+  const lose = () => silence.abort();
+  window.addEventListener("offline", lose);
   try {
     for await (const event of generation.watchJobs(
       { after },
@@ -125,6 +130,7 @@ async function* silenceBounded(
     }
   } finally {
     clearTimeout(timer);
+    window.removeEventListener("offline", lose);
   }
 }
 
