@@ -81,9 +81,19 @@ GOALS: dict[str, tuple[Goal, ...]] = {
             at_least=True,
         ),
     ),
+    "verification": (
+        Goal("check of a session's token that was seen before, ms", lambda f: float(f["token_again_ms"]), 0.3),
+        Goal("check of one that wasn't, ms", lambda f: float(f["token_anew_ms"]), 0.3),
+        Goal("check of an API key's token that was seen before, ms", lambda f: float(f["key_again_ms"]), 0.3),
+        Goal("check of one that wasn't, ms", lambda f: float(f["key_anew_ms"]), 0.3),
+    ),
     "watchers": (
         Goal("progress to its watcher, 1,000 streams, p99, ms", lambda f: float(f["p99_ms"]), 50.0),
         Goal("progress lost", lambda f: float(f["lost"]), 0.0),
+    ),
+    "sockets": (
+        Goal("progress lost of 2,000 WebSockets through one bridge", lambda f: float(f["lost"]), 0.0),
+        Goal("share of a core that the bridge used", lambda f: float(f["bridge_cores"]), 1.0),
     ),
 }
 

@@ -12,13 +12,13 @@ import threading
 import time
 from typing import Final
 
-from gpu_worker.builtin import MODEL_ID, REVISION
-from gpu_worker.encode import encode_artifacts
-from gpu_worker.model_files import MANIFEST_NAME, read_specification
-from gpu_worker.pipeline import DiffusersPipeline
-from gpu_worker.pipeline import create as create_pipeline
-from gpu_worker.recipe import image_recipe
-from gpu_worker.rendering import PipelineSettings, RenderSpec
+from gpu_worker.models.builtin import MODEL_ID, REVISION
+from gpu_worker.models.files import MANIFEST_NAME, read_specification
+from gpu_worker.pictures.encode import encode_artifacts
+from gpu_worker.pictures.recipe import image_recipe
+from gpu_worker.render.interface import PipelineSettings, RenderSpec
+from gpu_worker.render.pipeline import DiffusersPipeline
+from gpu_worker.render.pipeline import create as create_pipeline
 
 SOCKET_VARIABLE: Final = "BENCH_SOCKET"
 STEP_COUNT: Final = 20

@@ -26,8 +26,8 @@ import grpc.aio
 from pingvas.generation.v1 import generation_service_pb2, job_pb2
 
 from bench.platform import Accounts, CpuMeter, platform
+from studio.scratch import ScratchStack
 from studio.stack.servers.postgres import binaries
-from tests.harness import Fleet
 
 METHOD = "/pingvas.generation.v1.GenerationService/CreateJob"
 ACCOUNT_COUNT = 256
@@ -127,7 +127,7 @@ class Load:
 class PgBench:
     """Runs pgbench with the script against the fleet's database."""
 
-    def __init__(self, fleet: Fleet, accounts: Accounts, folder: Path, concurrency: int) -> None:
+    def __init__(self, fleet: ScratchStack, accounts: Accounts, folder: Path, concurrency: int) -> None:
         """Writes the script and the table that numbers the accounts."""
         url = urlsplit(fleet.admin_database_url.replace("postgresql+asyncpg", "postgresql"))
         self._concurrency = concurrency

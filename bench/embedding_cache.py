@@ -15,10 +15,9 @@ from pathlib import Path
 
 import torch
 
-from gpu_worker.pipeline import create
-from gpu_worker.rendering import PipelineSettings
-from tests.factories.renders import render_spec
-from tests.factories.tiny_models import tiny_model
+from bench.tiny_models import tiny_model
+from gpu_worker.render.interface import PipelineSettings, RenderSpec
+from gpu_worker.render.pipeline import create
 
 ROUNDS = 200
 
@@ -27,7 +26,18 @@ def measure(models_dir: Path) -> dict[str, float]:
     """Returns milliseconds of a miss and of a hit, and their ratio."""
     pipeline = create(PipelineSettings(models_dir, torch_threads=1, device="cpu"))
     torch.set_num_threads(1)
-    spec = render_spec(tiny_model(models_dir, "sd15"))
+    spec = RenderSpec(
+        model=tiny_model(models_dir, "sd15"),
+        prompt="",
+        negative_prompt="blue",
+        width_px=64,
+        height_px=64,
+        step_count=1,
+        guidance_scale=4.0,
+        seed=11,
+        image_count=1,
+        scheduler="euler",
+    )
     loaded = pipeline._models.get(spec.model)  # noqa: SLF001 - a render would measure everything else too
     misses: list[float] = []
     hits: list[float] = []

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 from PIL import __version__ as pillow_version
 
-from gpu_worker.png import png_bytes
-from gpu_worker.rendering import Pixels
+from gpu_worker.pictures.png import png_bytes
+from gpu_worker.render.interface import Pixels
 
 SIDE_PX = 1024
 ROUNDS = 5

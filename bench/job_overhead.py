@@ -20,7 +20,7 @@ from pingvas.generation.v1 import generation_service_pb2, generation_service_pb2
 
 from bench.bare_arm import GUIDANCE_SCALE, PROMPT, SEED, SIDE_PX, SOCKET_VARIABLE, STEP_COUNT, BareArm
 from bench.platform import Accounts, platform
-from tests.harness import Fleet
+from studio.scratch import ScratchStack
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ async def measure(rounds: int) -> Result:
             return await _measure(fleet, BareArm(path), rounds)
 
 
-async def _measure(fleet: Fleet, bare: BareArm, rounds: int) -> Result:
+async def _measure(fleet: ScratchStack, bare: BareArm, rounds: int) -> Result:
     metadata = Accounts(fleet, 1).metadata[0]
     bare_seconds, job_seconds = [], []
     async with grpc.aio.insecure_channel(fleet.grpc) as channel:

@@ -12,8 +12,8 @@ import asyncio
 import secrets
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from itertools import cycle
@@ -28,7 +28,7 @@ from svc_common.db import Database
 from svc_common.group_commit import GroupCommit
 from svc_common.migrations import discover_areas, migrate
 from svc_common.roles import roles_of
-from svc_payment.domain import GrantKind, GrantTerms, HoldTerms, Reservation, ReserveOutcome
+from svc_payment.domain.ledger import GrantKind, GrantTerms, HoldTerms, Reservation, ReserveOutcome
 from svc_payment.store import queries
 
 BATCH_LIMIT = 64
@@ -90,8 +90,9 @@ async def new_account(database: Database) -> UUID:
     return account_id
 
 
-async def measure(admin_url: str, rounds: int, seconds: float) -> None:
-    """Makes a database of its own on the server, measures in it, and drops it."""
+@asynccontextmanager
+async def ledger_database(admin_url: str) -> AsyncIterator[tuple[Database, Database]]:
+    """Makes a database of its own on the server, yields it for requests and for tasks, and drops it."""
     admin_url = admin_url.replace("+asyncpg", "")
     admin = await asyncpg.connect(admin_url)
     roles = roles_of(DATABASE, "payment")
@@ -103,15 +104,27 @@ async def measure(admin_url: str, rounds: int, seconds: float) -> None:
         areas = [area for area in discover_areas() if area.name == "payment"]
         await migrate(bench_url.geturl(), {roles.requests: password, roles.tasks: password}, areas=areas)
         place = bench_url.netloc.rpartition("@")[2]
-        role_url = bench_url._replace(scheme="postgresql+asyncpg", netloc=f"{roles.requests}:{password}@{place}")
-        database = Database(role_url.geturl(), pool_size=POOL_SIZE)
-        await compare(database, rounds, seconds)
-        await database.close()
+        opened = [
+            Database(
+                bench_url._replace(scheme="postgresql+asyncpg", netloc=f"{role}:{password}@{place}").geturl(),
+                pool_size=POOL_SIZE,
+            )
+            for role in (roles.requests, roles.tasks)
+        ]
+        yield opened[0], opened[1]
+        for database in opened:
+            await database.close()
     finally:
         await admin.execute(f'DROP DATABASE "{DATABASE}" WITH (FORCE)')
         for role in (roles.requests, roles.tasks):
             await admin.execute(f'DROP ROLE "{role}"')
         await admin.close()
+
+
+async def measure(admin_url: str, rounds: int, seconds: float) -> None:
+    """Measures in a database of its own."""
+    async with ledger_database(admin_url) as (database, _):
+        await compare(database, rounds, seconds)
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from diffusers import UNet2DConditionModel
 
-from gpu_worker.families.latent_rgb import LatentRgb
-from gpu_worker.preview import preview_jpeg
+from gpu_worker.pictures.preview import preview_jpeg
+from gpu_worker.render.families.latent_rgb import LatentRgb
 
 CALLS = 200
 CELLS = 64

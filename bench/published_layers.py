@@ -1,6 +1,6 @@
 """Writes down which layers the published models have, for checks of LoRAs where there is no model.
 
-`python -m bench.published_layers` replaces gpu_worker/lora_files/published_layers.json. No weights are made: the models
+`python -m bench.published_layers` replaces svc_common/lora_files/published_layers.json. No weights are made: the models
 are built on torch's meta device.
 """
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from bench.true_models import true_pipeline
-from gpu_worker.lora_files.names import DENOISERS, Layers, known_names
-from gpu_worker.lora_files.survey import PUBLISHED_LAYERS_PATH, PublishedLayers, without_numbers
+from svc_common.lora_files.names import DENOISERS, Layers, known_names
+from svc_common.lora_files.survey import PUBLISHED_LAYERS_PATH, PublishedLayers, without_numbers
 
 FAMILIES = ("sd15", "sdxl", "flux", "zimage")
 

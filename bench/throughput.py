@@ -24,7 +24,7 @@ from diffusers import DiffusionPipeline, EulerDiscreteScheduler
 from pingvas.generation.v1 import generation_service_pb2, generation_service_pb2_grpc, job_pb2
 
 from bench.platform import Accounts, platform
-from gpu_worker.builtin import MODEL_ID, REVISION
+from gpu_worker.models.builtin import MODEL_ID, REVISION
 
 STEP_COUNT = 20
 SIDE_PX = 256

@@ -33,7 +33,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from tests.factories.tiny_models import clip_tokenizer, tiny_pipeline
+from bench.tiny_models import clip_tokenizer, tiny_pipeline
 
 _WEIGHT_DEVIATION: Final = 0.02
 _VAE_WIDTHS: Final = (128, 256, 512, 512)

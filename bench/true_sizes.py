@@ -21,14 +21,14 @@ from typing import Any, Final
 
 import torch
 
-from gpu_worker.families import family_named
-from gpu_worker.families.loading import weights_bytes
-from gpu_worker.families.schedulers import make_scheduler
-from gpu_worker.loaded_model import HostModel
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.pipeline import DiffusersPipeline
-from gpu_worker.render_run import device_label
-from gpu_worker.rendering import PipelineSettings, RenderSpec
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.families import family_named
+from gpu_worker.render.families.loading import weights_bytes
+from gpu_worker.render.families.schedulers import make_scheduler
+from gpu_worker.render.interface import PipelineSettings, RenderSpec
+from gpu_worker.render.loaded_model import HostModel
+from gpu_worker.render.pipeline import DiffusersPipeline
+from gpu_worker.render.run import device_label
 
 _BACKEND: Final = "inductor"
 

@@ -26,7 +26,7 @@ JOBS_PER_ACCOUNT = 20
 CHANNELS = 10
 PREVIEW_BYTES = 2048
 RAW_CHANNEL = "bench:raw"
-_STAMP_BYTES = 8
+STAMP_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,17 @@ class Watchers:
                 jobs.append((account_id, UUID(created.job_id), metadata))
         return jobs
 
+    def numbered(self, jobs: list[tuple[UUID, UUID, tuple[tuple[str, str], ...]]]) -> list[tuple[UUID, UUID, int]]:
+        """Returns each job with the number of its newest change of state: the n-th of an account has the n-th."""
+        return [(account, job_id, 1 + index % JOBS_PER_ACCOUNT) for index, (account, job_id, _) in enumerate(jobs)]
+
     async def watch(self, index: int, job_id: UUID, metadata: tuple[tuple[str, str], ...]) -> None:
         """Reads one stream until it is cancelled."""
         stub = self._stubs[index % CHANNELS]
         request = generation_service_pb2.WatchJobRequest(job_id=str(job_id))
         async for event in stub.WatchJob(request, metadata=metadata):
             if event.HasField("progress"):
-                sent = int.from_bytes(event.progress.preview_jpeg[:_STAMP_BYTES], "big")
+                sent = int.from_bytes(event.progress.preview_jpeg[:STAMP_BYTES], "big")
                 self.latencies.append((time.monotonic_ns() - sent) / 1e6)
             elif event.HasField("queued"):
                 self._open += 1
@@ -88,7 +92,7 @@ class Watchers:
 
 def stamped_event(job_id: UUID, step: int, steps: int) -> bytes:
     """Returns a step of progress whose preview begins with the time of its making."""
-    preview = time.monotonic_ns().to_bytes(_STAMP_BYTES, "big") + bytes(PREVIEW_BYTES)
+    preview = time.monotonic_ns().to_bytes(STAMP_BYTES, "big") + bytes(PREVIEW_BYTES)
     event = job_event_pb2.JobEvent(
         # Numbered below the queued event, which each of these jobs has as its newest change of state.
         event_id="",
@@ -102,12 +106,12 @@ def stamped_event(job_id: UUID, step: int, steps: int) -> bytes:
     return event.SerializeToString()
 
 
-async def publish(redis: Redis, jobs: list[tuple[UUID, UUID, int]], seconds: int) -> int:
-    """Publishes one step of each job a second, evenly spread; returns how many."""
+async def publish(redis: Redis, jobs: list[tuple[UUID, UUID, int]], seconds: int, period_seconds: float = 1.0) -> int:
+    """Publishes one step of each job a period, evenly spread; returns how many."""
     publisher = EventPublisher(redis)
-    pause = 1.0 / len(jobs)
+    pause = period_seconds / len(jobs)
     started, count = time.monotonic(), 0
-    for step in range(1, seconds + 1):
+    for step in range(1, int(seconds / period_seconds) + 1):
         for account_id, job_id, sequence in jobs:
             data = job_event_pb2.JobEvent.FromString(stamped_event(job_id, step, seconds))
             data.event_id = f"{sequence}-{step}"
@@ -130,13 +134,13 @@ async def raw_latencies(redis_url: str, streams: int, seconds: int) -> list[floa
             while True:
                 message = await pubsub.get_message(timeout=1.0)
                 if message is not None:
-                    sent = int.from_bytes(message["data"][:_STAMP_BYTES], "big")
+                    sent = int.from_bytes(message["data"][:STAMP_BYTES], "big")
                     latencies.append((time.monotonic_ns() - sent) / 1e6)
 
         task = asyncio.create_task(receive())
         started, count, pause = time.monotonic(), 0, 1.0 / streams
         while time.monotonic() < started + seconds:
-            await sender.publish(RAW_CHANNEL, time.monotonic_ns().to_bytes(_STAMP_BYTES, "big") + bytes(PREVIEW_BYTES))
+            await sender.publish(RAW_CHANNEL, time.monotonic_ns().to_bytes(STAMP_BYTES, "big") + bytes(PREVIEW_BYTES))
             count += 1
             await asyncio.sleep(max(0.0, started + count * pause - time.monotonic()))
         await asyncio.sleep(0.5)
@@ -156,12 +160,8 @@ async def measure(streams: int, seconds: int) -> Result:
             for index, (_, job_id, metadata) in enumerate(jobs)
         ]
         await asyncio.wait_for(watchers.all_open.wait(), 60)
-        # The n-th job of an account has the n-th number of its sequence.
-        numbered = [
-            (account_id, job_id, 1 + index % JOBS_PER_ACCOUNT) for index, (account_id, job_id, _) in enumerate(jobs)
-        ]
         async with connect(fleet.redis_url) as redis:
-            sent = await publish(redis, numbered, seconds)
+            sent = await publish(redis, watchers.numbered(jobs), seconds)
         await asyncio.sleep(2.0)
         for task in tasks:
             task.cancel()
