@@ -13,9 +13,11 @@ settings.register_profile("pingvas", deadline=None)
 settings.load_profile("pingvas")
 
 pytest_plugins = [
+    "tests.harness_disk",
     "tests.harness_postgres",
     "tests.harness_redis",
     "tests.harness_s3",
+    "tests.harness_mail",
     "tests.harness_service",
 ]
 

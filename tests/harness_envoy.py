@@ -18,7 +18,8 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from studio.edge.configuration import EdgeSettings, edge_configuration
+from edge_envoy.configuration import write_configuration
+from edge_envoy.settings import EdgeSettings
 from studio.stack.servers.envoy import program
 from studio.stack.sockets import ensure_private_folder, socket_path
 from svc_common.errors import ServiceError
@@ -128,9 +129,9 @@ def admin_client(socket: Path) -> httpx.AsyncClient:
 
 
 async def _start(settings: EdgeSettings, folder: Path) -> tuple[asyncio.subprocess.Process, Path]:
-    free = replace(settings, listen=replace(settings.listen, port=0))
+    free = replace(settings, listen=replace(settings.listen, port=0), token_check=folder / "token-check.json")
     configuration, log = folder / "envoy.yaml", folder / "envoy.log"
-    configuration.write_text(edge_configuration(free), encoding="utf-8")
+    write_configuration(free, configuration)
     paths = ("--config-path", configuration)
     options = (
         "--disable-hot-restart",

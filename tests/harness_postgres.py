@@ -59,8 +59,9 @@ def _free_port() -> int:
 class PostgresServer:
     """One server with a cluster of its own; every login needs its password, as in production."""
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="pingvas-test-postgres-"))
+    def __init__(self, parent: Path | None = None) -> None:
+        """Makes the cluster in a folder of its own, below `parent` or wherever temporary ones are."""
+        self.folder = Path(tempfile.mkdtemp(prefix="pingvas-test-postgres-", dir=parent))
         self.port = _free_port()
         self._identity = unprivileged_identity(self.folder / "cluster", binaries())
         self._process: subprocess.Popen[bytes] | None = None

@@ -18,15 +18,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.rpc import status_pb2
 
+from svc_common.account_roles import AccountRole
+from svc_common.api_keys import KeyLimits
 from svc_common.clock import new_id, now
 from svc_common.errors import ServiceError
+from svc_common.registry import AREAS, CALLERS
 from svc_common.server import Server
 from svc_common.status import STATUS_DETAILS_KEY, from_status
 from svc_common.tokens import AccessTokenIssuer, ServiceCredential, SigningKey, public_jwk
 from tests.harness_postgres import ServiceDatabase
 from tests.harness_s3 import S3Server
 
-SERVICES = ("svc_user", "svc_payment", "svc_generation", "svc_gallery", "svc_models", "gpu_worker", "operator")
 ISSUER = "https://pingvas.studio"
 AUDIENCE = "pingvas-api"
 
@@ -45,7 +47,7 @@ class Identities:
         self._issuer = AccessTokenIssuer(
             SigningKey.from_file(self.user_key_file), ISSUER, AUDIENCE, lifetime=timedelta(minutes=10)
         )
-        self._credentials = {name: ServiceCredential.from_file(name, self.key_file(name)) for name in SERVICES}
+        self._credentials = {name: ServiceCredential.from_file(name, self.key_file(name)) for name in CALLERS}
 
     @property
     def user_key_file(self) -> Path:
@@ -60,9 +62,16 @@ class Identities:
         """Returns the credential of a service, for `svc_common.clients.channel`."""
         return self._credentials[service]
 
-    def as_user(self, account_id: UUID, user_id: UUID | None = None) -> Metadata:
+    def as_user(
+        self, account_id: UUID, user_id: UUID | None = None, *, role: AccountRole = AccountRole.USER
+    ) -> Metadata:
         """Returns the metadata of a call by a user; the id of a person's own account is the user's."""
-        token = self._issuer.issue(user_id or account_id, account_id, new_id(), now())
+        token = self._issuer.issue(user_id or account_id, account_id, new_id(), now(), role=role)
+        return (("authorization", f"Bearer {token}"),)
+
+    def as_api_key(self, account_id: UUID, *scopes: str, key: KeyLimits | None = None) -> Metadata:
+        """Returns the metadata of a call by an API key of a person, as the edge passes it on."""
+        token = self._issuer.issue(account_id, account_id, new_id(), now(), scopes=scopes, key=key)
         return (("authorization", f"Bearer {token}"),)
 
     def as_service(self, name: str) -> Metadata:
@@ -70,10 +79,10 @@ class Identities:
         return (("authorization", f"Bearer {self._credentials[name].token()}"),)
 
     def _write_keys(self) -> None:
-        pems = {name: _new_key() for name in (*SERVICES, "users")}
+        pems = {name: _new_key() for name in (*CALLERS, "users")}
         for name, pem in pems.items():
             self.key_file(name).write_bytes(pem)
-        services = {"keys": [public_jwk(pems[name], kid=name) for name in SERVICES]}
+        services = {"keys": [public_jwk(pems[name], kid=name) for name in CALLERS]}
         (self.folder / "services.jwks").write_text(json.dumps(services))
         (self.folder / "users.jwks").write_text(json.dumps({"keys": [public_jwk(pems["users"])]}))
 
@@ -82,14 +91,15 @@ def settings_values(
     identities: Identities, name: str, database: ServiceDatabase, *, s3: S3Server | None = None, **own: Any
 ) -> dict[str, Any]:
     """Returns the values for a settings class of the service `name`, on free ports; `own` adds to them and wins."""
-    areas = ("user", "payment", "generation", "gallery", "models")
-    neighbours = {f"{area}_internal_address": _NOWHERE for area in areas}
+    neighbours = {f"{area}_internal_address": _NOWHERE for area in AREAS}
     return {
         "public_address": "127.0.0.1:0",
         "internal_address": "127.0.0.1:0",
         "metrics_port": 0,
         "database_url": database.requests_url,
         "tasks_database_url": database.tasks_url,
+        # One process has the server for itself.
+        "database_connections": 32,
         "redis_url": f"redis://{_NOWHERE}/0",
         "s3_endpoint_url": s3.url if s3 else f"http://{_NOWHERE}",
         "s3_access_key": S3Server.access_key,
@@ -99,6 +109,8 @@ def settings_values(
         "service_jwks_file": identities.folder / "services.jwks",
         "service_key_file": identities.key_file(name),
         "grace_seconds": 1.0,
+        # Most tests call as fast as they can, and start neither Redis nor svc_payment for it.
+        "account_limit_factor": 0.0,
         **neighbours,
         **own,
     }
@@ -136,11 +148,16 @@ async def refusal_of(call: Awaitable[object]) -> ServiceError:
     """Awaits a call that must be refused and returns the refusal as its caller reads it."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call
-    details = dict(refused.value.trailing_metadata() or ()).get(STATUS_DETAILS_KEY)
-    assert details is not None, f"refused without a reason: {refused.value}"
+    return refusal_in(refused.value)
+
+
+def refusal_in(error: grpc.aio.AioRpcError) -> ServiceError:
+    """Returns the refusal that an error is, as its caller reads it."""
+    details = dict(error.trailing_metadata() or ()).get(STATUS_DETAILS_KEY)
+    assert details is not None, f"refused without a reason: {error}"
     refusal = from_status(status_pb2.Status.FromString(details))
-    assert refusal is not None, f"not a refusal of this platform: {refused.value}"
-    assert refused.value.code().value[0] == refusal.code
+    assert refusal is not None, f"not a refusal of this platform: {error}"
+    assert error.code().value[0] == refusal.code
     return refusal
 
 

@@ -19,11 +19,11 @@ from PIL import Image
 from pingvas.generation.v1 import job_pb2
 from safetensors.torch import save_file
 
-from gpu_worker.recipe import recipe_of_png
+from bench.tiny_models import save_pipeline, tiny_pipeline
+from gpu_worker.pictures.recipe import recipe_of_png
 from tests.cases.pushed_models import push, pushed, write_manifest
 from tests.e2e.stage import Person, Stage, create_request
 from tests.factories.lora_kinds import KindOfLora, dora, lokr, lora
-from tests.factories.tiny_models import save_pipeline, tiny_pipeline
 
 _Pixels = NDArray[np.int64]
 _Makes = Callable[[torch.Tensor, torch.Generator], KindOfLora]

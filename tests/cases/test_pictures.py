@@ -11,7 +11,7 @@ from pingvas.generation.v1 import job_pb2
 
 from tests.e2e.stage import Person, Stage
 from tests.e2e.test_operations import completed, pixels_of, upload
-from tests.unit.test_pictures_as_seen import COLOURS, adobe_rgb_profile, chunk, grey_png, in_srgb, tiff
+from tests.unit.svc_common.test_pictures_as_seen import COLOURS, adobe_rgb_profile, chunk, grey_png, in_srgb, tiff
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.tiny_models import save_pipeline, tiny_pipeline
 from svc_common.errors import Reason
 from tests.cases.pushed_models import pushed, write_manifest
 from tests.e2e.stage import Person, Stage, refusal_of
 from tests.factories.tiny_loras import tiny_lora
-from tests.factories.tiny_models import save_pipeline, tiny_pipeline
 
 
 @pytest.fixture(scope="module")

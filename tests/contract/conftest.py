@@ -1,15 +1,19 @@
 """A small platform behind a real Envoy, one for all tests of this folder; each test finds it as if it were new."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from studio.edge.configuration import Address, EdgeSettings
-from svc_common.interceptors.hooks import Verifiers
-from svc_common.tokens import AccessTokens, KeySet, ServiceTokens
-from tests.contract.surface import DESCRIPTOR_SET
+from edge_envoy.settings import Address, EdgeSettings
+from svc_common.account_roles import AccountRole
+from svc_common.clock import new_id
+from svc_common.contracts import DESCRIPTOR_SET
+from svc_common.interceptors.interceptor import Verifiers
+from svc_common.key_sets import KeySet
+from svc_common.tokens import AccessTokens, ServiceTokens
+from tests.fakes.drawing_platform import ObjectStore, Slow, draw
 from tests.fakes.public_platform import PublicPlatform
 from tests.harness_bridge import running_bridge
 from tests.harness_envoy import Edge, running_edge
@@ -41,6 +45,7 @@ def edge_settings(shared_platform: PublicPlatform, bridge_port: int, identities:
         admin=Path("/nowhere/envoy-admin.sock"),
         upstreams={area: Address("127.0.0.1", port) for area, port in shared_platform.ports.items()},
         descriptor_set=DESCRIPTOR_SET,
+        token_check=Path("/nowhere/token-check.json"),
         user_jwks=identities.folder / "users.jwks",
         bridge=Address("127.0.0.1", bridge_port),
     )
@@ -56,6 +61,39 @@ async def edge(edge_settings: EdgeSettings, tmp_path_factory: pytest.TempPathFac
 def platform(shared_platform: PublicPlatform) -> PublicPlatform:
     shared_platform.reset()
     return shared_platform
+
+
+@pytest.fixture(scope="session")
+def shared_store() -> Iterator[ObjectStore]:
+    store = ObjectStore()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def store(shared_store: ObjectStore) -> ObjectStore:
+    shared_store.put.clear()
+    shared_store.failures = 0
+    return shared_store
+
+
+@pytest.fixture
+def studio(platform: PublicPlatform, store: ObjectStore) -> PublicPlatform:
+    """The small platform, which draws."""
+    draw(platform, store)
+    return platform
+
+
+@pytest.fixture
+def slow(studio: PublicPlatform) -> Slow:
+    """The drawing platform, made slow."""
+    return Slow(studio)
+
+
+@pytest.fixture
+def token(identities: Identities) -> str:
+    """Somebody's access token."""
+    return dict(identities.as_user(new_id(), role=AccountRole.ADMINISTRATOR))["authorization"].removeprefix("Bearer ")
 
 
 @pytest.fixture

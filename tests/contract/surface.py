@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,28 +16,100 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from pingvas.common.v1 import authorization_pb2
-from pingvas.gallery.v1 import gallery_service_pb2, import_service_pb2, source_service_pb2
-from pingvas.generation.v1 import generation_service_pb2
-from pingvas.models.v1 import catalogue_service_pb2, model_service_pb2
-from pingvas.payment.v1 import credit_service_pb2, ledger_service_pb2
-from pingvas.user.v1 import auth_service_pb2, user_directory_service_pb2, user_service_pb2
+from pingvas.gallery.v1 import (
+    board_service_pb2,
+    export_service_pb2,
+    gallery_erasure_service_pb2,
+    gallery_service_pb2,
+    import_service_pb2,
+    library_service_pb2,
+    lineage_service_pb2,
+    preset_service_pb2,
+    sharing_service_pb2,
+    source_service_pb2,
+    template_service_pb2,
+)
+from pingvas.generation.v1 import (
+    account_event_service_pb2,
+    generation_admin_service_pb2,
+    generation_service_pb2,
+    job_erasure_service_pb2,
+    model_use_service_pb2,
+    operator_service_pb2,
+    recipe_service_pb2,
+    usage_service_pb2,
+    webhook_endpoint_service_pb2,
+)
+from pingvas.models.v1 import catalogue_service_pb2, lora_erasure_service_pb2, lora_service_pb2, model_service_pb2
+from pingvas.payment.v1 import (
+    credit_service_pb2,
+    enterprise_service_pb2,
+    ledger_service_pb2,
+    payment_admin_service_pb2,
+    subscription_service_pb2,
+    webhook_service_pb2,
+)
+from pingvas.user.v1 import (
+    account_admin_service_pb2,
+    account_notice_service_pb2,
+    api_key_service_pb2,
+    audit_service_pb2,
+    auth_service_pb2,
+    deletion_service_pb2,
+    email_service_pb2,
+    identity_service_pb2,
+    second_factor_service_pb2,
+    user_directory_service_pb2,
+    user_service_pb2,
+)
 from pingvas.worker.v1 import worker_service_pb2
 
-DESCRIPTOR_SET = Path(__file__).resolve().parents[2] / "gen" / "pingvas.binpb"
+from svc_common.contracts import DESCRIPTOR_SET
 
 # Importing them puts their descriptors into the pool.
 MODULES = (
+    account_admin_service_pb2,
+    account_event_service_pb2,
+    account_notice_service_pb2,
+    api_key_service_pb2,
+    audit_service_pb2,
     auth_service_pb2,
+    board_service_pb2,
     catalogue_service_pb2,
     credit_service_pb2,
+    export_service_pb2,
+    deletion_service_pb2,
+    email_service_pb2,
+    enterprise_service_pb2,
+    gallery_erasure_service_pb2,
     gallery_service_pb2,
+    sharing_service_pb2,
+    generation_admin_service_pb2,
     generation_service_pb2,
+    identity_service_pb2,
     import_service_pb2,
+    job_erasure_service_pb2,
+    model_use_service_pb2,
+    operator_service_pb2,
     ledger_service_pb2,
+    library_service_pb2,
+    lineage_service_pb2,
+    lora_erasure_service_pb2,
+    lora_service_pb2,
     model_service_pb2,
+    operator_service_pb2,
+    payment_admin_service_pb2,
+    preset_service_pb2,
+    recipe_service_pb2,
+    second_factor_service_pb2,
     source_service_pb2,
+    subscription_service_pb2,
+    template_service_pb2,
+    usage_service_pb2,
     user_directory_service_pb2,
     user_service_pb2,
+    webhook_endpoint_service_pb2,
+    webhook_service_pb2,
     worker_service_pb2,
 )
 
@@ -60,7 +131,7 @@ class HttpForm:
         if self.body == "*":
             return HttpRequest(self.verb, path, {}, json.dumps(fields).encode())
         content = json.dumps(fields.pop(self.body)).encode() if self.body else b""
-        return HttpRequest(self.verb, path, fields, content)
+        return HttpRequest(self.verb, path, dict(_parameters(fields)), content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +213,15 @@ def internal_rpcs() -> tuple[Rpc, ...]:
 def rpc_named(name: str) -> Rpc:
     """Returns the method named `Service.Method`."""
     return next(rpc for rpc in all_rpcs() if str(rpc) == name)
+
+
+def _parameters(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields fields as query parameters; those of a message are named by their path."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _parameters(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _forms(rule: http_pb2.HttpRule) -> Iterator[HttpForm]:

@@ -13,6 +13,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from pingvas.generation.v1 import job_event_pb2
 
+from svc_common.account_roles import AccountRole
 from svc_common.clock import new_id
 from svc_common.errors import Reason, ServiceError
 from tests.contract.surface import HttpForm, HttpRequest, Rpc, public_rpcs, rpc_named
@@ -32,7 +33,7 @@ UNARY_FORMS = [param for param in FORMS if not param.values[0].streams]  # type:
 
 @pytest.fixture
 def caller(identities: Identities) -> Metadata:
-    return identities.as_user(new_id())
+    return identities.as_user(new_id(), role=AccountRole.ADMINISTRATOR)
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -126,6 +127,7 @@ async def test_unknown_field_is_refused_with_its_path_and_the_field_that_was_mea
         (b'{"prompt": "a", "loras": [5]}', "text_to_image.loras[0] must be a JSON object"),
         (b'{"prompt": ' + b"[" * 70 + b"]" * 70 + b"}", "nested deeper"),
         (b"[" * 100_000, "nested deeper"),
+        (b'{"prompt": "a", "loras": [' + b"{}," * 1_000_000 + b"{}]}", "more than 100,000 braces"),
         (b'{"prompt": "\xff"}', "UTF-8"),
         (b'{"prompt": "\\ud800"}', ""),
         (b"5", "must be a JSON object"),
@@ -138,6 +140,18 @@ async def test_body_that_cannot_be_read_is_refused_precisely(
     status, refusal = json_refusal(await bridge.post(TEXT_TO_IMAGE, content=content, headers=dict(caller)))
     assert status == 400
     assert words in refusal.message
+    assert platform.calls == []
+
+
+@pytest.mark.parametrize("count", [9, 20_000])
+async def test_list_that_is_too_long_is_refused_before_its_items_are_looked_at(
+    count: int, bridge: httpx.AsyncClient, platform: PublicPlatform, caller: Metadata
+) -> None:
+    content = b'{"prompt": "a", "loras": [' + b",".join([b'{"unknown": 1}'] * count) + b"]}"
+    status, refusal = json_refusal(await bridge.post(TEXT_TO_IMAGE, content=content, headers=dict(caller)))
+    assert (status, refusal.reason) == (400, Reason.INVALID_FIELD)
+    (violation,) = refusal.violations
+    assert (violation.field, violation.description) == ("text_to_image.loras", "must contain at most 8 item(s)")
     assert platform.calls == []
 
 
@@ -175,6 +189,8 @@ async def test_path_that_leads_nowhere_is_refused(
         (Reason.IDEMPOTENCY_KEY_REUSED, 409),
         (Reason.WORKER_LOST, 409),
         (Reason.QUEUE_FULL, 429),
+        (Reason.RATE_LIMITED, 429),
+        (Reason.STORAGE_QUOTA_EXCEEDED, 400),
         (Reason.INTERNAL, 500),
         (Reason.DEPENDENCY_UNAVAILABLE, 503),
         (Reason.DEADLINE_TOO_SHORT, 504),
@@ -269,6 +285,32 @@ async def test_stream_with_nothing_behind_the_last_event_tells_the_browser_to_st
     platform.streams[str(WATCH_JOB)] = numbered(1, 2, 3)
     answer = await bridge.get(EVENTS, headers={**dict(caller), "last-event-id": "3"})
     assert (answer.status_code, answer.content) == (204, b"")
+
+
+async def test_refused_stream_tells_when_to_come_again(
+    bridge: httpx.AsyncClient, platform: PublicPlatform, caller: Metadata
+) -> None:
+    async def refuse(_: Message) -> AsyncIterator[Message]:
+        raise ServiceError(Reason.TOO_MANY_STREAMS, "25 are open.", retry_after=timedelta(seconds=5))
+        yield
+
+    platform.streams[str(WATCH_JOB)] = refuse
+    answer = await bridge.get(EVENTS, headers=dict(caller))
+    received, refusal = json_refusal(answer)
+    assert (received, refusal.reason, answer.headers["retry-after"]) == (429, Reason.TOO_MANY_STREAMS, "5")
+
+
+@pytest.mark.parametrize("sent", [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000])
+async def test_what_is_no_http_is_refused_as_everything_else(sent: bytes, bridge_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", bridge_port)
+    writer.write(sent)
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    writer.close()
+    status_line, *headers = head.decode().lower().split("\r\n")
+    assert status_line == "http/1.1 400 bad request"
+    assert "content-type: application/json" in headers
+    status = json.loads(body)
+    assert (status["code"], status["details"][0]["reason"]) == (3, "REQUEST_MALFORMED")
 
 
 async def test_heartbeat_is_a_comment(bridge: httpx.AsyncClient, platform: PublicPlatform, caller: Metadata) -> None:

@@ -24,6 +24,7 @@ async def client(
     folder = tmp_path_factory.mktemp("page")
     (folder / "assets").mkdir()
     (folder / "index.html").write_text("<!doctype html><title>the page</title>")
+    (folder / "docs.html").write_text("<!doctype html><title>the documentation</title>")
     (folder / "assets" / "index-0a1b.js").write_text("export {}")
     (folder.parent / "secret.txt").write_text("not the page's")
     addresses = {area: f"127.0.0.1:{port}" for area, port in shared_platform.ports.items()}
@@ -70,6 +71,36 @@ async def test_refresh_token_is_kept_in_a_cookie_that_no_script_reads(
     assert tokens == [auth_service_pb2.LoginRequest(**CREDENTIALS)]
 
 
+async def test_first_step_leaves_a_challenge_and_the_second_one_begins_the_session(
+    client: httpx.AsyncClient, platform: PublicPlatform, tokens: list[Message]
+) -> None:
+    asked: list[Message] = []
+
+    async def challenge(_: Message) -> Message:
+        second_factor = auth_service_pb2.SecondFactorChallenge(challenge="dare", expires_in=300)
+        return auth_service_pb2.TokenPair(second_factor=second_factor)
+
+    async def verify(request: Message) -> Message:
+        asked.append(request)
+        return auth_service_pb2.TokenPair(access_token="access", refresh_token="refresh", expires_in=600)
+
+    platform.answers["AuthService.Login"] = challenge
+    platform.answers["AuthService.VerifySecondFactor"] = verify
+    first = await client.post("/session", json=CREDENTIALS)
+    assert (first.json()["access_token"], first.json()["second_factor"]) == ("", {"expires_in": 300})
+    assert first.headers["set-cookie"].startswith(
+        "__Secure-pingvas-challenge=dare; HttpOnly; Max-Age=300; Path=/session"
+    )
+
+    headers = {"cookie": "__Secure-pingvas-challenge=dare"}
+    second = await client.post("/session/second-factor", json={"code": "123456"}, headers=headers)
+
+    assert second.json()["access_token"] == "access"
+    assert asked == [auth_service_pb2.VerifySecondFactorRequest(challenge="dare", code="123456")]
+    cookies = second.headers.get_list("set-cookie")
+    assert [cookie.partition(";")[0] for cookie in cookies] == [f"{COOKIE}=refresh", '__Secure-pingvas-challenge=""']
+
+
 async def test_session_is_renewed_by_the_cookie_alone(client: httpx.AsyncClient, tokens: list[Message]) -> None:
     answer = await client.post("/session/refresh", headers={"cookie": f"{COOKIE}=before"})
     assert answer.json()["access_token"] == "access-1"
@@ -112,7 +143,10 @@ async def test_signing_out_revokes_the_token_and_removes_the_cookie(
     assert [call.request for call in platform.calls] == [auth_service_pb2.LogoutRequest(refresh_token="mine")]
 
 
-@pytest.mark.parametrize(("verb", "path"), [("POST", "/session"), ("POST", "/session/refresh"), ("DELETE", "/session")])
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [("POST", "/session"), ("POST", "/session/refresh"), ("POST", "/session/second-factor"), ("DELETE", "/session")],
+)
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:1", "null"])
 async def test_pages_of_other_origins_have_no_session(
     client: httpx.AsyncClient, tokens: list[Message], verb: str, path: str, origin: str
@@ -139,6 +173,14 @@ async def test_every_place_of_the_page_is_the_page(client: httpx.AsyncClient, pa
     assert "unsafe" not in policy
     assert "default-src 'none'" in policy
     assert "img-src 'self' blob: https://objects.example;" in policy
+
+
+async def test_documentation_is_a_page_of_its_own_whose_styles_may_hold_their_icons(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/docs", headers={"accept": "text/html"})
+    assert (answer.status_code, "the documentation" in answer.text) == (200, True)
+    policy = answer.headers["content-security-policy"]
+    assert "img-src 'self' blob: data:;" in policy
+    assert "script-src 'self'; style-src 'self';" in policy
 
 
 async def test_files_with_their_hash_in_the_name_are_kept_for_ever(client: httpx.AsyncClient) -> None:

@@ -3,21 +3,27 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from buf.validate import validate_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from pingvas.common.v1 import authorization_pb2, error_reason_pb2
+from pingvas.common.v1 import authorization_pb2, error_reason_pb2, scope_pb2, tier_pb2
+from pingvas.generation.v1 import job_pb2
+from pingvas.models.v1 import model_pb2
+from pingvas.vocabulary import Operation, Tier
 
 from svc_common.errors import CODES, Code, Reason
-from tests.contract.surface import DESCRIPTOR_SET, Rpc, all_rpcs, public_rpcs
-from tests.harness_service import SERVICES
+from svc_common.registry import CALLERS
+from tests.contract.surface import Rpc, all_rpcs, public_rpcs
 
-PROTO = DESCRIPTOR_SET.parents[1] / "proto" / "pingvas"
+PROTO = Path(__file__).resolve().parents[2] / "proto" / "pingvas"
 PROTO_FILES = sorted(PROTO.rglob("*.proto"))
 
 # What makes a repeat of a call that moves credits recognisable: the hold's id is chosen by the caller.
 CREDIT_MOVES = {
     "LedgerService.GrantCredits": "request_id",
+    "PaymentAdminService.GrantCredits": "request_id",
     "LedgerService.ReserveCredits": "hold_id",
     "LedgerService.SettleCredits": "hold_id",
     "LedgerService.ReleaseCredits": "hold_id",
@@ -51,9 +57,19 @@ def test_method_states_who_may_call_it(rpc: Rpc) -> None:
     assert rpc.rule.audience != authorization_pb2.AUDIENCE_UNSPECIFIED
     if rpc.rule.audience == authorization_pb2.AUDIENCE_SERVICE:
         assert rpc.rule.callers
-        assert set(rpc.rule.callers) <= set(SERVICES)
+        assert set(rpc.rule.callers) <= set(CALLERS)
     else:
         assert not rpc.rule.callers
+
+
+@pytest.mark.parametrize("rpc", list(all_rpcs()), ids=str)
+def test_api_keys_reach_no_credentials_and_no_billing(rpc: Rpc) -> None:
+    rule = rpc.descriptor.GetOptions().Extensions[authorization_pb2.authorization]
+    service = rpc.descriptor.containing_service
+    if service.name in ("AuthService", "ApiKeyService") or rule.audience != authorization_pb2.AUDIENCE_USER:
+        assert rule.scope == scope_pb2.SCOPE_UNSPECIFIED
+    if service.full_name.startswith("pingvas.payment."):
+        assert rule.scope in (scope_pb2.SCOPE_UNSPECIFIED, scope_pb2.SCOPE_READ)
 
 
 def test_service_is_public_or_internal_as_a_whole() -> None:
@@ -104,17 +120,23 @@ def test_no_field_is_unsigned(rpc: Rpc) -> None:
     assert [field.full_name for message in messages_of(rpc) for field in message.fields if field.type in UNSIGNED] == []
 
 
-def test_reasons_are_those_of_the_contract_and_each_has_a_code() -> None:
-    contract = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 - no dict
-    assert {reason.value for reason in Reason} == contract - {"UNSPECIFIED"}
+def test_reasons_and_codes_are_those_of_the_contract() -> None:
+    values = error_reason_pb2.ErrorReason.DESCRIPTOR.values[1:]
+    codes = {
+        value.name.removeprefix("ERROR_REASON_"): value.GetOptions().Extensions[error_reason_pb2.code]
+        for value in values
+    }
+    assert codes == {reason.value: code.value for reason, code in CODES.items()}
+    assert all(code > Code.OK for code in codes.values())
     assert set(CODES) == set(Reason)
 
 
-def test_code_of_each_reason_is_the_one_its_comment_names() -> None:
-    text = (PROTO / "common" / "v1" / "error_reason.proto").read_text(encoding="utf-8")
-    declared = re.findall(r"((?: *//.*\n)+) *ERROR_REASON_(\w+) = [1-9]", text)
-    codes = {Reason(name): Code[comment.strip().removeprefix("// ").split(":")[0]] for comment, name in declared}
-    assert codes == CODES
+def test_tiers_and_operations_are_those_of_the_contract() -> None:
+    assert {f"TIER_{tier.name}": tier.value for tier in Tier} == dict(tier_pb2.Tier.items()[1:])
+    operations = [f"OPERATION_{operation.name}" for operation in Operation]
+    assert operations == list(model_pb2.Operation.keys())[1:]
+    branches = job_pb2.Job.DESCRIPTOR.oneofs_by_name["operation"].fields
+    assert {field.name for field in branches} == set(Operation)
 
 
 def test_errors_in_comments_name_real_reasons_with_their_codes() -> None:
@@ -128,3 +150,25 @@ def test_errors_in_comments_name_real_reasons_with_their_codes() -> None:
 def test_four_lines_of_ten_are_comments() -> None:
     written = [line for file in PROTO_FILES for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     assert len(list(comment_lines())) / len(written) >= 0.4
+
+
+def test_every_list_of_a_request_states_how_long_it_may_be() -> None:
+    """Or a request of four megabytes could hold a million items, each of which would be looked at."""
+    unstated = [
+        field.full_name
+        for rpc in all_rpcs()
+        for field in _fields_of(rpc.request_class.DESCRIPTOR, frozenset())
+        if field.is_repeated
+        and not field.full_name.startswith("google.protobuf.")  # a general limit holds for theirs
+        and not ((rules := field.GetOptions().Extensions[validate_pb2.field]).repeated.max_items or rules.map.max_pairs)
+    ]
+    assert unstated == []
+
+
+def _fields_of(descriptor: Descriptor, passed: frozenset[str]) -> Iterator[FieldDescriptor]:
+    """Yields the fields of a message and of those within it."""
+    for field in descriptor.fields:
+        yield field
+        inner = field.message_type
+        if inner is not None and inner.full_name not in passed:
+            yield from _fields_of(inner, passed | {inner.full_name})

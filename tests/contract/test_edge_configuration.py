@@ -16,9 +16,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from pingvas.generation.v1 import job_event_pb2, job_pb2
 
-from studio.edge.configuration import Address, EdgeSettings, Objects, edge_configuration
+from edge_envoy.configuration import edge_configuration, write_configuration
+from edge_envoy.settings import Address, EdgeSettings, Objects
+from edge_http.http_protocol import PROTOCOLS
 from studio.stack.servers.envoy import program
 from studio.stack.sockets import socket_path
+from svc_common.account_roles import AccountRole
 from svc_common.clock import new_id
 from svc_common.errors import Reason
 from tests.contract.surface import HttpRequest, public_rpcs, rpc_named
@@ -32,11 +35,12 @@ GET_JOB, WATCH_JOB = rpc_named("GenerationService.GetJob"), rpc_named("Generatio
 LIST_MODELS = rpc_named("ModelService.ListModels")
 WATCHERS = 1_100
 HEARTBEAT_SECONDS = 15
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.fixture
 def caller(identities: Identities) -> Metadata:
-    return identities.as_user(new_id())
+    return identities.as_user(new_id(), role=AccountRole.ADMINISTRATOR)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +72,7 @@ async def test_envoy_accepts_the_configuration_with_names_for_the_services(
 
 async def assert_valid(settings: EdgeSettings, folder: Path) -> None:
     file = folder / "envoy.yaml"
-    file.write_text(edge_configuration(settings), encoding="utf-8")
+    write_configuration(replace(settings, token_check=folder / "token-check.json"), file)
     process = await asyncio.create_subprocess_exec(
         program(), "--mode", "validate", "-c", file, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -88,11 +92,11 @@ def connection_manager(settings: EdgeSettings) -> dict[str, Any]:
 
 def test_routes_are_the_public_methods_and_health_and_nothing_else(edge_settings: EdgeSettings) -> None:
     routes = connection_manager(edge_settings)["route_config"]["virtual_hosts"][0]["routes"]
-    others = [route for route in routes if route["name"] in ("bridged", "unknown", "page")]
+    others = [route for route in routes if route["name"] in ("bridged", "compat", "sockets", "unknown", "page")]
     paths = [route["match"]["path"] for route in routes if route not in others]
     assert sorted(paths) == sorted([*(rpc.path for rpc in public_rpcs()), "/grpc.health.v1.Health/Check"])
     # What else there is leads to the bridge or nowhere.
-    assert {route["route"]["cluster"] for route in others} == {"edge_http", "nowhere"}
+    assert {route["route"]["cluster"] for route in others} == {"edge_http", "edge_http_sockets", "nowhere"}
     assert routes[-1]["match"] == {"prefix": "/"}
     assert routes[-1]["route"]["cluster_not_found_response_code"] == "NOT_FOUND"
 
@@ -100,6 +104,14 @@ def test_routes_are_the_public_methods_and_health_and_nothing_else(edge_settings
 def test_silence_between_two_heartbeats_ends_no_stream(edge_settings: EdgeSettings) -> None:
     idle_timeout = connection_manager(edge_settings)["stream_idle_timeout"]
     assert float(idle_timeout.removesuffix("s")) > 2 * HEARTBEAT_SECONDS
+
+
+def test_request_of_another_api_may_wait_for_a_whole_job(edge_settings: EdgeSettings) -> None:
+    routes = connection_manager(edge_settings)["route_config"]["virtual_hosts"][0]["routes"]
+    compat = [route["route"] for route in routes if route["name"] == "compat"]
+    # As long as OpenAI's clients wait.
+    assert all(float(route["idle_timeout"].removesuffix("s")) > 600 for route in compat)
+    assert {route["max_stream_duration"]["max_stream_duration"] for route in compat} == {"0s"}
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:5173", "http://localhost", "http://127.0.0.1:3000"])
@@ -337,7 +349,7 @@ async def test_access_log_names_the_request_and_holds_no_secret(
     await edge.http.get(
         "/api/v1/models",
         params={"page_token": "kept-out-of-logs"},
-        headers={**dict(caller), "x-request-id": request_id},
+        headers={**dict(caller), "x-request-id": request_id, "traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"},
     )
     await edge.http.get("/api/v1/models", params={"access_token": token})
     # Logged after it would be a line of /healthz.
@@ -352,7 +364,16 @@ async def test_access_log_names_the_request_and_holds_no_secret(
     log = edge.log.read_text()
     entry = yaml.safe_load(next(line for line in log.splitlines() if request_id in line))
     assert (entry["method"], entry["path"], entry["status"]) == ("GET", "/api/v1/models", 200)
+    assert entry["trace_id"] == TRACE_ID
     assert entry["rpc"] == "/pingvas.models.v1.ModelService/ListModels"
     assert token not in log
     assert "kept-out-of-logs" not in log
     assert "/healthz" not in log
+
+
+def test_idle_connections_to_the_bridge_are_given_up_before_it_closes_them(edge_settings: EdgeSettings) -> None:
+    found = yaml.safe_load(edge_configuration(edge_settings))["static_resources"]["clusters"]
+    (options,) = (each["typed_extension_protocol_options"] for each in found if each["name"] == "edge_http")
+    (protocol,) = options.values()
+    idle = protocol["common_http_protocol_options"]["idle_timeout"]
+    assert 0 < float(idle.removesuffix("s")) < PROTOCOLS["timeout_keep_alive"]

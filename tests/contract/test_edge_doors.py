@@ -16,6 +16,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from pingvas.generation.v1 import generation_service_pb2, job_pb2
 
+from svc_common.account_roles import AccountRole
 from svc_common.clock import new_id
 from svc_common.errors import Code, Reason
 from tests.contract.surface import rpc_named
@@ -76,7 +77,7 @@ def reason_of(status: status_pb2.Status) -> Reason:
 
 @pytest.fixture
 def caller(identities: Identities) -> Metadata:
-    return identities.as_user(new_id())
+    return identities.as_user(new_id(), role=AccountRole.ADMINISTRATOR)
 
 
 async def send(edge: Edge, line: str, headers: tuple[str, ...], body: bytes | None = None) -> Answer:

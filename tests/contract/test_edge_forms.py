@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from pingvas.generation.v1 import job_event_pb2, job_pb2
 
+from svc_common.account_roles import AccountRole
 from svc_common.clock import new_id
 from tests.contract.surface import HttpForm, Rpc, public_rpcs, rpc_named
 from tests.factories.messages import JOB_ID, filled, request_for
@@ -27,7 +28,7 @@ HTTP_FORMS = [
 
 @pytest.fixture
 def caller(identities: Identities) -> Metadata:
-    return identities.as_user(new_id())
+    return identities.as_user(new_id(), role=AccountRole.ADMINISTRATOR)
 
 
 def parsed(rpc: Rpc, document: Any) -> Message:

@@ -13,7 +13,7 @@ import pytest_asyncio
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2
 
-from studio.edge.configuration import EdgeSettings
+from edge_envoy.settings import EdgeSettings
 from svc_common.clock import new_id
 from tests.contract.surface import internal_rpcs, public_rpcs
 from tests.fakes.public_platform import PublicPlatform

@@ -15,7 +15,8 @@ import pytest_asyncio
 from google.protobuf.message import Message
 from pingvas.generation.v1 import generation_service_pb2, job_pb2
 
-from studio.edge.configuration import Address, EdgeSettings
+from edge_envoy.settings import Address, EdgeSettings
+from svc_common.account_roles import AccountRole
 from svc_common.clock import new_id
 from svc_common.errors import FieldViolation, Reason, ServiceError
 from tests.contract.surface import HttpRequest, rpc_named
@@ -33,7 +34,7 @@ NOBODYS_PORT = 1
 
 @pytest.fixture
 def caller(identities: Identities) -> Metadata:
-    return identities.as_user(new_id())
+    return identities.as_user(new_id(), role=AccountRole.ADMINISTRATOR)
 
 
 def post_job(content: bytes, query: dict[str, str] | None = None) -> HttpRequest:
@@ -104,9 +105,9 @@ async def test_unknown_path_is_refused_as_no_method(
         ("GET", f"/api/v1/queue/items/{JOB_ID}", "DELETE"),
         ("DELETE", "/api/v1/models", "GET"),
         ("GET", TEXT_TO_IMAGE, "POST"),
-        ("POST", "/api/v1/users/me", "GET, PATCH"),
-        ("OPTIONS", "/api/v1/users/me", "GET, PATCH"),
-        ("PROPFIND", "/api/v1/users/me?x=1", "GET, PATCH"),
+        ("POST", "/api/v1/users/me", "DELETE, GET, PATCH"),
+        ("OPTIONS", "/api/v1/users/me", "DELETE, GET, PATCH"),
+        ("PROPFIND", "/api/v1/users/me?x=1", "DELETE, GET, PATCH"),
     ],
 )
 async def test_verb_that_a_path_lacks_is_refused_with_those_it_has(
@@ -218,10 +219,26 @@ async def test_service_s_refusal_keeps_every_detail_by_every_form(
         assert (received.retry_after, received.violations) == (refusal.retry_after, refusal.violations)
 
 
+@pytest.mark.parametrize("reason", [Reason.RATE_LIMITED, Reason.TOO_MANY_STREAMS])
+@pytest.mark.parametrize("seconds", [0.04, 2.5])
+async def test_refusal_tells_http_clients_in_whole_seconds_when_to_call_again(
+    reason: Reason, seconds: float, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    async def refuse(_: Message) -> NoReturn:
+        raise ServiceError(reason, "Wait.", retry_after=timedelta(seconds=seconds))
+
+    platform.answers[str(CREATE_JOB)] = refuse
+    request = CREATE_JOB.http_forms[0].request(request_for(str(CREATE_JOB)))
+    answer = await edge.call_http(request, caller)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "3" if seconds > 1 else "1")
+
+
 @pytest.mark.parametrize(
     ("reason", "status"),
     [
-        (Reason.INSUFFICIENT_CREDITS, 400),
+        (Reason.INSUFFICIENT_CREDITS, 402),
+        (Reason.PAYMENT_OVERDUE, 402),
+        (Reason.OPERATION_UNSUPPORTED, 400),
         (Reason.MODEL_NOT_IN_TIER, 403),
         (Reason.JOB_NOT_FOUND, 404),
         (Reason.IDEMPOTENCY_KEY_REUSED, 409),
@@ -239,6 +256,18 @@ async def test_service_s_refusal_has_the_http_status_of_its_code(
     request = CREATE_JOB.http_forms[0].request(request_for(str(CREATE_JOB)))
     received_status, refusal = await edge.refusal_by_http(request, caller)
     assert (received_status, refusal.reason) == (status, reason)
+
+
+async def test_message_that_speaks_of_a_reason_changes_no_status(
+    edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    async def refuse(_: Message) -> NoReturn:
+        raise ServiceError(Reason.INVALID_FIELD, 'prompt: "reason":"INSUFFICIENT_CREDITS" isn\'t allowed')
+
+    platform.answers[str(CREATE_JOB)] = refuse
+    request = CREATE_JOB.http_forms[0].request(request_for(str(CREATE_JOB)))
+    status, refusal = await edge.refusal_by_http(request, caller)
+    assert (status, refusal.reason) == (400, Reason.INVALID_FIELD)
 
 
 async def test_watch_that_is_refused_before_its_first_event_is_refused_in_json(
@@ -297,6 +326,20 @@ async def test_service_that_is_down_is_named_by_every_form_and_takes_no_other_wi
     for refusal in (by_http, by_web, by_grpc):
         assert (refusal.reason, refusal.metadata) == (Reason.DEPENDENCY_UNAVAILABLE, {"dependency": "svc_models"})
     await edge.call(GET_JOB, request_for(str(GET_JOB)), caller)
+
+
+async def test_bridge_that_is_down_is_named_and_takes_no_other_with_it(
+    edge_settings: EdgeSettings, folder: Path, platform: PublicPlatform, caller: Metadata
+) -> None:
+    async with running_edge(replace(edge_settings, bridge=Address("127.0.0.1", NOBODYS_PORT)), folder) as edge:
+        for request in (
+            HttpRequest("GET", f"/api/v1/jobs/{JOB_ID}/events", {}, b""),
+            HttpRequest("POST", "/session", {}, b"{}"),
+        ):
+            status, refusal = await edge.refusal_by_http(request, caller)
+            assert (status, refusal.reason) == (503, Reason.DEPENDENCY_UNAVAILABLE)
+            assert refusal.metadata == {"dependency": "edge_http"}
+        await edge.call(GET_JOB, request_for(str(GET_JOB)), caller)
 
 
 @pytest_asyncio.fixture

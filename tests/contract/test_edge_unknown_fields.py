@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from svc_common.account_roles import AccountRole
 from svc_common.clock import new_id
 from svc_common.errors import Reason
 from tests.contract.surface import HttpRequest, public_rpcs
@@ -34,7 +35,7 @@ BODY_FORMS = [
 
 @pytest.fixture
 def caller(identities: Identities) -> Metadata:
-    return identities.as_user(new_id())
+    return identities.as_user(new_id(), role=AccountRole.ADMINISTRATOR)
 
 
 def post(content: bytes, path: str = TEXT_TO_IMAGE) -> HttpRequest:
@@ -220,6 +221,25 @@ async def test_largest_body_is_checked_at_its_end(edge: Edge, platform: PublicPl
     assert [violation.field for violation in refusal.violations] == ["text_to_image.steps"]
 
 
+@pytest.mark.parametrize("item", [b"{}", b"1", b'"a"', b"[]"])
+async def test_list_of_a_million_items_is_refused_by_its_path(
+    item: bytes, edge: Edge, platform: PublicPlatform, caller: Metadata
+) -> None:
+    body = b'{"prompt":"x","loras":[' + b",".join([item] * 1_000_000) + b"]}"
+    status, refusal = await edge.refusal_by_http(post(body), caller)
+    assert (status, refusal.reason) == (400, Reason.INVALID_FIELD)
+    (violation,) = refusal.violations
+    assert (violation.field, violation.description) == ("text_to_image.loras", "must have fewer than 1000 items")
+    assert platform.calls == []
+
+
+async def test_list_that_the_edge_lets_pass_is_refused_by_its_contract(edge: Edge, caller: Metadata) -> None:
+    body = b'{"prompt":"x","loras":[' + b",".join([b"{}"] * 1_000) + b"]}"
+    _, refusal = await edge.refusal_by_http(post(body), caller)
+    described = {violation.field: violation.description for violation in refusal.violations}
+    assert described == {"text_to_image.loras": "must contain at most 8 item(s)"}
+
+
 @pytest.mark.parametrize("body", [b"[" * 1_000_000, b'{"loras":' * 100_000, b'{"a":' * 1_000 + b"1" + b"}" * 1_000])
 async def test_deep_nesting_is_refused(body: bytes, edge: Edge, caller: Metadata) -> None:
     status, refusal = await edge.refusal_by_http(post(body), caller)
@@ -237,6 +257,7 @@ def values_of(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
     else:
         single = {
             FieldDescriptor.CPPTYPE_STRING: st.text(st.characters(codec="utf-8"), max_size=12),
+            FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
             FieldDescriptor.CPPTYPE_DOUBLE: st.floats(-1e9, 1e9),
             FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
             FieldDescriptor.CPPTYPE_INT64: st.integers(0, 2**53).map(str),

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from svc_common.clock import new_id, now
-from svc_common.tokens import ACCESS_TOKEN_TYPE, AccessTokenIssuer, SigningKey
+from svc_common.tokens import ACCESS_TOKEN_TYPE, AccessTokenIssuer, ServiceCredential, SigningKey
 from tests.harness_service import AUDIENCE, ISSUER, Identities
 
 Bearer = tuple[tuple[str, str], ...]
@@ -30,6 +31,13 @@ def expired(identities: Identities) -> str:
 def of_other_audience(identities: Identities) -> str:
     """Returns a token that is meant for another platform's API."""
     return _issue(identities, ISSUER, "another-api")
+
+
+def expired_service_token(identities: Identities, service: str) -> str:
+    """Returns a credential of a service whose life is over."""
+    key_file = identities.key_file(service)
+    hour_ago = time.time() - 3600
+    return ServiceCredential(service, SigningKey.from_file(key_file, kid=service), clock=lambda: hour_ago).token()
 
 
 def of_other_issuer(identities: Identities) -> str:

@@ -9,10 +9,10 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -31,8 +31,9 @@ from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from pingvas.user.v1 import auth_service_pb2
 from pingvas.user.v1.auth_service_pb2_grpc import AuthServiceStub
 
-from studio.stack.keys import OPERATOR_NAME
 from svc_common.errors import ServiceError
+from svc_common.free_space import USUAL_MARKS, WaterMarks
+from svc_common.registry import OPERATOR_NAME
 from svc_common.status import STATUS_DETAILS_KEY, from_status
 from svc_common.tokens import ServiceCredential
 from tests.fakes.faulty_worker import FAULTS_DIR_VARIABLE, Accident, Faults, Moment
@@ -76,9 +77,9 @@ class Stage:
         registration = auth_service_pb2.RegisterRequest(email=email, password=PASSWORD)
         user = AuthServiceStub(self.channel).Register(registration, timeout=CALL_SECONDS)
         if tier != "free":
-            self.fleet.operator.set_tier(user.account_id, tier)
+            self.fleet.administrator.set_tier(user.account_id, tier)
         if has_credits:
-            self.fleet.operator.grant(user.account_id, has_credits * 1000)
+            self.fleet.administrator.grant(user.account_id, has_credits * 1000)
         return Person(self, email, UUID(user.account_id))
 
     @contextmanager
@@ -94,9 +95,13 @@ class Stage:
 
     def rows(self, statement: str, *values: object) -> Sequence[asyncpg.Record]:
         """Returns what a query finds, for the administrator of the database."""
+        return self.administer(lambda connection: connection.fetch(statement, *values))
+
+    def administer(self, work: Callable[[asyncpg.Connection], Coroutine[Any, Any, T]]) -> T:
+        """Does something with a connection of the database's administrator."""
         # In a thread of its own, since the test's own may have an event loop that isn't ours to run.
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, self._rows(statement, values)).result()
+            return pool.submit(asyncio.run, self._administer(work)).result()
 
     def value(self, statement: str, *values: object) -> Any:
         """Returns the only value that a query finds."""
@@ -154,10 +159,10 @@ class Stage:
         self.channel.close()
         self.http.close()
 
-    async def _rows(self, statement: str, values: Sequence[object]) -> Sequence[asyncpg.Record]:
+    async def _administer(self, work: Callable[[asyncpg.Connection], Coroutine[Any, Any, T]]) -> T:
         connection = await asyncpg.connect(self.fleet.admin_database_url, timeout=CALL_SECONDS)
         try:
-            return await connection.fetch(statement, *values)
+            return await work(connection)
         finally:
             await connection.close()
 
@@ -293,13 +298,18 @@ class FleetPlan:
     lease_seconds: float = 3.0
     grace_seconds: float = 25.0
     draws_for_real: bool = False
+    marks: WaterMarks = USUAL_MARKS
+    """From when on a disk is full; small for fleets on a small one."""
+    account_limit_factor: float = 100
+    settings: Mapping[str, str] = field(default_factory=dict)
+    login_requires_verified_email: bool = False
 
 
 @contextmanager
 def running_stage(folder: Path, plan: FleetPlan) -> Iterator[Stage]:
     """Runs a fleet whose workers draw with the fast fake and have the accidents that a test arms, or draw for real."""
     faults_folder = folder / "faults"
-    faults_folder.mkdir()
+    faults_folder.mkdir(parents=True)
     pipeline = {
         "PIPELINE": "tests.fakes.faulty_worker:create",
         FAULTS_DIR_VARIABLE: str(faults_folder),
@@ -309,6 +319,11 @@ def running_stage(folder: Path, plan: FleetPlan) -> Iterator[Stage]:
         "LEASE_SECONDS": str(plan.lease_seconds),
         "GRACE_SECONDS": str(plan.grace_seconds),
         "LOG_LEVEL": "info",
+        "STORAGE_LOW_BYTES": str(plan.marks.low_bytes),
+        "STORAGE_HIGH_BYTES": str(plan.marks.high_bytes),
+        "ACCOUNT_LIMIT_FACTOR": f"{plan.account_limit_factor:g}",
+        "LOGIN_REQUIRES_VERIFIED_EMAIL": str(plan.login_requires_verified_email).lower(),
+        **plan.settings,
     }
     with Fleet(folder / "data", workers=plan.workers, settings=settings) as fleet:
         stage = Stage(fleet, Faults(faults_folder))

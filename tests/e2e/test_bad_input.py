@@ -140,7 +140,7 @@ def test_too_few_credits_are_told_with_balance_and_price(calm: Stage) -> None:
     by_grpc = refusal_of(lambda: poor.create("gold"))
     fields = {"prompt": "gold", "width_px": 64, "height_px": 64, "step_count": 4}
     status, by_json = refused_in_json(poor, fields)
-    assert status == 400
+    assert status == 402
     for refusal in (by_grpc, by_json):
         assert refusal.reason == Reason.INSUFFICIENT_CREDITS
         assert refusal.metadata == {"balance": "0.000", "price": price}

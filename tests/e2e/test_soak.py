@@ -16,9 +16,12 @@ from typing import Any
 import grpc
 import pytest
 
+from svc_common import registry
 from svc_common.errors import Code, ServiceError
+from svc_common.free_space import WaterMarks
 from svc_common.status import STATUS_DETAILS_KEY
 from tests.e2e.invariants import assert_invariants
+from tests.e2e.poison import Poison
 from tests.e2e.stage import (
     Accident,
     FleetPlan,
@@ -31,15 +34,18 @@ from tests.e2e.stage import (
     running_stage,
     until,
 )
+from tests.harness_disk import SmallDisk, mounted
 
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
 REST_SECONDS = 240.0
 """A hold that a dead service left is released within three minutes."""
 SEED = int(os.environ.get("PINGVAS_SEED", "1"))
 WORKERS = ("worker-0", "worker-1")
-SERVICES = ("svc_generation", "svc_payment", "svc_gallery", "svc_models", "svc_user")
+SERVICES = tuple(service.name for service in registry.SERVICES)
 PROMPTS = ("a heron", "[[slow=0.1]] a bittern", "[[raise]] a crane", "[[oom]] a stork", "[[nan]] an ibis")
 CANCELLED_SHARE = 0.15
+# A fleet of an even seed looks at its disk; that of an odd one finds out by what the stores refuse.
+MARKS = WaterMarks(96 << 20, 128 << 20) if SEED % 2 == 0 else WaterMarks(0, 0)
 _OPEN_JOBS = "SELECT job_id FROM generation.jobs WHERE state < 4"
 _BALANCE_BELOW_ZERO = "SELECT account_id FROM payment.accounts WHERE available < 0 OR held < 0"
 
@@ -47,23 +53,37 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(SOAK_SECONDS + 600)]
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with running_stage(tmp_path_factory.mktemp("soak"), FleetPlan(workers=2, grace_seconds=2.0)) as stage:
+def disk() -> Iterator[SmallDisk | None]:
+    """The disk of all of the fleet's data, which can be filled; none where mounting isn't permitted."""
+    with mounted("2g") as disk:
+        yield disk
+
+
+@pytest.fixture(scope="module")
+def stage(disk: SmallDisk | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = disk.folder / "soak" if disk else tmp_path_factory.mktemp("soak")
+    with running_stage(folder, FleetPlan(workers=2, grace_seconds=2.0, marks=MARKS)) as stage:
         yield stage
 
 
 class Soak:
     """A fleet under load and accidents."""
 
-    def __init__(self, stage: Stage, chance: random.Random) -> None:
+    def __init__(self, stage: Stage, disk: SmallDisk | None, chance: random.Random) -> None:
         self.stage = stage
+        self.disk = disk
+        self.poison = Poison(stage)
         self.chance = chance
         self.people = [stage.person(tier) for tier in ("enterprise", "studio", "pro", "starter", "free")]
         self.acknowledged: list[tuple[Person, str]] = []
 
     def accidents(self) -> dict[str, Callable[[], None]]:
         """Returns what may happen, by name; each leaves the fleet whole or on its way there."""
+        full_disk = {"disk full": self._fill} if self.disk else {}
         return {
+            **full_disk,
+            "redis without room": self._fill_redis,
+            "rows poisoned": self._poison,
             "worker killed at a moment": self._strike(Accident.KILL, list(Moment)),
             "answer lost": self._strike(Accident.LOSE_ANSWER, [Moment.STARTED, Moment.REPORTED]),
             "worker frozen": self._freeze(WORKERS, 2.0, 8.0),
@@ -98,6 +118,7 @@ class Soak:
             self.stage.fleet.wait_until_healthy(name)
         until(lambda: not self.stage.rows(_OPEN_JOBS), "the jobs to end (I11)", within_seconds=120.0)
         assert_invariants(self.stage, within_seconds=REST_SECONDS)
+        assert self.poison.completed() == [], "a row that can't be closed was"
         ids = [job_id for _, job_id in self.acknowledged]
         there = self.stage.value("SELECT count(*) FROM generation.jobs WHERE job_id = ANY($1::uuid[])", ids)
         assert there == len(ids), "I3, I12: an acknowledged job is gone"
@@ -126,6 +147,28 @@ class Soak:
         self.stage.fleet.wait_until_healthy("redis")
         with self.stage.redis() as redis:
             redis.flushall()
+
+    def _poison(self) -> None:
+        self.stage.fleet.wait_until_healthy("postgres")
+        for _ in range(3):
+            self.load()
+            self.poison.poison_one(self.chance)
+
+    def _fill(self) -> None:
+        """Fills the disk, sometimes to the last byte, and makes room after a while."""
+        assert self.disk is not None
+        self.disk.fill(leaving_bytes=self.chance.choice((0, 0, 32 << 20)))
+        try:
+            self._pass(self.chance.uniform(3.0, 12.0))
+        finally:
+            self.disk.make_room()
+
+    def _fill_redis(self) -> None:
+        self.stage.fleet.wait_until_healthy("redis")
+        with self.stage.redis() as redis:
+            redis.config_set("maxmemory", "1")
+            self._pass(self.chance.uniform(1.0, 5.0))
+            redis.config_set("maxmemory", "0")
 
     def _pass(self, seconds: float) -> None:
         """Goes on with the load for a time."""
@@ -161,10 +204,12 @@ def test_hold_that_a_service_left_when_it_died_is_released(stage: Stage) -> None
     assert person.balance() == before
 
 
-def test_nothing_is_lost_doubled_or_charged_wrongly_under_random_accidents(stage: Stage) -> None:
+def test_nothing_is_lost_doubled_or_charged_wrongly_under_random_accidents(
+    stage: Stage, disk: SmallDisk | None
+) -> None:
     print(f"\nPINGVAS_SEED={SEED} SOAK_SECONDS={SOAK_SECONDS:g}")  # noqa: T201 - to have the run again
     chance = random.Random(SEED)
-    soak = Soak(stage, chance)
+    soak = Soak(stage, disk, chance)
     accidents = soak.accidents()
     ends = time.monotonic() + SOAK_SECONDS
     happened = 0
@@ -179,4 +224,5 @@ def test_nothing_is_lost_doubled_or_charged_wrongly_under_random_accidents(stage
             soak.rest()
     soak.rest()
     assert stage.rows(_BALANCE_BELOW_ZERO) == []
-    print(f"  {happened} accidents, {len(soak.acknowledged)} acknowledged jobs")  # noqa: T201
+    counts = f"{len(soak.acknowledged)} acknowledged jobs, {soak.poison.failed_count()} of them poisoned and failed"
+    print(f"  {happened} accidents, {counts}")  # noqa: T201

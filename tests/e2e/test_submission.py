@@ -38,7 +38,7 @@ def cancel_all(person: Person, jobs: list[Job]) -> None:
 def test_two_hundred_parallel_submissions_with_credits_for_a_hundred_accept_a_hundred(calm: Stage) -> None:
     person = calm.person("studio", has_credits=0)
     price = price_of_one(person)
-    calm.fleet.operator.grant(str(person.account_id), int(price * 1000) * AFFORDED)
+    calm.fleet.administrator.grant(str(person.account_id), int(price * 1000) * AFFORDED)
     with calm.busy_workers():
         answers = person.create_at_once([create_request(f"coin {number}") for number in range(2 * AFFORDED)])
         assert len(accepted(answers)) == AFFORDED

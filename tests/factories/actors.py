@@ -22,7 +22,8 @@ from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 from svc_common.clock import new_id
 from svc_common.errors import Reason
-from svc_generation.domain.objects import OBJECT_NAMES, object_key
+from svc_common.object_keys import image_key
+from svc_generation.domain.objects import OBJECT_NAMES
 from tests.factories.platform import Platform, Replica
 from tests.factories.streams import Stream
 from tests.harness_postgres import until
@@ -66,9 +67,19 @@ class Person:
         request = generation_service_pb2.QuoteJobRequest(text_to_image=job_pb2.TextToImage(prompt=prompt, **fields))
         return self._jobs.QuoteJob(request, metadata=self.metadata)
 
-    def create(self, prompt: str = "a heron", *, request_id: str = "", header: str = "", **fields: Any) -> Any:
+    def create(
+        self,
+        prompt: str = "a heron",
+        *,
+        request_id: str = "",
+        header: str = "",
+        webhook_endpoint_id: str = "",
+        **fields: Any,
+    ) -> Any:
         request = generation_service_pb2.CreateJobRequest(
-            request_id=request_id, text_to_image=job_pb2.TextToImage(prompt=prompt, **fields)
+            request_id=request_id,
+            text_to_image=job_pb2.TextToImage(prompt=prompt, **fields),
+            webhook_endpoint_id=webhook_endpoint_id,
         )
         extra = (("idempotency-key", header),) if header else ()
         return self._jobs.CreateJob(request, metadata=(*self.metadata, *extra))
@@ -100,6 +111,9 @@ class Person:
 
     def cancel(self, job_id: str) -> Any:
         return self._jobs.CancelJob(generation_service_pb2.CancelJobRequest(job_id=job_id), metadata=self.metadata)
+
+    def clear(self, **request: Any) -> Any:
+        return self._jobs.ClearQueue(generation_service_pb2.ClearQueueRequest(**request), metadata=self.metadata)
 
     def queue_status(self) -> Any:
         return self._jobs.GetQueueStatus(generation_service_pb2.GetQueueStatusRequest(), metadata=self.metadata)
@@ -236,7 +250,7 @@ class WorkerClient:
     async def objects(self, attempt: worker_service_pb2.Attempt) -> list[str]:
         """Returns the names of the objects that exist of an attempt's slots."""
         keys = [
-            object_key(UUID(attempt.account_id), UUID(slot.image_id), name)
+            image_key(UUID(attempt.account_id), UUID(slot.image_id), name)
             for slot in attempt.slots
             for name in OBJECT_NAMES
         ]

@@ -1,11 +1,23 @@
-"""Builds imports for the gallery, and the bytes that they speak of."""
+"""Builds imports for the gallery, the bytes that they speak of, and the clock that it reads."""
 
 import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from pingvas.gallery.v1 import import_service_pb2
 
 from svc_common.clock import new_id
+
+
+@dataclass(slots=True)
+class Clock:
+    """The service's clock, ahead of the real one by as much as a test says."""
+
+    ahead: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
 
 
 def content_of(image_id: UUID | str) -> bytes:

@@ -11,7 +11,7 @@ import asyncpg
 
 from svc_common.clock import new_id
 from svc_common.db import Database
-from svc_payment.domain import (
+from svc_payment.domain.ledger import (
     Breach,
     Closing,
     GrantKind,
@@ -20,8 +20,9 @@ from svc_payment.domain import (
     HoldTerms,
     Reservation,
 )
-from svc_payment.store import audit, queries
-from svc_payment.store.models import Grant, Transaction
+from svc_payment.domain.statement import EVERYTHING, Movement
+from svc_payment.store import audit, queries, statement
+from svc_payment.store.models import Grant
 from tests.harness_postgres import ServiceDatabase
 
 HOUR = timedelta(hours=1)
@@ -66,10 +67,10 @@ class Ledger:
         """Returns what can be spent."""
         return sum(grant.remaining for grant in (await self.balance(account_id))[1])
 
-    async def transactions(self, account_id: UUID) -> Sequence[Transaction]:
+    async def transactions(self, account_id: UUID) -> Sequence[Movement]:
         """Returns all that happened to an account, newest first."""
         async with self.requests.transaction(account_id) as session:
-            return await queries.transactions(session, account_id, before=None, limit=10_000)
+            return await statement.movements(session, account_id, EVERYTHING, before=None, limit=10_000)
 
     async def sweep(self, *, limit: int = 1000) -> tuple[int, int]:
         """Releases expired holds and lapses due grants; returns how many holds, and in how many accounts."""
@@ -80,7 +81,7 @@ class Ledger:
     async def breaches(self, account_id: UUID | None = None) -> list[Breach]:
         """Audits the whole ledger, or an account."""
         async with self.tasks.transaction() as session:
-            return await audit.find_breaches(session, account_id=account_id, limit=1000)
+            return await audit.find_breaches(session, account_ids=[account_id] if account_id else None, limit=1000)
 
     async def as_admin(self, *statements: str) -> Any:
         """Runs statements as a superuser and returns the rows of the last one."""

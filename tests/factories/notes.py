@@ -30,9 +30,10 @@ async def create_notes(server: PostgresServer) -> str:
     return name
 
 
-def database(server: PostgresServer, name: str, role: str, *, pool_size: int = 1) -> Database:
+def database(server: PostgresServer, name: str, role: str, *, pool_size: int = 1, overflow: int = 10) -> Database:
     """Returns a handle on the notes under a role."""
-    return Database(server.url(user=role, database=name, driver="postgresql+asyncpg"), pool_size=pool_size)
+    url = server.url(user=role, database=name, driver="postgresql+asyncpg")
+    return Database(url, pool_size=pool_size, overflow=overflow)
 
 
 async def write(handle: Database, account_id: UUID, body: str, *, as_account: UUID | None) -> None:

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
+import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from pingvas.common.v1 import tier_pb2
@@ -16,11 +17,10 @@ from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from svc_common.clock import new_id
 from svc_common.errors import Reason, ServiceError
-from svc_common.settings import ServiceSettings
-from svc_payment.main import SERVICE_NAME, compose
+from svc_payment.main import SERVICE_NAME, PaymentSettings, compose
 from tests.factories.ledger import HOUR, Ledger, ledger_in
 from tests.harness_postgres import ServiceDatabase
-from tests.harness_service import Identities, Metadata, running, settings_values
+from tests.harness_service import Identities, Metadata, RunningService, running, settings_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,17 @@ class Payment:
     """A running svc_payment, its stubs, and its ledger seen from behind."""
 
     identities: Identities
+    public: grpc.aio.Channel
     credits: CreditServiceStub
     ledger_service: LedgerServiceStub
     ledger: Ledger
+
+    @classmethod
+    def over(cls, identities: Identities, service: RunningService, ledger: Ledger) -> Self:
+        """Returns the stubs of a service that runs."""
+        return cls(
+            identities, service.public, CreditServiceStub(service.public), LedgerServiceStub(service.internal), ledger
+        )
 
     @property
     def as_generation(self) -> Metadata:
@@ -94,11 +102,13 @@ class Payment:
 
 
 @asynccontextmanager
-async def payment_service(place: ServiceDatabase, identities: Identities, redis_url: str) -> AsyncIterator[Payment]:
+async def payment_service(
+    place: ServiceDatabase, identities: Identities, redis_url: str, **own_settings: Any
+) -> AsyncIterator[Payment]:
     """Serves until the block ends."""
-    settings = ServiceSettings(**settings_values(identities, SERVICE_NAME, place, redis_url=redis_url))
+    settings = PaymentSettings(**settings_values(identities, SERVICE_NAME, place, redis_url=redis_url, **own_settings))
     async with running(compose(settings)) as service, ledger_in(place) as ledger:
-        yield Payment(identities, CreditServiceStub(service.public), LedgerServiceStub(service.internal), ledger)
+        yield Payment.over(identities, service, ledger)
 
 
 def violations(error: ServiceError) -> list[str]:

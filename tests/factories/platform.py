@@ -15,19 +15,23 @@ from uuid import UUID
 import asyncpg
 import grpc
 
+from svc_common.clock import now as real_now
 from svc_common.objects import S3ObjectStore
 from svc_common.queue import JobQueue
 from svc_common.redis_client import connect
 from svc_common.server import Server
-from svc_common.settings import ServiceSettings
+from svc_gallery.main import GallerySettings
 from svc_gallery.main import compose as compose_gallery
-from svc_generation.main import Composition, GenerationSettings
-from svc_generation.servicer.watch import Watch
+from svc_generation.main import GenerationSettings, Parts
+from svc_generation.main import compose as compose_generation
+from svc_generation.servicer.watch import HEARTBEAT_SECONDS
 from svc_generation.tasks.sweeps import Sweeper
-from svc_generation.tasks.uncertain import UncertainHolds
+from svc_generation.usecases.cancelling import Canceller
+from svc_generation.usecases.uncertain_holds import UncertainHolds
 from svc_models.main import ModelsSettings
 from svc_models.main import compose as compose_models
-from svc_models.tasks import read_folders
+from svc_models.tasks.catalogue import read_folders
+from svc_payment.main import PaymentSettings
 from svc_payment.main import compose as compose_payment
 from tests.factories.models import put_manifest
 from tests.harness_postgres import DatabaseFactory, ServiceDatabase
@@ -101,7 +105,7 @@ class Neighbour:
 class Replica:
     """A running svc_generation, with the parts that it was composed of."""
 
-    parts: Composition
+    parts: Parts
     service: RunningService
 
     def sweeper(self, **changes: Any) -> Sweeper:
@@ -111,17 +115,22 @@ class Replica:
             "database": parts.tasks,
             "queue": parts.queue,
             "objects": parts.objects,
-            "finalize": parts.finalizer.finalize,
-            "now": parts.clock.now,
+            "finalizer": parts.finalizer,
+            "canceller": Canceller(
+                database=parts.tasks,
+                finalizer=parts.finalizer,
+                offering=parts.offering,
+                now=changes.get("now", real_now),
+            ),
+            "holds": parts.holds,
+            "now": real_now,
             "lease": timedelta(seconds=parts.settings.lease_seconds),
         }
         return Sweeper(**values | changes)
 
     def holds_seen_in(self, time: timedelta) -> UncertainHolds:
         """Returns what gives holds without a job back, with a clock that runs ahead."""
-        return UncertainHolds(
-            database=self.parts.tasks, ledger=self.parts.ledger, now=lambda: self.parts.clock.now() + time
-        )
+        return UncertainHolds(database=self.parts.tasks, ledger=self.parts.ledger, now=lambda: real_now() + time)
 
 
 class Platform:
@@ -150,13 +159,25 @@ class Platform:
         self.gallery_channel: grpc.aio.Channel
 
     @asynccontextmanager
-    async def replica(self, *, heartbeat_seconds: float | None = None, **settings: Any) -> AsyncIterator[Replica]:
+    async def replica(self, *, heartbeat_seconds: float = HEARTBEAT_SECONDS, **settings: Any) -> AsyncIterator[Replica]:
         """Runs one more svc_generation until the block ends."""
-        parts = Composition(GenerationSettings(**self._settings(**settings)))
-        if heartbeat_seconds is not None:
-            parts.watch = _watch_with(parts, heartbeat_seconds)
-        async with running(parts.server()) as service:
+        values = GenerationSettings(**self._settings(**settings))
+        parts = Parts(values)
+        async with running(compose_generation(values, parts, heartbeat_seconds=heartbeat_seconds)) as service:
             yield Replica(parts, service)
+
+    @asynccontextmanager
+    async def without(self, area: str) -> AsyncIterator[None]:
+        """Stops a neighbour until the block ends; after it, whoever calls it here is connected with it again."""
+        neighbour = self.neighbours[area]
+        await neighbour.stop()
+        try:
+            yield
+        finally:
+            await neighbour.start()
+            own = {"payment": (self.credits_channel, self.ledger_channel), "gallery": (self.gallery_channel,)}
+            for each in (getattr(self.generation.parts, area), *own[area]):
+                await each.channel_ready()
 
     @asynccontextmanager
     async def locked(self, area: str, table: str) -> AsyncIterator[None]:
@@ -178,18 +199,6 @@ class Platform:
             await connection.close()
 
 
-def _watch_with(parts: Composition, heartbeat_seconds: float) -> Watch:
-    return Watch(
-        database=parts.requests,
-        hub=parts.hub,
-        publisher=parts.publisher,
-        converter=parts.converter,
-        queue=parts.queue,
-        statistics=parts.statistics,
-        heartbeat_seconds=heartbeat_seconds,
-    )
-
-
 @asynccontextmanager
 async def running_platform(
     database_for: DatabaseFactory,
@@ -199,7 +208,7 @@ async def running_platform(
     folder: Path,
     *,
     generation_database: ServiceDatabase | None = None,
-    heartbeat_seconds: float | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
     **settings: Any,
 ) -> AsyncIterator[Platform]:
     """Runs all of it until the block ends; `settings` go to svc_generation."""
@@ -214,7 +223,7 @@ async def running_platform(
 
     async with AsyncExitStack() as stack:
         payment = await stack.enter_async_context(
-            Neighbour(lambda *places: compose_payment(ServiceSettings(**values("payment", *places))))
+            Neighbour(lambda *places: compose_payment(PaymentSettings(**values("payment", *places))))
         )
 
         def models_at(*places: str) -> Server:
@@ -223,9 +232,12 @@ async def running_platform(
             return compose_models(model_settings, read_folders(model_settings.catalogue_dirs))
 
         models = await stack.enter_async_context(Neighbour(models_at))
-        gallery = await stack.enter_async_context(
-            Neighbour(lambda *places: compose_gallery(ServiceSettings(**values("gallery", *places))))
-        )
+
+        def gallery_at(*places: str) -> Server:
+            own = {"payment_internal_address": payment.internal_address}
+            return compose_gallery(GallerySettings(**values("gallery", *places, **own)))
+
+        gallery = await stack.enter_async_context(Neighbour(gallery_at))
         neighbours = {"payment": payment, "models": models, "gallery": gallery}
 
         def generation_values(**own: Any) -> dict[str, Any]:

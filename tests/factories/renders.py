@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
+from pingvas.vocabulary import Operation
 
-from gpu_worker.families import FAMILIES
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.pipeline import DiffusersPipeline
-from gpu_worker.rendering import Operation, Pixels, RenderSpec, StepReport
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.families import FAMILIES
+from gpu_worker.render.interface import Pixels, RenderSpec, StepReport
+from gpu_worker.render.pipeline import DiffusersPipeline
 
 DRAWING_FAMILIES = ("tiny", "sd15", "sdxl", "flux", "zimage")
 UPSCALER_FAMILIES = ("tiny", "sd_x2", "sd_x4")

@@ -2,14 +2,15 @@
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from gpu_worker.model_files import ModelSpec
-from tests.factories.tiny_models import described, save_pipeline, tiny_pipeline
+from bench.tiny_models import described, save_pipeline, tiny_pipeline
+from gpu_worker.models.files import ModelSpec
 
 Weights = dict[str, torch.Tensor]
 
@@ -50,15 +51,27 @@ def single_file_model(models_dir: Path, family: str) -> ModelSpec:
     """Saves a model of a family as a checkpoint with its config beside it, the same weights as `tiny_model` has."""
     pipe = tiny_pipeline(family)
     model_id = f"{family}-single"
-    folder = models_dir / model_id / "1"
+    save_single_file(pipe, family, models_dir / model_id / "1", file_weights(pipe, family))
+    return described(models_dir, model_id, family)
+
+
+def file_weights(pipe: Any, family: str) -> Weights:
+    """Returns the weights of a pipeline that checkpoints of its family hold, in the names that they give them."""
+    weights, _ = _CHECKPOINTS[family](pipe)
+    return dict(weights)
+
+
+def save_single_file(
+    pipe: Any, family: str, folder: Path, weights: Weights, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Saves weights as a checkpoint, with the config of a pipeline beside it and the weights of its other parts."""
     save_pipeline(pipe, folder / "config")
-    weights, inside = _CHECKPOINTS[family](pipe)
-    for part in inside:
+    for part in _CHECKPOINTS[family](pipe)[1]:
         for path in (folder / "config" / part).glob("*.safetensors"):
             path.unlink()
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
+    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+    save_file(contiguous, folder / "model.safetensors", metadata=None if metadata is None else dict(metadata))
     shutil.rmtree(folder / "config" / "upscaler", ignore_errors=True)
-    return described(models_dir, model_id, family)
 
 
 def _stable_diffusion(pipe: Any) -> tuple[Weights, list[str]]:
@@ -66,7 +79,7 @@ def _stable_diffusion(pipe: Any) -> tuple[Weights, list[str]]:
         f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}": tensor
         for name, tensor in pipe.text_encoder.state_dict().items()
     }
-    return _unet(pipe.unet) | _vae(pipe.vae) | clip, ["unet", "vae", "text_encoder"]
+    return _unet(pipe.unet) | vae_weights(pipe.vae) | clip, ["unet", "vae", "text_encoder"]
 
 
 def _stable_diffusion_xl(pipe: Any) -> tuple[Weights, list[str]]:
@@ -74,7 +87,7 @@ def _stable_diffusion_xl(pipe: Any) -> tuple[Weights, list[str]]:
         f"conditioner.embedders.0.transformer.text_model.{name.removeprefix('text_model.')}": tensor
         for name, tensor in pipe.text_encoder.state_dict().items()
     }
-    weights = _unet(pipe.unet) | _vae(pipe.vae) | clip | _open_clip(pipe.text_encoder_2)
+    weights = _unet(pipe.unet) | vae_weights(pipe.vae) | clip | _open_clip(pipe.text_encoder_2)
     return weights, ["unet", "vae", "text_encoder", "text_encoder_2"]
 
 
@@ -122,7 +135,8 @@ def _unet_block(unet: Any, block: re.Match[str], per_block: int) -> str:
     return f"output_blocks.{index * per_block + layer}.{place}.{rest}"
 
 
-def _vae(vae: Any) -> Weights:
+def vae_weights(vae: Any) -> Weights:
+    """Returns the weights of a decoder and its encoder in Stability's names."""
     blocks = len(vae.config.block_out_channels)
     renamed = {}
     for name, tensor in vae.state_dict().items():

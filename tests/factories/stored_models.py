@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gpu_worker.model_files import ModelFile, ModelSpec
+from gpu_worker.models.files import ModelFile, ModelSpec
 from svc_common.objects import S3ObjectStore
 from svc_models.main import ModelsSettings, compose
-from svc_models.tasks import read_folders
+from svc_models.tasks.catalogue import read_folders
 from tests.factories.models import manifest_document
 from tests.harness_postgres import ServiceDatabase
 from tests.harness_s3 import REGION, S3Server

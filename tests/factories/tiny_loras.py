@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from gpu_worker.model_files import ModelSpec, list_files
-from tests.factories.tiny_models import tiny_pipeline
+from bench.tiny_models import tiny_pipeline
+from gpu_worker.models.files import ModelSpec, list_files
 
 _RANK = 4
 _LAYERS = ("to_q", "to_k", "to_v", "q_proj", "v_proj")

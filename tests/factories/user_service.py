@@ -8,23 +8,29 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import grpc
 import grpc.aio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.rpc import status_pb2
 from pingvas.user.v1 import auth_service_pb2, user_pb2
+from pingvas.user.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from pingvas.user.v1.auth_service_pb2_grpc import AuthServiceStub
+from pingvas.user.v1.email_service_pb2_grpc import EmailServiceStub
+from pingvas.user.v1.second_factor_service_pb2_grpc import SecondFactorServiceStub
 from pingvas.user.v1.user_directory_service_pb2_grpc import UserDirectoryServiceStub
 from pingvas.user.v1.user_service_pb2_grpc import UserServiceStub
 
 from svc_common import clock
 from svc_common.clients import channel as service_channel
 from svc_common.errors import ServiceError
+from svc_common.registry import AREAS
 from svc_common.status import STATUS_DETAILS_KEY, from_status
 from svc_common.tokens import ServiceCredential, SigningKey, public_jwk
-from svc_user.main import UserSettings, build
+from svc_user.main import UserSettings, compose
 from tests.harness_postgres import ServiceDatabase
 
 PASSWORD = "correct horse battery"
@@ -70,15 +76,27 @@ class UserService:
     clock: SettableClock
     keys: Keys
     public: grpc.aio.Channel
+    public_address: str
     internal_address: str
     auth: AuthServiceStub
     users: UserServiceStub
+    api_keys: ApiKeyServiceStub
+    second_factors: SecondFactorServiceStub
+    emails: EmailServiceStub
 
     @asynccontextmanager
     async def directory(self, caller: str) -> AsyncIterator[UserDirectoryServiceStub]:
         """Opens the internal service as a caller."""
         async with service_channel(self.internal_address, self.keys.credential(caller)) as channel:
             yield UserDirectoryServiceStub(channel)
+
+    async def audit_events(self, account_id: UUID) -> list[asyncpg.Record]:
+        """Returns what the audit log has of an account."""
+        connection = await asyncpg.connect(self.database.admin_url)
+        try:
+            return list(await connection.fetch("SELECT * FROM users.audit_events WHERE account_id = $1", account_id))
+        finally:
+            await connection.close()
 
     async def register(self, **fields: str) -> user_pb2.User:
         """Registers a user, by default with an address of its own and PASSWORD."""
@@ -109,7 +127,7 @@ async def running_user_service(
     """Starts the service with cheap password hashes and stops it at the end."""
     keys = write_keys(folder)
     settable_clock = SettableClock()
-    server = build(user_settings(database, keys, **changed_settings), settable_clock)
+    server = compose(user_settings(database, keys, **changed_settings), settable_clock)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.public_port}") as public:
@@ -118,9 +136,13 @@ async def running_user_service(
                 clock=settable_clock,
                 keys=keys,
                 public=public,
+                public_address=f"127.0.0.1:{server.public_port}",
                 internal_address=f"127.0.0.1:{server.internal_port}",
                 auth=AuthServiceStub(public),
                 users=UserServiceStub(public),
+                api_keys=ApiKeyServiceStub(public),
+                second_factors=SecondFactorServiceStub(public),
+                emails=EmailServiceStub(public),
             )
     finally:
         await server.stop()
@@ -136,18 +158,22 @@ def user_settings(database: ServiceDatabase, keys: Keys, **changed: Any) -> User
         "database_url": database.requests_url,
         "tasks_database_url": database.tasks_url,
         "redis_url": "redis://127.0.0.1:1",
-        "s3_endpoint_url": "http://127.0.0.1:1",
-        "s3_access_key": "unused",
-        "s3_secret_key": "unused",
+        "database_connections": 32,
         "user_jwks_file": keys.folder / "users.jwks",
         "service_jwks_file": keys.folder / "services.jwks",
         "service_key_file": keys.path("svc_user"),
         "user_signing_key_file": keys.path("users"),
+        "smtp_url": "smtp://127.0.0.1:1",
+        "studio_url": "http://studio.example.com",
+        "login_requires_verified_email": False,
+        "administrators_need_second_factor": False,
+        "mail_burst": 1000,
         "argon2_memory_kib": 64,
         "argon2_time_cost": 1,
         "grace_seconds": 1.0,
+        "account_limit_factor": 0.0,
     }
-    addresses = {f"{area}_internal_address": unused for area in ("user", "payment", "generation", "gallery", "models")}
+    addresses = {f"{area}_internal_address": unused for area in AREAS}
     return UserSettings(**(values | addresses | changed))
 
 

@@ -10,15 +10,18 @@ from tempfile import TemporaryDirectory
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from pingvas.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
 
-from gpu_worker.consumer import TierConsumer
+from gpu_worker.attempt.model_fetch import ModelStore
+from gpu_worker.attempt.object_client import open_client
+from gpu_worker.attempt.safety import SafetyHook, SafetyPolicy
+from gpu_worker.attempt.upload import Uploader
+from gpu_worker.claim.consumer import TierConsumer
 from gpu_worker.main import Parts
-from gpu_worker.model_fetch import ModelStore
-from gpu_worker.object_client import open_client
-from gpu_worker.rendering import Pipeline
-from gpu_worker.safety import SafetyHook, SafetyPolicy
-from gpu_worker.upload import Uploader
+from gpu_worker.render.interface import Pipeline
+from svc_common.capacity import Capacity
 from svc_common.clients import channel
+from svc_common.concurrency import end_tasks
 from svc_common.events import EventPublisher
+from svc_common.free_space import USUAL_MARKS, Store
 from svc_common.queue import JobQueue
 from svc_common.redis_client import connect
 from tests.factories.platform import MODELS, Platform
@@ -38,6 +41,7 @@ async def working(
     grace_seconds: float = 5.0,
     models_dir: Path | None = None,
     safety: SafetyHook | None = None,
+    later_ms: int = 1_000,
 ) -> AsyncIterator[TierConsumer]:
     """Works until the block ends, then lets its jobs finish within the grace, or hands them back.
 
@@ -54,6 +58,12 @@ async def working(
         encode_pool = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="encode"))
         catalogue = CatalogueServiceStub(models)
         queue = JobQueue(redis)
+        capacity = Capacity(
+            (Store.OBJECTS,), folders={}, marks=USUAL_MARKS, redis=connect(platform.redis_url, retries=0)
+        )
+        stack.push_async_callback(capacity.close)
+        watching = asyncio.create_task(capacity.watch(asyncio.Event()))
+        stack.push_async_callback(end_tasks, watching)
         folder = models_dir or _empty_models(Path(stack.enter_context(TemporaryDirectory(prefix="pingvas-models-"))))
         parts = Parts(
             worker_id=worker_id,
@@ -66,6 +76,7 @@ async def working(
             service=WorkerServiceStub(generation),
             catalogue=catalogue,
             safety=safety or SafetyPolicy(None, None, encode_pool),
+            capacity=capacity,
             render_thread=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="render")),
             encode_pool=encode_pool,
             prefetch_thread=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="prefetch")),
@@ -80,6 +91,7 @@ async def working(
             loaded_models=lambda: pipeline.loaded_models,
             lease_ms=int(lease_seconds * 1000),
             grace_seconds=grace_seconds,
+            later_ms=later_ms,
             handle_signals=False,
         )
         running = asyncio.create_task(consumer.async_run())

@@ -15,8 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.rendering import Pipeline, PipelineSettings, RenderResult, RenderSpec, StepReport
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.interface import Pipeline, PipelineSettings, RenderResult, RenderSpec, StepReport
 from svc_common.clients import ServiceChannel
 from svc_common.errors import dependency_unavailable
 from tests.fakes import pipeline as fake

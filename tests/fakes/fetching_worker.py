@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 
-from gpu_worker.model_fetch import ModelStore
-from gpu_worker.model_files import ModelFile, ModelFilesError, ModelSpec
-from gpu_worker.object_client import open_client
+from gpu_worker.attempt.model_fetch import ModelStore
+from gpu_worker.attempt.object_client import open_client
+from gpu_worker.models.files import ModelFile, ModelFilesError, ModelSpec
 from svc_common.clients import channel
 from svc_common.tokens import ServiceCredential
 

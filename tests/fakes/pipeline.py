@@ -26,12 +26,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from pingvas.vocabulary import Operation
 
-from gpu_worker.model_files import ModelSpec, verify_files
-from gpu_worker.progress import RenderProgress
-from gpu_worker.rendering import (
+from gpu_worker.models.files import ModelSpec, verify_files
+from gpu_worker.render.interface import (
     InvalidOutputError,
-    Operation,
     OutOfMemoryError,
     PipelineSettings,
     Pixels,
@@ -42,6 +41,7 @@ from gpu_worker.rendering import (
     StepReport,
     image_seed,
 )
+from gpu_worker.render.progress import RenderProgress
 
 STEP_SECONDS_VARIABLE = "FAKE_PIPELINE_STEP_SECONDS"
 _DEFAULT_STEP_SECONDS = 0.02

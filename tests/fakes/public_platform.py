@@ -15,13 +15,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
 from svc_common.caller import current_caller, request_header
-from svc_common.interceptors.hooks import Verifiers
+from svc_common.contracts import DESCRIPTOR_SET
+from svc_common.interceptors.interceptor import Verifiers
 from svc_common.interceptors.registration import Listener, register
-from svc_common.reflection import DESCRIPTOR_SET, enable_reflection
+from svc_common.reflection import enable_reflection
+from svc_common.registry import AREAS, service_of
 from tests.contract.surface import Rpc, internal_rpcs, public_rpcs
 from tests.factories.messages import filled
-
-AREAS = ("user", "payment", "generation", "gallery", "models")
 
 _WATCHED_HEADERS = (
     "idempotency-key",
@@ -67,6 +67,7 @@ class PublicPlatform:
         self.streams: dict[str, Stream] = {}
         self.ports: dict[str, int] = {}
         self._verifiers = verifiers
+        self._past_accounts: set[str] = set()
         self._servers: list[grpc.aio.Server] = []
 
     async def start(self) -> None:
@@ -86,7 +87,12 @@ class PublicPlatform:
         await asyncio.gather(*(server.stop(None) for server in self._servers))
 
     def reset(self) -> None:
-        """Forgets calls and replaced answers."""
+        """Forgets calls and replaced answers.
+
+        Whose calls were seen before isn't told of again: what the bridge still does for a caller who has hung up, such as
+        cancelling a job, arrives at any later moment.
+        """
+        self._past_accounts |= {call.account_id for call in self.calls if call.account_id}
         self.calls.clear()
         self.breaches.clear()
         self.answers.clear()
@@ -98,13 +104,13 @@ class PublicPlatform:
 
     def _register_public(self, server: grpc.aio.Server, area: str) -> None:
         registrations = []
-        for service, rpcs in _by_service(rpc for rpc in public_rpcs() if rpc.area == area).items():
+        for service, rpcs in by_service(rpc for rpc in public_rpcs() if rpc.area == area).items():
             servicer = type("Servicer", (), {rpc.descriptor.name: self._handler(rpc) for rpc in rpcs})()
-            registrations.append((_adder(service, rpcs), servicer))
+            registrations.append((adder(service, rpcs), servicer))
         register(server, registrations, Listener.PUBLIC, self._verifiers)
 
     def _register_internal(self, server: grpc.aio.Server, area: str) -> None:
-        for service, rpcs in _by_service(rpc for rpc in internal_rpcs() if rpc.area in {area, "worker"}).items():
+        for service, rpcs in by_service(rpc for rpc in internal_rpcs() if service_of(rpc.area).area == area).items():
             handlers = {rpc.descriptor.name: grpc.unary_unary_rpc_method_handler(self._breach(rpc)) for rpc in rpcs}
             server.add_registered_method_handlers(service, handlers)
 
@@ -127,6 +133,8 @@ class PublicPlatform:
     def _record(self, rpc: Rpc, request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         headers = {name: value for name in _WATCHED_HEADERS if (value := request_header(name)) is not None}
         account_id = str(current_caller().account_id or "")
+        if account_id in self._past_accounts:
+            return
         self.calls.append(ReceivedCall(str(rpc), request, account_id, headers, context.time_remaining()))
 
     def _breach(self, rpc: Rpc) -> Callable[..., Any]:
@@ -142,14 +150,15 @@ async def _twice(event: Message) -> AsyncIterator[Message]:
     yield event
 
 
-def _by_service(rpcs: Iterable[Rpc]) -> dict[str, list[Rpc]]:
+def by_service(rpcs: Iterable[Rpc]) -> dict[str, list[Rpc]]:
+    """Returns methods by the full name of their service."""
     services: dict[str, list[Rpc]] = {}
     for rpc in rpcs:
         services.setdefault(rpc.descriptor.containing_service.full_name, []).append(rpc)
     return services
 
 
-def _adder(service: str, rpcs: list[Rpc]) -> Callable[[Any, Any], None]:
+def adder(service: str, rpcs: list[Rpc]) -> Callable[[Any, Any], None]:
     """Returns what protoc generates as `add_XServicer_to_server` for these methods."""
 
     def add(servicer: object, server: grpc.aio.Server) -> None:

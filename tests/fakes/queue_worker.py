@@ -9,8 +9,8 @@ import sys
 
 from redis.asyncio import Redis
 
-from gpu_worker.consumer import TierConsumer
-from gpu_worker.lease import Lease
+from gpu_worker.claim.consumer import TierConsumer
+from gpu_worker.claim.lease import Lease
 from svc_common.queue import Claim, JobQueue
 
 

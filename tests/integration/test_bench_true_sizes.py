@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.tiny_models import tiny_pipeline
 from bench.true_models import true_pipeline
 from bench.true_sizes import USES, Use, measure
-from gpu_worker.families.loading import modules
-from gpu_worker.rendering import PipelineSettings
-from tests.factories.tiny_models import tiny_pipeline
+from gpu_worker.render.families.loading import modules
+from gpu_worker.render.interface import PipelineSettings
 
 # Of the denoisers, in millions, as published with the models or counted from their files.
 DENOISERS = {"sd15": 860, "sdxl": 2567, "flux": 11901, "zimage": 6155}

@@ -15,9 +15,9 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from transformers import CLIPTokenizer
 
-from gpu_worker.builtin import SHIPPED
-from gpu_worker.families.schedulers import make_scheduler
-from gpu_worker.model_files import MANIFEST_NAME
+from gpu_worker.models.builtin import SHIPPED
+from gpu_worker.models.files import MANIFEST_NAME
+from gpu_worker.render.families.schedulers import make_scheduler
 from training.drawing import RGB, draw
 from training.scenes import Colour, Item, ObjectScene, Place, Shape, Size
 

@@ -18,8 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from gpu_worker.consumer import Handler, TierConsumer
-from gpu_worker.lease import HandBack, Lease, renewing
+from gpu_worker.claim.consumer import Handler, TierConsumer
+from gpu_worker.claim.lease import HandBack, Lease, renewing
 from svc_common.queue import Claim, JobQueue, LeaseState, TierDepth
 from svc_common.redis_client import connect
 from tests.factories.queue import account, queued_job

@@ -19,9 +19,8 @@ from sqlalchemy import select
 from svc_common.clock import new_id
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
-from svc_common.settings import ServiceSettings
 from svc_gallery.domain.images import object_keys
-from svc_gallery.main import compose
+from svc_gallery.main import GallerySettings, compose
 from svc_gallery.store.models import Image
 from tests.factories.gallery import content_of, import_request, imported_image
 from tests.harness_postgres import DatabaseFactory, ServiceDatabase
@@ -59,7 +58,7 @@ class Gallery:
 @pytest.fixture(scope="module")
 async def gallery(database_for: DatabaseFactory, s3_server: S3Server, identities: Identities) -> AsyncIterator[Gallery]:
     database = await database_for("gallery")
-    settings = ServiceSettings(**settings_values(identities, "svc_gallery", database, s3=s3_server))
+    settings = GallerySettings(**settings_values(identities, "svc_gallery", database, s3=s3_server))
     async with running(compose(settings)) as service:
         yield Gallery(database, GalleryServiceStub(service.public), ImportServiceStub(service.internal), identities)
 
@@ -124,7 +123,7 @@ async def test_addresses_name_the_host_that_clients_reach(
     database_for: DatabaseFactory, s3_server: S3Server, identities: Identities
 ) -> None:
     values = settings_values(identities, "svc_gallery", await database_for("gallery"), s3=s3_server)
-    settings = ServiceSettings(**values | {"s3_public_endpoint_url": "https://pictures.example.com"})
+    settings = GallerySettings(**values | {"s3_public_endpoint_url": "https://pictures.example.com"})
     account_id = new_id()
     async with running(compose(settings)) as service:
         gallery = Gallery(None, GalleryServiceStub(service.public), ImportServiceStub(service.internal), identities)

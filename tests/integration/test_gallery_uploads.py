@@ -5,7 +5,7 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,38 +14,34 @@ import grpc
 import httpx
 import pytest
 from PIL import Image
-from pingvas.gallery.v1 import gallery_service_pb2, source_service_pb2
+from pingvas.gallery.v1 import gallery_service_pb2, library_service_pb2, source_service_pb2
 from pingvas.gallery.v1.gallery_service_pb2_grpc import GalleryServiceStub
 from pingvas.gallery.v1.import_service_pb2_grpc import ImportServiceStub
+from pingvas.gallery.v1.library_service_pb2_grpc import LibraryServiceStub
 from pingvas.gallery.v1.source_service_pb2_grpc import SourceServiceStub
+from pingvas.payment.v1 import ledger_service_pb2
+from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from sqlalchemy import select
 
 from svc_common.clock import new_id
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
+from svc_common.object_keys import upload_key
 from svc_common.objects import S3ObjectStore
-from svc_common.settings import ServiceSettings
-from svc_gallery.domain.uploads import OPEN_UPLOADS, upload_key
-from svc_gallery.main import compose
+from svc_gallery.domain.uploads import OPEN_UPLOADS
+from svc_gallery.main import GallerySettings, compose
 from svc_gallery.store.models import Upload
 from svc_gallery.tasks import UploadSweeper
-from tests.factories.gallery import import_request
+from svc_payment.main import PaymentSettings
+from svc_payment.main import compose as compose_payment
+from tests.factories.gallery import Clock, import_request
 from tests.factories.pictures import CONTENT_TYPES, claimed_png_bytes, moving_picture_bytes, picture_bytes
 from tests.harness_postgres import DatabaseFactory, ServiceDatabase
 from tests.harness_s3 import S3Server
-from tests.harness_service import Identities, refusal_of, running, settings_values
+from tests.harness_service import Identities, RunningService, refusal_of, running, settings_values
 
 MIB = 1024 * 1024
-
-
-@dataclass(slots=True)
-class Clock:
-    """The service's clock, ahead of the real one by as much as a test says."""
-
-    ahead: timedelta = field(default_factory=timedelta)
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+GIB = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +77,13 @@ class Gallery:
         assert (await put_to(upload, content, content_type)).is_success
         return upload.upload_id
 
+    async def take_in(self, account_id: UUID, size_bytes: int) -> None:
+        """Lets the account have one picture of a size."""
+        request = import_request(account_id)
+        request.images[0].size_bytes = size_bytes
+        metadata = self.identities.as_service("svc_generation")
+        await ImportServiceStub(self.internal).ImportImages(request, metadata=metadata)
+
     def resolve(
         self, account_id: UUID, *, service: str = "svc_generation", **source: str
     ) -> Awaitable[source_service_pb2.Source]:
@@ -103,9 +106,19 @@ class Gallery:
 
 
 @pytest.fixture(scope="module")
-async def shared(database_for: DatabaseFactory, s3_server: S3Server, identities: Identities) -> AsyncIterator[Gallery]:
+async def payment(database_for: DatabaseFactory, identities: Identities) -> AsyncIterator[RunningService]:
+    values = settings_values(identities, "svc_payment", await database_for("payment"))
+    async with running(compose_payment(PaymentSettings(**values))) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    database_for: DatabaseFactory, s3_server: S3Server, identities: Identities, payment: RunningService
+) -> AsyncIterator[Gallery]:
     database, clock = await database_for("gallery"), Clock()
-    settings = ServiceSettings(**settings_values(identities, "svc_gallery", database, s3=s3_server))
+    own = {"payment_internal_address": payment.internal_address}
+    settings = GallerySettings(**settings_values(identities, "svc_gallery", database, s3=s3_server, **own))
     async with running(compose(settings, clock)) as service:
         yield Gallery(service.public, service.internal, identities, clock, database, s3_server.store())
 
@@ -192,6 +205,14 @@ async def test_foreign_unknown_empty_and_expired_uploads_look_the_same(gallery: 
         (moving_picture_bytes("WEBP"), {"cause": "frames"}),
         (picture_bytes()[:30], {"cause": "damaged"}),
         (claimed_png_bytes(8000, 5001), {"cause": "megapixels", "limit": "40"}),
+        (claimed_png_bytes(10_000, 10_000), {"cause": "megapixels", "limit": "40"}),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', {"cause": "type"}),
+        (b"<!DOCTYPE html><img src=x onerror=alert(1)>", {"cause": "type"}),
+        (b"PK\x03\x04" + bytes(60), {"cause": "type"}),
+        (b"%PDF-1.7\n" + bytes(60), {"cause": "type"}),
+        # One file that is several: what its beginning says counts, and no picture begins otherwise.
+        (b"GIF89a/*" + picture_bytes(), {"cause": "type"}),
+        (b"\n" + picture_bytes(), {"cause": "type"}),
     ],
 )
 async def test_what_is_no_usable_picture_is_told_with_its_cause(
@@ -243,7 +264,14 @@ async def test_orientation_is_found_behind_the_pixels_of_a_webp(gallery: Gallery
 async def test_account_may_have_exactly_so_many_open_uploads(gallery: Gallery) -> None:
     account_id = new_id()
 
-    ended = await asyncio.gather(*(_outcome(gallery.create(account_id)) for _ in range(OPEN_UPLOADS + 10)))
+    # More at once would be refused as overload on a slow machine.
+    places = asyncio.Semaphore(20)
+
+    async def outcome() -> str:
+        async with places:
+            return await _outcome(gallery.create(account_id))
+
+    ended = await asyncio.gather(*(outcome() for _ in range(OPEN_UPLOADS + 10)))
 
     assert Counter(ended) == {"created": OPEN_UPLOADS, "TOO_MANY_UPLOADS": 10}
     refusal = await refusal_of(gallery.create(account_id))
@@ -253,6 +281,49 @@ async def test_account_may_have_exactly_so_many_open_uploads(gallery: Gallery) -
     await gallery.create(new_id())
     gallery.clock.ahead = timedelta(days=1, minutes=1)
     await gallery.create(account_id)
+
+
+async def test_parallel_uploads_fill_the_tier_s_storage_and_no_more(gallery: Gallery) -> None:
+    account_id = new_id()
+    image_bytes = GIB - 8 * 32 * MIB - 5
+    await gallery.take_in(account_id, image_bytes)
+
+    ended = await asyncio.gather(*(_outcome(gallery.create(account_id, 32 * MIB)) for _ in range(20)))
+
+    assert Counter(ended) == {"created": 8, "STORAGE_QUOTA_EXCEEDED": 12}
+    refusal = await refusal_of(gallery.create(account_id, 6))
+    assert refusal.metadata == {
+        "quota_bytes": str(GIB),
+        "image_bytes": str(image_bytes),
+        "upload_bytes": str(8 * 32 * MIB),
+        "size_bytes": "6",
+    }
+    assert "your tier stores 1,024.0 MiB, of which pictures take 768.0 and open uploads 256.0" in refusal.message
+    # The last byte is the account's as well, and nothing of this is another account's.
+    await gallery.create(account_id, 5)
+    await gallery.create(new_id(), 32 * MIB)
+
+
+async def test_upload_that_has_expired_makes_room(gallery: Gallery) -> None:
+    account_id = new_id()
+    await gallery.take_in(account_id, GIB - 10)
+    first = await gallery.create(account_id, 10, request_id="first")
+    refused = await refusal_of(gallery.create(account_id, 10))
+
+    assert refused.reason is Reason.STORAGE_QUOTA_EXCEEDED
+    # A repeat opens nothing, so it needs no room.
+    assert (await gallery.create(account_id, 10, request_id="first")).upload_id == first.upload_id
+    gallery.clock.ahead = timedelta(days=1, minutes=1)
+    await gallery.create(account_id, 10)
+
+
+async def test_higher_tier_has_more_storage(gallery: Gallery, payment: RunningService) -> None:
+    account_id = new_id()
+    request = ledger_service_pb2.SetTierRequest(account_id=str(account_id), tier="TIER_STARTER")
+    await LedgerServiceStub(payment.internal).SetTier(request, metadata=gallery.identities.as_service("operator"))
+    await gallery.take_in(account_id, GIB)
+
+    await gallery.create(account_id, 32 * MIB)
 
 
 async def test_request_id_opens_one_upload_however_often_it_comes(gallery: Gallery) -> None:
@@ -327,3 +398,21 @@ async def test_bad_announcement_names_its_field(gallery: Gallery, fields: dict[s
     refusal: ServiceError = await refusal_of(gallery.create(new_id(), **fields))
     assert refusal.reason is Reason.INVALID_FIELD
     assert [violation.field for violation in refusal.violations] == [name]
+
+
+async def test_usage_tells_pictures_bin_uploads_and_quota(gallery: Gallery) -> None:
+    account_id = new_id()
+    for size_bytes in (1000, 200):
+        await gallery.take_in(account_id, size_bytes)
+    await gallery.create(account_id, size_bytes=34)
+    metadata = gallery.identities.as_user(account_id)
+    stub = GalleryServiceStub(gallery.public)
+    listed = await stub.ListImages(gallery_service_pb2.ListImagesRequest(), metadata=metadata)
+    binned = gallery_service_pb2.DeleteImageRequest(image_id=listed.images[0].image_id)
+    await stub.DeleteImage(binned, metadata=metadata)
+
+    request = library_service_pb2.GetStorageUsageRequest()
+    usage = await LibraryServiceStub(gallery.public).GetStorageUsage(request, metadata=metadata)
+
+    assert (usage.image_count, usage.bin_count) == (1, 1)
+    assert (usage.image_bytes, usage.upload_bytes, usage.quota_bytes) == (1200, 34, GIB)

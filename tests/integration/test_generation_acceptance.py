@@ -137,12 +137,8 @@ async def _ended(call: grpc.aio.UnaryUnaryCall) -> str:
 async def test_ledger_that_is_away_refuses_and_leaves_nothing(platform: Platform) -> None:
     person = await Person.arrive(platform, credits_held=1000)
     await person.quote()  # model and tier are remembered, so the hold is the first that meets the outage
-    payment = platform.neighbours["payment"]
-    await payment.stop()
-    try:
+    async with platform.without("payment"):
         refusal = await refusal_of(person.create())
-    finally:
-        await payment.start()
     assert (refusal.reason, refusal.metadata) == (Reason.DEPENDENCY_UNAVAILABLE, {"dependency": "svc_payment"})
     assert not (await person.page()).jobs
     await until_balance(person, "1.000", "0.000")

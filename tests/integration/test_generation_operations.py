@@ -303,14 +303,10 @@ async def test_request_id_tells_operations_of_the_same_bytes_apart(person: Perso
 async def test_gallery_that_is_away_refuses_and_leaves_nothing(
     platform: Platform, person: Person, source: ImageSource
 ) -> None:
-    gallery = platform.neighbours["gallery"]
-    await gallery.stop()
-    try:
+    async with platform.without("gallery"):
         refusal = await refusal_of(person.submit(Upscale(source=source)))
         assert (refusal.reason, refusal.metadata) == (Reason.DEPENDENCY_UNAVAILABLE, {"dependency": "svc_gallery"})
         await person.create()
-    finally:
-        await gallery.start()
     assert len((await person.page()).jobs) == 1
 
 

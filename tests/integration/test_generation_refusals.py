@@ -9,9 +9,11 @@ import grpc.aio
 import pytest
 from pingvas.common.v1 import error_reason_pb2
 from pingvas.generation.v1 import job_pb2
+from sqlalchemy import update
 
 from svc_common.clock import now as real_now
 from svc_generation.store import queries
+from svc_generation.store.models import Job
 from tests.factories.actors import Operator, Person, WorkerClient
 from tests.factories.platform import Platform, backdate_start
 from tests.harness_postgres import until
@@ -101,13 +103,9 @@ async def test_stored_pictures_that_can_not_be_imported_let_the_job_fail(
     job = await person.create()
     attempt = await worker.start(job.job_id)
     report = await worker.upload(attempt)
-    gallery = platform.neighbours["gallery"]
-    await gallery.stop()
-    try:
+    async with platform.without("gallery"):
         await worker.complete(attempt, report, 50)
-    finally:
-        await gallery.start()
-    await platform.rows("generation", POISON[images], UUID(job.job_id))
+        await platform.rows("generation", POISON[images], UUID(job.job_id))
 
     await sweep_until_ended(platform, person, job.job_id)
 
@@ -211,19 +209,15 @@ async def test_jobs_that_have_waited_longest_are_taken_up_first(
     jobs = [await person.create() for _ in range(3)]
     attempts = [await worker.start(job.job_id) for job in jobs]
     reports = [await worker.upload(attempt) for attempt in attempts]
-    gallery = platform.neighbours["gallery"]
-    await gallery.stop()
-    try:
+    async with platform.without("gallery"):
         for attempt, report in zip(attempts, reports, strict=True):
             await worker.complete(attempt, report)
-    finally:
-        await gallery.start()
-    ages = "UPDATE generation.jobs SET finalize_time = now() - make_interval(days => $2) WHERE job_id = $1"
-    for job, days in zip(jobs, (100, 300, 200), strict=True):
-        await platform.rows("generation", ages, UUID(job.job_id), days)
-
-    async with platform.generation.parts.tasks.transaction() as session:
-        found = await queries.list_stuck(session, real_now() - timedelta(days=50), 2)
+        # In one transaction and without the gallery: the service's own sweep must neither complete nor touch them.
+        async with platform.generation.parts.tasks.transaction() as session:
+            for job, days in zip(jobs, (100, 300, 200), strict=True):
+                waiting = update(Job).where(Job.job_id == UUID(job.job_id))
+                await session.execute(waiting.values(finalize_time=real_now() - timedelta(days=days)))
+            found = await queries.list_stuck(session, real_now() - timedelta(days=50), 2)
 
     assert [str(job_id) for job_id in found] == [jobs[1].job_id, jobs[2].job_id]
     for job in jobs:

@@ -146,6 +146,35 @@ async def test_job_without_enough_credits_is_refused_and_nothing_held(platform: 
     assert not (await person.page()).jobs
 
 
+async def test_refused_request_is_tried_anew_when_the_balance_has_changed(platform: Platform) -> None:
+    person = await Person.arrive(platform, credits_held=75)
+    refusals = [await refusal_of(person.create(request_id="once")) for _ in range(2)]
+    assert [(each.reason, each.metadata["balance"]) for each in refusals] == [
+        (Reason.INSUFFICIENT_CREDITS, "0.075")
+    ] * 2
+
+    await Operator(platform).grant(person.account_id, 25)
+    job = await person.create(request_id="once")
+
+    assert (await person.create(request_id="once")).job_id == job.job_id
+    assert await person.balance() == ("0.000", job.credits_held)
+
+
+async def test_job_of_an_account_whose_payment_is_overdue_is_refused_and_nothing_held(platform: Platform) -> None:
+    person = await Person.arrive(platform)
+    await platform.rows(
+        "payment",
+        "INSERT INTO payment.subscriptions (provider, subscription_id, account_id, plan_id, status, update_time) "
+        "VALUES ('lemon-squeezy', '7', $1, 'pro', 'unpaid', now()) RETURNING 1",
+        person.account_id,
+    )
+
+    refusal = await refusal_of(person.create())
+
+    assert refusal.reason is Reason.PAYMENT_OVERDUE
+    assert await person.balance() == ("1000.000", "0.000")
+
+
 async def test_parallel_jobs_are_accepted_as_far_as_the_credits_reach(platform: Platform) -> None:
     # The hold shrinks to what is left, so 10 whole holds and one of the quote alone.
     person = await Person.arrive(platform, credits_held=10 * 114 + 76, tier="starter")

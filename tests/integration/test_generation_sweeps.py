@@ -35,15 +35,11 @@ async def test_completion_that_was_interrupted_is_taken_up_by_the_sweep(
     attempt = await worker.start(job.job_id)
     images = await worker.upload(attempt)
     await backdate_start(platform, job.job_id, 60)
-    neighbour = platform.neighbours[away]
-    await neighbour.stop()
-    try:
+    async with platform.without(away):
         # Accepted, though what closing needs is away: the worker is done with it.
         answer = await worker.complete(attempt, images, 50)
         assert answer.state == job_pb2.JOB_STATE_FINALIZING
         assert (await person.get(job.job_id)).state == job_pb2.JOB_STATE_FINALIZING
-    finally:
-        await neighbour.start()
 
     await sweep_until_ended(platform, person, job.job_id)
 
@@ -72,12 +68,8 @@ async def test_repeated_report_takes_up_an_interrupted_completion(
     job = await person.create()
     attempt = await worker.start(job.job_id)
     images = await worker.upload(attempt)
-    gallery = platform.neighbours["gallery"]
-    await gallery.stop()
-    try:
+    async with platform.without("gallery"):
         await worker.complete(attempt, images)
-    finally:
-        await gallery.start()
 
     async def is_completed() -> bool:
         return (await worker.complete(attempt, images)).state == job_pb2.JOB_STATE_COMPLETED
@@ -88,19 +80,15 @@ async def test_repeated_report_takes_up_an_interrupted_completion(
 async def test_one_job_that_can_not_be_closed_does_not_keep_others_from_their_end(
     platform: Platform, person: Person, worker: WorkerClient
 ) -> None:
-    gallery = platform.neighbours["gallery"]
     jobs = [await person.create() for _ in range(3)]
     attempts = [await worker.start(job.job_id) for job in jobs]
     reports = [await worker.upload(attempt) for attempt in attempts]
-    await gallery.stop()
-    try:
+    async with platform.without("gallery"):
         for attempt, images in zip(attempts, reports, strict=True):
             await worker.complete(attempt, images)
-    finally:
-        await gallery.start()
-    # The gallery refuses the first one's pictures for good: it names one of them twice.
-    images = "UPDATE generation.jobs SET images = images || images WHERE job_id = $1"
-    await platform.rows("generation", images, UUID(jobs[0].job_id))
+        # The gallery will refuse the first one's pictures for good: it names one of them twice.
+        images = "UPDATE generation.jobs SET images = images || images WHERE job_id = $1"
+        await platform.rows("generation", images, UUID(jobs[0].job_id))
 
     for job in jobs[1:]:
         await sweep_until_ended(platform, person, job.job_id)

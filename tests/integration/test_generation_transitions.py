@@ -8,7 +8,7 @@ import pytest
 from svc_common.clock import new_id
 from svc_common.clock import now as real_now
 from svc_generation.domain.states import JobState
-from svc_generation.store import queries, transitions
+from svc_generation.store import hot, transitions
 from svc_generation.store.models import Attempt, Job
 from svc_generation.store.transitions import ChangedError, Ending
 from tests.factories.actors import Person, WorkerClient
@@ -26,7 +26,7 @@ async def person(platform: Platform) -> Person:
 
 
 async def read(platform: Platform, job_id: str) -> Job:
-    job = await queries.find_job(platform.generation.parts.tasks, UUID(job_id))
+    job = await hot.find_job(platform.generation.parts.tasks, UUID(job_id))
     assert job is not None
     return job
 

@@ -4,9 +4,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import REGISTRY
 
 from svc_common.clock import new_id
-from svc_payment.domain import GrantKind
+from svc_payment.domain.ledger import GrantKind
+from svc_payment.tasks import audit_some
 from tests.factories.ledger import Ledger, hold_terms, ledger_in
 from tests.harness_postgres import DatabaseFactory
 
@@ -112,6 +114,14 @@ CORRUPTIONS = {
         "DELETE FROM payment.accounts",
         {"transaction_missing", "available_differs_from_journal", "held_differs_from_journal"},
     ),
+    "a refund that nobody asked for": (
+        "UPDATE payment.clawbacks SET amount = amount + 1, recovered = recovered + 1",
+        {"clawback_differs_from_journal"},
+    ),
+    "a payment that was granted twice as much": (
+        "UPDATE payment.invoices SET credits = credits * 2",
+        {"invoice_without_grant"},
+    ),
     "a balance below zero": (
         "UPDATE payment.accounts SET available = -1",
         {"account_below_zero", "available_differs_from_journal"},
@@ -121,15 +131,20 @@ CORRUPTIONS = {
 
 @pytest.fixture
 async def ledger(database_for: DatabaseFactory) -> AsyncIterator[Ledger]:
-    """A ledger with one account, two grants, and a hold in each state."""
+    """A ledger with one account, two grants of which one was paid and partly refunded, and a hold in each state."""
     async with ledger_in(await database_for("payment")) as opened:
         account = new_id()
-        await opened.grant(account, 10_000, GrantKind.PLAN)
+        await opened.grant(account, 10_000, GrantKind.PLAN, request_id="lemon-squeezy:inv:1")
         await opened.grant(account, 10_000, GrantKind.PURCHASED)
         terms = [hold_terms(account, 2000) for _ in range(3)]
         await opened.reserve(*terms)
         await opened.close(account, terms[0].hold_id, 500)
         await opened.close(account, terms[1].hold_id, 0)
+        await opened.as_admin(
+            "INSERT INTO payment.invoices SELECT 'lemon-squeezy', 'inv:1', account_id, '7', 'pro', 'initial', 7500, 'USD', "
+            "create_time, 0, amount, 0 FROM payment.grants WHERE request_id = 'lemon-squeezy:inv:1'",
+            f"SELECT payment.revoke_grant('{account}', 'lemon-squeezy:inv:1', 100)",
+        )
         assert await opened.breaches() == []
         yield opened
 
@@ -162,3 +177,48 @@ async def test_audit_of_an_account_leaves_the_others_out(ledger: Ledger) -> None
     assert await ledger.breaches(new_id()) == []
     (breach,) = await ledger.breaches(row["account_id"])
     assert breach.reference == str(row["account_id"])
+
+
+async def test_round_audits_each_account_that_moved_once(ledger: Ledger) -> None:
+    await _round(ledger)
+    first, second = new_id(), new_id()
+    await ledger.grant(first, 1_000)
+    await ledger.grant(second, 1_000)
+
+    assert [await _round(ledger), await _round(ledger)] == [2, 0]
+    await ledger.reserve(hold_terms(first, 10))
+    assert [await _round(ledger), await _round(ledger)] == [1, 0]
+
+
+async def test_round_takes_as_many_accounts_as_it_may(ledger: Ledger) -> None:
+    await _round(ledger)
+    for _ in range(3):
+        await ledger.grant(new_id(), 1_000)
+
+    assert [await _round(ledger, limit=2) for _ in range(3)] == [2, 1, 0]
+
+
+async def test_breach_is_counted_and_found_after_a_month_in_an_account_that_rests(ledger: Ledger) -> None:
+    account = new_id()
+    await ledger.grant(account, 1_000)
+    await _round(ledger)
+    await ledger.as_admin(
+        _UNGUARDED, f"UPDATE payment.accounts SET available = available + 1 WHERE account_id = '{account}'"
+    )
+    counted = REGISTRY.get_sample_value(*_BREACHES) or 0
+    assert await _round(ledger) == 0
+
+    await ledger.as_admin(
+        f"UPDATE payment.audits SET audit_time = audit_time - interval '31 days' WHERE account_id = '{account}'"
+    )
+
+    assert await _round(ledger) == 1
+    assert REGISTRY.get_sample_value(*_BREACHES) == counted + 1
+
+
+_BREACHES = ("ledger_breaches_total", {"invariant": "available_differs_from_journal"})
+
+
+async def _round(ledger: Ledger, *, limit: int = 100) -> int:
+    async with ledger.tasks.transaction() as session:
+        return await audit_some(session, limit=limit)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from svc_common.clock import new_id
-from svc_payment.domain import GrantKind, HoldTerms
+from svc_payment.domain.ledger import GrantKind, HoldTerms
 from tests.factories.ledger import Ledger, SettableClock, ledger_in
 from tests.fakes.ledger_model import NEVER, RANK, ModelAccount
 from tests.harness_postgres import DatabaseFactory, ServiceDatabase
@@ -194,6 +194,7 @@ async def place(database_for: DatabaseFactory) -> ServiceDatabase:
     return await database_for("payment")
 
 
+@pytest.mark.timeout(1800)
 def test_ledger_agrees_with_an_independent_model_for_any_sequence_of_calls(place: ServiceDatabase) -> None:
     with asyncio.Runner() as loop:
         opened = ledger_in(place)

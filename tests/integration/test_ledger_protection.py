@@ -7,12 +7,12 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pingvas.vocabulary import Tier
 from sqlalchemy import select
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from svc_common.clock import new_id
-from svc_payment.domain import Tier
 from svc_payment.store import models, queries
 from tests.factories.ledger import Ledger, hold_terms, ledger_in
 from tests.harness_postgres import DatabaseFactory

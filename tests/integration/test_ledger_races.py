@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from svc_common.clock import new_id
-from svc_payment.domain import CloseOutcome, GrantKind, ReserveOutcome
+from svc_payment.domain.ledger import CloseOutcome, GrantKind, ReserveOutcome
 from tests.factories.ledger import Ledger, hold_terms, ledger_in
 from tests.harness_postgres import DatabaseFactory
 

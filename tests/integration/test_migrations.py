@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from svc_common.migrations import Area, discover_areas, migrate
-from svc_common.roles import AREAS, roles_of, schema_of
+from svc_common.registry import AREAS
+from svc_common.roles import roles_of, schema_of
 from tests.harness_postgres import ROLE_PASSWORD, PostgresServer
 
 NAMES = iter(range(10_000))

@@ -15,10 +15,10 @@ import httpx
 import pytest
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 
-from gpu_worker.model_download import ModelFetchError
-from gpu_worker.model_fetch import ModelStore
-from gpu_worker.model_files import FileVerifier, ModelFile, ModelFilesError, ModelSpec
-from gpu_worker.object_client import open_client
+from gpu_worker.attempt.model_download import ModelFetchError
+from gpu_worker.attempt.model_fetch import ModelStore
+from gpu_worker.attempt.object_client import open_client
+from gpu_worker.models.files import FileVerifier, ModelFile, ModelFilesError, ModelSpec
 from svc_common.clients import channel
 from svc_models.servicer import stored_files
 from tests.factories.stored_models import ModelsBucket, StoredModel, made_model, models_buckets, running_models

@@ -18,7 +18,7 @@ from svc_common.clock import now
 from svc_common.errors import Reason
 from svc_models.domain.manifest import ManifestFile
 from svc_models.servicer import StoredFiles
-from svc_models.tasks import CatalogueError
+from svc_models.tasks.catalogue import CatalogueError
 from tests.factories.models import lora_document, put_manifest
 from tests.factories.stored_models import ModelsBucket, StoredModel, made_model, models_buckets, running_models
 from tests.harness_postgres import DatabaseFactory, ServiceDatabase, until
@@ -135,12 +135,12 @@ async def test_what_was_seen_in_the_bucket_is_remembered_for_seconds(bucket: Mod
         bucket.objects, lambda: datetime(2026, 11, 20, tzinfo=UTC), monotonic_seconds=lambda: seconds[0]
     )
 
-    located = await stored_files.locate("a", "1", files)
+    located = await stored_files.locate("a", "a/1", files)
     await bucket.take_file(model.spec, "model_index.json")
-    again = await stored_files.locate("a", "1", files)
+    again = await stored_files.locate("a", "a/1", files)
     seconds[0] = 30.0
     with pytest.raises(Exception, match=r"has no 'model_index\.json'"):
-        await stored_files.locate("a", "1", files)
+        await stored_files.locate("a", "a/1", files)
 
     assert located.addresses.keys() == again.addresses.keys() == model.contents.keys()
     assert located.expire_time == datetime(2026, 11, 20, 1, tzinfo=UTC)

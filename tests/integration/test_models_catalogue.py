@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from svc_common.db import Database
 from svc_models.store import queries
 from svc_models.store.models import ModelRevision
-from svc_models.tasks import publication_of, publish, read_folders
+from svc_models.tasks.catalogue import publication_of, publish, read_folders
 from tests.factories.models import put_manifest
 from tests.harness_postgres import DatabaseFactory
 

@@ -22,10 +22,10 @@ from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from svc_common.clock import new_id, now
 from svc_common.db import Database
 from svc_common.errors import Reason
-from svc_common.settings import ServiceSettings
 from svc_models.main import ModelsSettings
 from svc_models.main import compose as compose_models
-from svc_models.tasks import publication_of, publish, read_folders
+from svc_models.tasks.catalogue import publication_of, publish, read_folders
+from svc_payment.main import PaymentSettings
 from svc_payment.main import compose as compose_payment
 from tests.factories.models import put_manifest
 from tests.harness_postgres import DatabaseFactory, ServiceDatabase, until
@@ -82,7 +82,7 @@ async def payment(
     database_for: DatabaseFactory, _session_redis_server: RedisServer, identities: Identities
 ) -> AsyncIterator[RunningService]:
     values = settings_values(identities, "svc_payment", await database_for("payment"))
-    settings = ServiceSettings(**values | {"redis_url": _session_redis_server.url})
+    settings = PaymentSettings(**values | {"redis_url": _session_redis_server.url})
     async with running(compose_payment(settings)) as service:
         yield service
 

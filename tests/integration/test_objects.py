@@ -1,5 +1,6 @@
 """The object store over a real S3 server."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
@@ -45,6 +46,29 @@ async def test_open_object_is_read_from_its_start_as_far_as_one_likes(store: S3O
     assert 64 * 1024 <= len(first) < len(content)
     assert content.startswith(first)
     assert await store.open(f"{prefix}/missing", 1) is None
+
+
+async def test_object_is_stored_while_it_is_made(store: S3ObjectStore, prefix: str) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(20):
+            yield bytes([at]) * 1024 * 1024
+
+    await store.write_stream(f"{prefix}/a.zip", pieces(), "application/zip", "pictures.zip")
+
+    assert await store.read(f"{prefix}/a.zip") == b"".join(bytes([at]) * 1024 * 1024 for at in range(20))
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(await store.presign_get(f"{prefix}/a.zip", MINUTE))
+    assert answer.headers["content-type"] == "application/zip"
+
+
+async def test_nothing_is_stored_when_the_making_fails(store: S3ObjectStore, prefix: str) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield bytes(20 * 1024 * 1024)
+        raise KeyError("the maker's own")
+
+    with pytest.raises(KeyError, match="the maker's own"):
+        await store.write_stream(f"{prefix}/a.zip", pieces(), "application/zip", "pictures.zip")
+    assert await store.head(f"{prefix}/a.zip") is None
 
 
 @pytest.mark.parametrize("key", ["plain.png", "with a space.png", "ümläut+plus&more=%.png"])

@@ -10,10 +10,9 @@ from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from redis.asyncio import Redis
 
 from svc_common.clock import new_id
+from svc_common.entitlements import ENTITLEMENT_CHANGED
 from svc_common.errors import Reason
-from svc_common.events import ENTITLEMENT_CHANGED
-from svc_common.settings import ServiceSettings
-from svc_payment.main import SERVICE_NAME, compose
+from svc_payment.main import SERVICE_NAME, PaymentSettings, compose
 from tests.factories.payment_service import Payment, payment_service, soon, violations
 from tests.harness_postgres import DatabaseFactory
 from tests.harness_redis import RedisServer
@@ -134,6 +133,7 @@ async def test_entitlement_is_free_for_an_account_that_payment_never_heard_of(pa
             requests_per_second=5,
             request_burst=25,
         ),
+        standing=entitlement_pb2.STANDING_GOOD,
     )
 
 
@@ -200,7 +200,7 @@ async def test_set_tier_announces_the_account_after_the_commit(payment: Payment,
 
 async def test_set_tier_succeeds_while_redis_is_away(database_for: DatabaseFactory, identities: Identities) -> None:
     place = await database_for("payment")
-    settings = ServiceSettings(**settings_values(identities, SERVICE_NAME, place))
+    settings = PaymentSettings(**settings_values(identities, SERVICE_NAME, place))
     async with running(compose(settings)) as service:
         request = ledger_service_pb2.SetTierRequest(account_id=str(new_id()), tier=tier_pb2.TIER_PRO)
         answer = await LedgerServiceStub(service.internal).SetTier(request, metadata=identities.as_service("operator"))

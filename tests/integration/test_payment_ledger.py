@@ -12,7 +12,7 @@ from pingvas.payment.v1 import credit_service_pb2, ledger_service_pb2
 
 from svc_common.clock import new_id
 from svc_common.errors import Reason
-from svc_payment.domain import LONGEST_HOLD
+from svc_payment.domain.ledger import LONGEST_HOLD
 from tests.factories.ledger import HOUR
 from tests.factories.payment_service import Payment, payment_service, soon, violations
 from tests.harness_postgres import DatabaseFactory

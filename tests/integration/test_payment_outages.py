@@ -10,9 +10,8 @@ from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from svc_common.clients import channel
 from svc_common.clock import new_id
 from svc_common.errors import Reason, ServiceError
-from svc_common.settings import ServiceSettings
 from svc_payment import tasks
-from svc_payment.main import SERVICE_NAME, compose
+from svc_payment.main import SERVICE_NAME, PaymentSettings, compose
 from tests.factories.ledger import SettableClock, hold_terms, ledger_in
 from tests.harness_postgres import DatabaseFactory, PostgresServer, until
 from tests.harness_service import Identities, running, settings_values
@@ -24,7 +23,7 @@ async def test_reserve_answers_unavailable_and_recovers_when_postgresql_restarts
     place = await DatabaseFactory(own_postgres)("payment")
     # The tests' servers don't wait for the log to be written; what is shown here is that acknowledged commits survive.
     await own_postgres.execute(f"ALTER DATABASE {place.name} SET synchronous_commit = on")
-    settings = ServiceSettings(**settings_values(identities, SERVICE_NAME, place))
+    settings = PaymentSettings(**settings_values(identities, SERVICE_NAME, place))
     account = new_id()
     request = ledger_service_pb2.ReserveCreditsRequest(
         hold_id=str(new_id()),
@@ -72,7 +71,7 @@ async def test_sweeps_end_every_hold_and_grant_whose_time_is_over(database_for: 
         for account in accounts:
             await ledger.grant(account, 5000, expire_time=clock.now + timedelta(hours=2))
         await ledger.reserve(*(hold_terms(account, 1000) for account in accounts))
-        release, lapse = tasks.sweeps(ledger.tasks)
+        release, lapse, _audit = tasks.sweeps(ledger.tasks)
         assert (await release.fn(), await lapse.fn()) == (0, 0)
 
         await clock.advance(timedelta(hours=1))

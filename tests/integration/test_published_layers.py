@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.published_layers import FAMILIES, published_layers
-from gpu_worker.lora_files.survey import PUBLISHED_LAYERS_PATH
+from svc_common.lora_files.survey import PUBLISHED_LAYERS_PATH
 
 
 @pytest.mark.parametrize("family", FAMILIES)

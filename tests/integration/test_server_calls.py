@@ -69,6 +69,7 @@ def test_layers_are_in_the_order_of_the_architecture() -> None:
         "Deadline",
         "Authentication",
         "Authorization",
+        "Admission",
         "Validation",
     ]
 
@@ -255,6 +256,24 @@ async def test_lost_redis_is_an_unavailable_dependency(identities: Identities) -
 
     assert (got.reason, got.metadata) == (Reason.DEPENDENCY_UNAVAILABLE, {"dependency": "redis"})
     assert "10.1.2.3" not in got.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        redis.exceptions.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
+    ],
+)
+async def test_redis_without_room_is_a_full_store(identities: Identities, error: Exception) -> None:
+    async def behaviour() -> user_pb2.User:
+        raise error
+
+    async with user_service(identities, ScriptedUserService(behaviour)) as service:
+        got = await refusal_of(UserServiceStub(service.public).GetMe(GET_ME, metadata=identities.as_user(new_id())))
+
+    assert (got.reason, got.metadata) == (Reason.STORAGE_FULL, {"store": "redis"})
+    assert got.retry_after is not None
 
 
 async def test_cancellation_inside_a_handler_is_answered(identities: Identities) -> None:

@@ -15,6 +15,9 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from pingvas.common.v1.authorization_pb2 import Authorization
+from pingvas.common.v1.role_pb2 import ROLE_SUPPORT
+from pingvas.common.v1.scope_pb2 import SCOPE_READ
 
 from svc_common.errors import Reason, ServiceError
 from svc_common.interceptors.method import ContractError
@@ -32,6 +35,9 @@ RULES = Contract(
         "ForAnybody": ANONYMOUS,
         "ForServices": for_services("gpu_worker"),
         "ForNoService": for_services(),
+        "RoleForServices": Authorization(audience=3, callers=["gpu_worker"], role=ROLE_SUPPORT),
+        "RoleForAnybody": Authorization(audience=1, role=ROLE_SUPPORT),
+        "RoleWithScope": Authorization(audience=2, scope=SCOPE_READ, role=ROLE_SUPPORT),
         "Upload": USER,
         "Watch": USER,
     },
@@ -70,6 +76,9 @@ def settings(identities: Identities, **own: Any) -> ServiceSettings:
         ("internal", "ForUsers", unary(echo), "may not be served on the INTERNAL listener"),
         ("internal", "ForAnybody", unary(echo), "may not be served on the INTERNAL listener"),
         ("internal", "ForNoService", unary(echo), "`callers` must be given"),
+        ("internal", "RoleForServices", unary(echo), "`role` may be given for AUDIENCE_USER only"),
+        ("public", "RoleForAnybody", unary(echo), "`role` may be given for AUDIENCE_USER only"),
+        ("public", "RoleWithScope", unary(echo), "`scope` may not be given with a role"),
         ("public", "Upload", request_stream(echo), "streams its requests"),
         ("public", "ForUsers", unary(blocking), "isn't implemented as a coroutine"),
         ("public", "Watch", stream(echo), "isn't implemented as an async generator"),

@@ -15,31 +15,29 @@ import pytest
 from studio.stack.events import Event, EventKind
 from studio.stack.failures import StackError
 from studio.stack.keeper import Timings
+from studio.stack.probes import with_room
 from studio.stack.process import Listener, Node, Process, Step
-from studio.stack.state import Health
+from studio.stack.state import Health, ProcessState
 from studio.stack.supervisor import Supervisor
+from svc_common.free_space import FolderGauge, WaterMarks
 
 QUICK = Timings(probe_every=0.02, watch_every=0.05, first_backoff=0.02, longest_backoff=0.1, steady_after=5.0)
 DEADLINE_SECONDS = 20.0
 
-# Each child says in a file that it is there, stays until SIGTERM, and then says that it goes.
+# Each child says in a file that it is there, stays until SIGTERM, and then says that it goes. It waits for the signal
+# itself: one that comes between the last instruction of Python and a sleep's system call would be seen after the sleep.
 _STAYS = """
-import signal, sys, time
+import signal, sys
 name, journal = sys.argv[1:3]
 def write(word):
     with open(journal, "a") as stream:
         stream.write(f"{word} {name}\\n")
-def leave(*_):
-    write("gone")
-    sys.exit(0)
-signal.signal(signal.SIGTERM, leave)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 write("here")
-while True:
-    time.sleep(60)
+signal.sigwait({signal.SIGTERM})
+write("gone")
 """
-_STAYS_THROUGH_SIGTERM = _STAYS.replace(
-    "signal.signal(signal.SIGTERM, leave)", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-)
+_STAYS_THROUGH_SIGTERM = _STAYS.replace("signal.sigwait({signal.SIGTERM})", "signal.sigwait({signal.SIGUSR1})")
 _DIES = "import sys; print('cannot read the configuration'); sys.exit(3)"
 
 
@@ -326,3 +324,34 @@ async def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> 
     handle.kill()
     await handle.wait()
     await until(lambda: not psutil.pid_exists(child))
+
+
+async def test_process_without_room_is_shown_as_full_until_there_is_some(journal: Journal, tmp_path: Path) -> None:
+    free = [1000]
+    gauge = FolderGauge(tmp_path, WaterMarks(low_bytes=100, high_bytes=200), free=lambda _: free[0])
+    born = journal.process("store")
+    store = journal.process("store", probe=with_room(born.probe, gauge))
+    async with journal.running(store) as supervisor:
+
+        def state() -> ProcessState:
+            return supervisor.states[0]
+
+        assert (state().health, state().detail) == (Health.HEALTHY, "")
+        free[0] = 99
+        await until(lambda: state().health is Health.FULL)
+        assert f"0 MiB are free in {tmp_path}; new jobs and uploads are refused" in state().detail
+        free[0] = 200
+        await until(lambda: state().health is Health.HEALTHY)
+        assert state().detail == ""
+    (full,), (again,) = journal.of_kind(EventKind.FULL), journal.of_kind(EventKind.HEALTHY_AGAIN)
+    assert full.detail
+    assert not again.detail
+    assert journal.of_kind(EventKind.DIED) == []
+
+
+async def test_stack_starts_on_a_full_disk(journal: Journal, tmp_path: Path) -> None:
+    gauge = FolderGauge(tmp_path, WaterMarks(low_bytes=1 << 62, high_bytes=1 << 62))
+    born = journal.process("store")
+    store = journal.process("store", probe=with_room(born.probe, gauge))
+    async with journal.running(store) as supervisor:
+        assert {state.health for state in supervisor.states} == {Health.FULL}

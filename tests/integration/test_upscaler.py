@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_worker import builtin
-from gpu_worker.super_resolution import (
+from gpu_worker.models import builtin
+from gpu_worker.render.super_resolution import (
     FACTORS,
     WEIGHTS_NAME,
     NetworkShape,

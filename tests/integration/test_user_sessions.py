@@ -11,7 +11,8 @@ from pingvas.user.v1 import auth_service_pb2
 
 from svc_common.db import Database
 from svc_common.errors import Code, Reason
-from svc_common.tokens import AccessTokens, KeySet
+from svc_common.key_sets import KeySet
+from svc_common.tokens import AccessTokens
 from svc_user import tasks
 from tests.factories.user_service import UserService, refusal, running_user_service
 from tests.harness_postgres import DatabaseFactory

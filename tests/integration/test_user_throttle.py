@@ -1,6 +1,7 @@
 """Guessing passwords and flooding the methods that anybody may call, against a real Redis and without one."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -52,6 +53,7 @@ async def test_many_networks_neither_get_through_nor_lock_the_owner_out(service:
         _outcome(service, email, f"guess {number}", f"203.0.{number >> 8}.{number & 255}") for number in range(1000)
     ]
     outcomes = Counter(await asyncio.gather(*guesses))
+    await _guess_until_strangers_wait_longer_than(seconds=5, service=service, email=email)
     stranger = await _outcome(service, email, PASSWORD, "192.0.2.99")
     owner = await _outcome(service, email, PASSWORD, OWNERS_ADDRESS)
 
@@ -195,6 +197,17 @@ async def _login(service: UserService, email: str, password: str, address: str) 
 
 async def _outcome(service: UserService, email: str, password: str, address: str) -> Reason | None:
     return await _reason(_login(service, email, password, address))
+
+
+async def _guess_until_strangers_wait_longer_than(*, seconds: float, service: UserService, email: str) -> None:
+    """Goes on guessing from ever new networks, patiently: the waits double, and what follows falls into a long one."""
+    for number in itertools.count():
+        error = await refusal(_login(service, email, "another guess", f"198.18.{number >> 8}.{number & 255}"))
+        if error.retry_after is None:
+            continue
+        if error.retry_after.total_seconds() > seconds:
+            return
+        await asyncio.sleep(error.retry_after.total_seconds())
 
 
 async def _reason(call: object) -> Reason | None:

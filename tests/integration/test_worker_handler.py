@@ -18,10 +18,10 @@ from PIL import Image
 from pingvas.common.v1 import error_reason_pb2
 from pingvas.generation.v1 import job_event_pb2, job_pb2
 
-from gpu_worker.encode import Artifact
-from gpu_worker.rendering import ModelSpec, RenderSpec
-from gpu_worker.upload import Uploader
-from svc_generation.domain.objects import METADATA, THUMBNAIL, object_key
+from gpu_worker.attempt.upload import Uploader
+from gpu_worker.pictures.encode import Artifact
+from gpu_worker.render.interface import ModelSpec, RenderSpec
+from svc_common.object_keys import METADATA, THUMBNAIL, image_key
 from tests.factories.actors import Operator, Person, WorkerClient
 from tests.factories.platform import Platform, running_platform
 from tests.factories.queue import record_of
@@ -108,10 +108,10 @@ async def test_job_is_rendered_stored_and_reported(platform: Platform, person: P
     for image, content in zip(done.images, originals, strict=True):
         assert taken_in[image.image_id].sha256 == hashlib.sha256(content).hexdigest()
         assert (taken_in[image.image_id].width_px, taken_in[image.image_id].height_px) == (128, 64)
-        metadata = await platform.objects.read(object_key(person.account_id, UUID(image.image_id), METADATA))
+        metadata = await platform.objects.read(image_key(person.account_id, UUID(image.image_id), METADATA))
         assert metadata is not None
         assert json.loads(metadata)["seed"] == str(image.seed)
-        assert await platform.objects.head(object_key(person.account_id, UUID(image.image_id), THUMBNAIL)) is not None
+        assert await platform.objects.head(image_key(person.account_id, UUID(image.image_id), THUMBNAIL)) is not None
     await Operator(platform).assert_holds_match_jobs()
 
 
@@ -193,7 +193,7 @@ async def test_pictures_that_the_store_lost_are_uploaded_again(platform: Platfor
         done = await person.ended(job.job_id)
     assert ForgetfulStore.lost == 1
     assert (done.state, done.attempt) == (job_pb2.JOB_STATE_COMPLETED, 1)
-    key = object_key(person.account_id, UUID(done.images[0].image_id), THUMBNAIL)
+    key = image_key(person.account_id, UUID(done.images[0].image_id), THUMBNAIL)
     assert await platform.objects.head(key) is not None
 
 

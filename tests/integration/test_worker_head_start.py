@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from pingvas.generation.v1 import job_pb2
 
-from gpu_worker.rendering import RenderCancelledError, RenderSpec
+from gpu_worker.render.interface import RenderCancelledError, RenderSpec
 from tests.factories.actors import Operator, Person
 from tests.factories.platform import Platform
 from tests.factories.queue import record_of

@@ -10,9 +10,10 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from gpu_worker.failures import AttemptFailedError
-from gpu_worker.inputs import NO_INPUTS, InputFetcher
-from gpu_worker.object_client import open_client
+from gpu_worker.attempt.failures import AttemptFailedError
+from gpu_worker.attempt.input_fetch import InputFetcher
+from gpu_worker.attempt.object_client import open_client
+from gpu_worker.pictures.inputs import NO_INPUTS
 from svc_common.decoding import MAX_BYTES
 from svc_common.errors import Reason
 from tests.factories.pictures import moving_picture_bytes, picture_bytes

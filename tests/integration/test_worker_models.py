@@ -1,7 +1,7 @@
 """A worker without its models: it fetches them before the render, mends what is damaged, and looks ahead to the next job."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from pingvas.common.v1 import error_reason_pb2
 from pingvas.generation.v1 import job_event_pb2, job_pb2
 
-from gpu_worker.file_lock import FileLock
+from gpu_worker.attempt.model_fetch import lock_of
 from tests.factories.actors import Operator, Person
 from tests.factories.models import put_manifest
 from tests.factories.platform import Platform, running_platform
@@ -17,6 +17,7 @@ from tests.factories.stored_models import ModelsBucket, StoredModel, made_model
 from tests.factories.streams import JobEvent, assert_one_watchers_view, detail, read_to_end, read_until
 from tests.factories.working import working
 from tests.fakes.pipeline import FakePipeline
+from tests.harness_disk import SmallDisk
 from tests.harness_postgres import DatabaseFactory, until
 from tests.harness_redis import RedisServer
 from tests.harness_s3 import S3Server
@@ -27,7 +28,7 @@ FETCHING, LOADING, RENDERING = (
     job_event_pb2.JOB_STAGE_LOADING_MODEL,
     job_event_pb2.JOB_STAGE_RENDERING,
 )
-NAMES = ("stored-one", "stored-two", "stored-three", "stored-ahead", "stored-nowhere")
+NAMES = ("stored-one", "stored-two", "stored-three", "stored-ahead", "stored-later", "stored-nowhere")
 WEIGHTS = "unet/weights.safetensors"
 
 
@@ -193,15 +194,29 @@ async def test_fetch_is_given_up_at_once_when_the_worker_stops(
     job = await person.create(model_id="stored-two")
     stream = person.watch(job.job_id)
     # Another worker fetches the model and takes its time.
-    lock = FileLock(tmp_path / ".locks" / "stored-two" / "1")
-    assert lock.try_acquire()
-    try:
+    with lock_of(tmp_path / ".locks" / "stored-two" / "1"):
         async with working(platform, models_dir=tmp_path, grace_seconds=15.0) as consumer:
             await read_until(stream, lambda event: event.progress.stage == FETCHING)
             consumer.stop()
             async with asyncio.timeout(7.0):
                 await read_until(stream, lambda event: detail(event) == "queued")
-    finally:
-        lock.release()
     assert (await person.get(job.job_id)).state == job_pb2.JOB_STATE_QUEUED
     await person.cancel(job.job_id)
+
+
+async def test_job_whose_model_had_no_room_completes_when_the_disk_has_grown(
+    platform: Platform, person: Person, small_disk: Callable[[str], SmallDisk]
+) -> None:
+    disk = small_disk("128k")
+    job = await person.create(model_id="stored-later")
+    async with working(platform, models_dir=disk.folder, pipeline=FakePipeline(0.005, disk.folder), later_ms=200):
+
+        async def has_gone_back() -> bool:
+            found = await person.get(job.job_id)
+            return found.state == job_pb2.JOB_STATE_QUEUED and found.attempt > 3
+
+        await until(has_gone_back)
+        disk.grow("2m")
+        done = await person.ended(job.job_id)
+    assert done.state == job_pb2.JOB_STATE_COMPLETED
+    await Operator(platform).assert_holds_match_jobs()

@@ -15,11 +15,11 @@ from PIL import Image
 from pingvas.common.v1 import error_reason_pb2
 from pingvas.generation.v1 import job_pb2
 
-from gpu_worker.recipe import recipe_of_png
-from gpu_worker.rendering import Pixels, RenderSpec
-from gpu_worker.safety import PromptBlocklist, SafetyPolicy
+from gpu_worker.attempt.safety import PromptBlocklist, SafetyPolicy
+from gpu_worker.pictures.recipe import recipe_of_png
+from gpu_worker.render.interface import Pixels, RenderSpec
 from svc_common.clock import new_id
-from svc_generation.domain.objects import METADATA, object_key
+from svc_common.object_keys import METADATA, image_key
 from tests.factories.actors import Operator, Person
 from tests.factories.pictures import moving_picture_bytes
 from tests.factories.platform import Platform
@@ -105,7 +105,7 @@ async def test_image_to_image_begins_with_the_source(platform: Platform, person:
     recipe = recipe_of_png(content)
     assert (recipe["operation"], recipe["strength"]) == ("image_to_image", 0.25)
     assert recipe["source_sha256"] == hashlib.sha256(source).hexdigest()
-    key = object_key(person.account_id, UUID(job.images[0].image_id), METADATA)
+    key = image_key(person.account_id, UUID(job.images[0].image_id), METADATA)
     metadata = await platform.objects.read(key)
     assert metadata is not None
     assert json.loads(metadata) == recipe
@@ -210,6 +210,6 @@ async def test_picture_that_the_policy_forbids_is_stored_nowhere(
     (row,) = await platform.rows("generation", SLOTS, UUID(job.job_id))
     for image_id in row["image_ids"]:
         for name in ("original.png", "thumbnail.webp", "metadata.json"):
-            assert await platform.objects.head(object_key(person.account_id, image_id, name)) is None
+            assert await platform.objects.head(image_key(person.account_id, image_id, name)) is None
     assert await person.balance() == before
     await Operator(platform).assert_holds_match_jobs()

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from pingvas.generation.v1 import job_pb2
 
-from gpu_worker.rendering import RenderResult, RenderSpec, StepReport
+from gpu_worker.render.interface import RenderResult, RenderSpec, StepReport
 from tests.factories.actors import Operator, Person
 from tests.factories.platform import Platform
 from tests.factories.streams import assert_one_watchers_view, detail, read_to_end, read_until

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.rendering import (
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.interface import (
     InvalidOutputError,
     OutOfMemoryError,
     RenderCancelledError,

@@ -34,7 +34,6 @@ async def one_connection(
 ) -> AsyncIterator[Database]:
     """The notes under the requests' role, over one connection that nobody waits long for."""
     monkeypatch.setattr("svc_common.db._CHECKOUT_SECONDS", 0.05)
-    monkeypatch.setattr("svc_common.db._OVERFLOW", 0)
-    handle = database(postgres, notes, REQUESTS)
+    handle = database(postgres, notes, REQUESTS, overflow=0)
     yield handle
     await handle.close()

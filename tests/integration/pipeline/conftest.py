@@ -8,10 +8,10 @@ from typing import TypeAlias
 import pytest
 import torch
 
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.pipeline import DiffusersPipeline, create
-from gpu_worker.rendering import PipelineSettings
-from tests.factories.tiny_models import tiny_model
+from bench.tiny_models import tiny_model
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.interface import PipelineSettings
+from gpu_worker.render.pipeline import DiffusersPipeline, create
 
 ModelOf: TypeAlias = Callable[[str], ModelSpec]
 

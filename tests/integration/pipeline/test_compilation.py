@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pingvas.vocabulary import Operation
 from torch._dynamo.utils import counters
 
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.pipeline import DiffusersPipeline, create
-from gpu_worker.rendering import LoraUse, Operation, PipelineSettings, RenderSpec
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.interface import LoraUse, PipelineSettings, RenderSpec
+from gpu_worker.render.pipeline import DiffusersPipeline, create
 from tests.factories.renders import DRAWING_FAMILIES, draw, never, render_spec
 from tests.factories.tiny_loras import tiny_lora
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline, ZImagePipeline
+from pingvas.vocabulary import Operation
 
-from gpu_worker.families import FAMILIES
-from gpu_worker.families.loading import modules
-from gpu_worker.families.schedulers import make_scheduler
-from gpu_worker.loaded_model import load_model
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.pipeline import DiffusersPipeline
-from gpu_worker.rendering import Operation, StepReport, UnsupportedRequestError
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.families import FAMILIES
+from gpu_worker.render.families.loading import modules
+from gpu_worker.render.families.schedulers import make_scheduler
+from gpu_worker.render.interface import StepReport, UnsupportedRequestError
+from gpu_worker.render.loaded_model import load_model
+from gpu_worker.render.pipeline import DiffusersPipeline
 from tests.factories.renders import DRAWING_FAMILIES, draw, never, photograph, render_spec
 from tests.factories.single_files import SINGLE_FILE_FAMILIES, single_file_model
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gpu_worker.families.memory import is_out_of_memory
-from gpu_worker.model_files import ModelFilesError, ModelSpec, list_files
-from gpu_worker.pipeline import DiffusersPipeline
-from gpu_worker.rendering import InvalidOutputError, OutOfMemoryError, RenderSpec, StepReport
+from gpu_worker.models.files import ModelFilesError, ModelSpec, ModelUnusableError, list_files
+from gpu_worker.render.families.memory import is_out_of_memory
+from gpu_worker.render.interface import InvalidOutputError, LoraUse, OutOfMemoryError, RenderSpec, StepReport
+from gpu_worker.render.pipeline import DiffusersPipeline
 from tests.factories.renders import draw, never, render_spec
 
 ModelOf = Callable[[str], ModelSpec]
@@ -40,7 +40,7 @@ def copied(models_dir: Path, model: ModelSpec, name: str) -> tuple[ModelSpec, Pa
 
 def with_weights(models_dir: Path, model: ModelSpec, part: str, name: str, value: float) -> ModelSpec:
     """Adds a model with all numbers of one weight changed, and a specification that says so."""
-    copy, folder = copied(models_dir, model, f"changed-{part}-{value}")
+    copy, folder = copied(models_dir, model, f"changed-{part}-{value}".replace("+", ""))
     path = folder / part / "diffusion_pytorch_model.safetensors"
     weights = load_file(path)
     weights[name].fill_(value)
@@ -48,29 +48,53 @@ def with_weights(models_dir: Path, model: ModelSpec, part: str, name: str, value
     return replace(copy, files=list_files(folder))
 
 
-def test_numbers_that_are_not_finite_are_detected_in_the_latents(
+def test_weights_that_are_not_finite_are_the_model_s_fault(
     models_dir: Path, pipeline: DiffusersPipeline, spec: RenderSpec
 ) -> None:
     broken = with_weights(models_dir, spec.model, "unet", "conv_out.bias", torch.nan)
     reports: list[StepReport] = []
-    with pytest.raises(InvalidOutputError, match="not finite"):
+    with pytest.raises(ModelUnusableError, match=r"unet: 1 weights hold .* not finite, such as conv_out\.bias"):
         pipeline.render(replace(spec, model=broken), reports.append, never)
     assert reports == []
     assert draw(pipeline, spec).std() > 10
 
 
-def test_decoder_that_is_broken_is_refused(models_dir: Path, pipeline: DiffusersPipeline, spec: RenderSpec) -> None:
-    broken = with_weights(models_dir, spec.model, "vae", "decoder.conv_out.bias", torch.nan)
-    with pytest.raises(InvalidOutputError, match="decoder"):
+def test_model_that_draws_nothing_finite_is_at_fault(
+    models_dir: Path, pipeline: DiffusersPipeline, spec: RenderSpec
+) -> None:
+    broken = with_weights(models_dir, spec.model, "unet", "conv_out.bias", 3e38)
+    with pytest.raises(ModelUnusableError, match="draws nothing valid: the model produced numbers that are not finite"):
         draw(pipeline, replace(spec, model=broken))
 
 
-def test_picture_that_is_black_everywhere_is_refused(
+def test_decoder_that_is_broken_is_the_model_s_fault(
+    models_dir: Path, pipeline: DiffusersPipeline, spec: RenderSpec
+) -> None:
+    broken = with_weights(models_dir, spec.model, "vae", "decoder.conv_out.bias", torch.inf)
+    with pytest.raises(ModelUnusableError, match=r"vae: .*decoder\.conv_out\.bias"):
+        draw(pipeline, replace(spec, model=broken))
+
+
+def test_model_that_draws_black_alone_is_at_fault(
     models_dir: Path, pipeline: DiffusersPipeline, spec: RenderSpec
 ) -> None:
     broken = with_weights(models_dir, spec.model, "vae", "decoder.conv_out.bias", -1000.0)
-    with pytest.raises(InvalidOutputError, match="black"):
+    with pytest.raises(ModelUnusableError, match="draws nothing valid: the picture is black everywhere"):
         draw(pipeline, replace(spec, model=broken))
+
+
+def test_what_a_lora_breaks_is_not_the_model_s_fault(
+    models_dir: Path, own_pipeline: DiffusersPipeline, spec: RenderSpec
+) -> None:
+    folder = models_dir / "lora-endless" / "1"
+    folder.mkdir(parents=True)
+    save_file({"lora_unet_conv_out.diff_b": torch.full((4,), 3e38)}, folder / "lora.safetensors")
+    lora = LoraUse(ModelSpec("lora-endless", "1", "sd15", list_files(folder)), 1.0)
+    # Of a model that hasn't drawn yet, and of one that has.
+    for _ in range(2):
+        with pytest.raises(InvalidOutputError, match="not finite"):
+            draw(own_pipeline, replace(spec, loras=(lora,)))
+        assert draw(own_pipeline, spec).std() > 10
 
 
 @pytest.mark.parametrize("exhaustion", EXHAUSTIONS, ids=["gpu", "cpu", "python"])
@@ -171,7 +195,7 @@ def test_model_that_names_a_class_from_elsewhere_is_refused(
     index = json.loads((folder / "model_index.json").read_bytes())
     index["unet"] = ["subprocess", "Popen"]
     (folder / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelFilesError, match="subprocess"):
+    with pytest.raises(ModelUnusableError, match="subprocess"):
         draw(own_pipeline, replace(spec, model=replace(foreign, files=list_files(folder))))
 
 
@@ -183,5 +207,5 @@ def test_folder_of_two_checkpoints_is_no_model(
     (folder / "model_index.json").replace(folder / "config" / "model_index.json")
     for name in ("one", "two"):
         save_file({"x": torch.zeros(1)}, folder / f"{name}.safetensors")
-    with pytest.raises(ModelFilesError, match=r"one \.safetensors"):
+    with pytest.raises(ModelUnusableError, match=r"one \.safetensors"):
         draw(own_pipeline, replace(spec, model=replace(double, files=list_files(folder))))

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gpu_worker.families.lora_layers import LoraLayers
-from gpu_worker.families.loras import LoraAdapters
-from gpu_worker.model_files import ModelSpec, list_files
-from gpu_worker.rendering import LoraMismatchError, LoraUse
+from bench.tiny_models import tiny_pipeline
+from gpu_worker.models.files import ModelSpec, list_files
+from gpu_worker.render.families.lora_layers import LoraLayers
+from gpu_worker.render.families.loras import LoraAdapters
+from gpu_worker.render.interface import LoraMismatchError, LoraUse
 from tests.factories.lora_kinds import CONVOLUTIONS, KINDS, KindOfLora, Tensors, lora
-from tests.factories.tiny_models import tiny_pipeline
 
 _ATTENTION: Final = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
 _LINEAR: Final = {

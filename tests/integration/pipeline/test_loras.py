@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pingvas.vocabulary import Operation
 
-from gpu_worker.families import loras
-from gpu_worker.model_files import ModelFilesError, ModelSpec
-from gpu_worker.pipeline import DiffusersPipeline
-from gpu_worker.rendering import LoraUse, Operation, RenderError, RenderSpec, UnsupportedRequestError
+from gpu_worker.models.files import ModelFilesError, ModelSpec
+from gpu_worker.render.families import loras
+from gpu_worker.render.interface import LoraUse, RenderError, RenderSpec, UnsupportedRequestError
+from gpu_worker.render.pipeline import DiffusersPipeline
 from tests.factories.renders import DRAWING_FAMILIES, draw, photograph, render_spec
 from tests.factories.tiny_loras import tiny_lora
 

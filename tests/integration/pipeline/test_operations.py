@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pingvas.vocabulary import Operation
 
-from gpu_worker.families import FAMILIES, sources
-from gpu_worker.model_files import ModelSpec, list_files
-from gpu_worker.pipeline import DiffusersPipeline
-from gpu_worker.rendering import Operation, Pixels, RenderCancelledError, StepReport, UnsupportedRequestError
+from gpu_worker.models.files import ModelSpec, ModelUnusableError, list_files
+from gpu_worker.render.families import FAMILIES, sources
+from gpu_worker.render.interface import Pixels, RenderCancelledError, StepReport
+from gpu_worker.render.pipeline import DiffusersPipeline
 from tests.factories.renders import DRAWING_FAMILIES, draw, ignore, never, photograph, render_spec, square_mask
 
 ModelOf = Callable[[str], ModelSpec]
@@ -123,7 +124,7 @@ def test_model_without_an_upscaler_says_so(model_of: ModelOf, models_dir: Path, 
     model = model_of("sd15")
     plain = replace(model, family="tiny", files=list_files(model.folder(models_dir)))
     spec = render_spec(replace(plain), operation=Operation.UPSCALE)
-    with pytest.raises(UnsupportedRequestError, match="no part that upscales"):
+    with pytest.raises(ModelUnusableError, match="not for upscale"):
         pipeline.render(spec, ignore, never)
 
 

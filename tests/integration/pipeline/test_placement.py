@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpu_worker.families import FAMILIES
-from gpu_worker.families.loading import modules, weights_bytes
-from gpu_worker.families.placement import copy_to
-from gpu_worker.model_files import ModelSpec
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.families import FAMILIES
+from gpu_worker.render.families.loading import modules, weights_bytes
+from gpu_worker.render.families.placement import copy_to
 
 ModelOf = Callable[[str], ModelSpec]
 

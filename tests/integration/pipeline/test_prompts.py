@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_worker.families import FAMILIES
-from gpu_worker.families.embedding_cache import Embeddings
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.pipeline import DiffusersPipeline
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.families import FAMILIES
+from gpu_worker.render.families.embedding_cache import Embeddings
+from gpu_worker.render.pipeline import DiffusersPipeline
 from tests.factories.renders import draw, render_spec
 
 ModelOf = Callable[[str], ModelSpec]

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from pingvas.vocabulary import Operation
 
-from gpu_worker.encode import encode_original
-from gpu_worker.inputs import Inputs
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.pipeline import DiffusersPipeline
-from gpu_worker.recipe import image_recipe, recipe_of_png, spec_of_recipe
-from gpu_worker.rendering import Operation, RenderSpec
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.pictures.encode import encode_original
+from gpu_worker.pictures.inputs import Inputs
+from gpu_worker.pictures.recipe import image_recipe, recipe_of_png, spec_of_recipe
+from gpu_worker.render.interface import RenderSpec
+from gpu_worker.render.pipeline import DiffusersPipeline
 from svc_common.decoding import decode_mask, decode_source
 from tests.factories.renders import draw, ignore, never, photograph, render_spec, square_mask
 from tests.integration.pipeline.conftest import ModelOf

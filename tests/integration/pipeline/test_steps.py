@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_worker.model_files import ModelSpec
-from gpu_worker.pipeline import DiffusersPipeline, create
-from gpu_worker.rendering import PipelineSettings, RenderCancelledError, RenderSpec, StepReport
+from gpu_worker.models.files import ModelSpec
+from gpu_worker.render.interface import PipelineSettings, RenderCancelledError, RenderSpec, StepReport
+from gpu_worker.render.pipeline import DiffusersPipeline, create
 from tests.factories.renders import draw, never, render_spec
 
 ModelOf = Callable[[str], ModelSpec]

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from gpu_worker.builtin import SHIPPED
+from gpu_worker.models.builtin import SHIPPED
 from training.attributes import Kind, kind_of
 from training.denoiser import load_average
 from training.latents import AUTOENCODER, training_scene

@@ -1,0 +1,145 @@
+"""Administration in a browser: credits, tiers, suspensions, the live queue, workers, jobs, and the platform's state."""
+
+from pingvas.generation.v1 import job_pb2
+from playwright.async_api import Page, expect
+
+from studio.stack.administrator import ensure_administrator
+from tests.e2e.stage import PASSWORD, Person, Stage
+from tests.web.conftest import Tab
+from tests.web.test_accessibility import grave_findings
+from tests.web.test_accounts import sign_in
+from tests.web.test_faults import without, working_long
+
+
+async def enter(page: Page, studio: Stage, section: str = "People") -> None:
+    """Signs the stack's administrator in, and opens a section of the administration."""
+    administrator = ensure_administrator(studio.fleet.layout.keys)
+    await sign_in(page, administrator.email, administrator.password)
+    await page.get_by_role("link", name="Admin", exact=True).click()
+    await page.get_by_role("link", name=section, exact=True).click()
+
+
+async def manage(page: Page, person: Person) -> None:
+    """Finds somebody, and opens what may be done with their account."""
+    await page.get_by_role("searchbox", name="Start of an address or name, or an id").fill(person.email)
+    await page.keyboard.press("Enter")
+    await page.get_by_role("button", name=f"Manage {person.email}").click()
+    await page.get_by_role("dialog", name=person.email).wait_for()
+
+
+async def test_credits_and_tier_that_an_administrator_gives_are_there_at_once(
+    tab: Tab, stranger: Tab, studio: Stage
+) -> None:
+    person = studio.person("free", has_credits=5)
+    await stranger.sign_in(person)
+    await expect(stranger.page.get_by_title("Credits that you can spend")).to_have_text("5 credits")
+
+    page = tab.page
+    await enter(page, studio)
+    await manage(page, person)
+    await page.get_by_label("Give credits").fill("37.5")
+    await page.get_by_role("button", name="Give", exact=True).click()
+    await expect(page.get_by_text("37.5 credits were given.")).to_be_visible()
+    await expect(page.get_by_role("button", name="Give", exact=True)).to_be_disabled()
+    dialog = page.get_by_role("dialog", name=person.email)
+    await dialog.get_by_label("Tier").select_option("Studio")
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("row", name=person.email)).to_contain_text("Studio")
+    assert person.balance().available == "42.500"
+
+    await stranger.page.reload()
+    await expect(stranger.page.get_by_title("Credits that you can spend")).to_have_text("42.5 credits")
+
+
+async def test_suspended_account_is_out_until_it_is_reinstated(tab: Tab, stranger: Tab, studio: Stage) -> None:
+    person = studio.person()
+    stranger.expects_refusals = True
+    page = tab.page
+    await enter(page, studio)
+    await manage(page, person)
+    await page.get_by_label("Reason to suspend the account").fill("sends spam")
+    await page.get_by_role("button", name="Suspend", exact=True).click()
+    dialog = page.get_by_role("dialog", name=person.email)
+    await expect(dialog.get_by_text("Suspended: sends spam")).to_be_visible()
+
+    await sign_in(stranger.page, person.email, PASSWORD)
+    await expect(stranger.page.get_by_text("This account is suspended.")).to_be_visible()
+
+    await dialog.get_by_role("button", name="End the suspension").click()
+    await expect(dialog.get_by_label("Reason to suspend the account")).to_be_visible()
+    await dialog.get_by_role("link", name="What was done to this account").click()
+    await expect(page.get_by_role("listitem").filter(has_text="The suspension was ended")).to_have_count(1)
+    await expect(page.get_by_role("listitem").filter(has_text="The account was suspended")).to_have_count(1)
+
+    await stranger.page.get_by_role("button", name="Sign in", exact=True).click()
+    await stranger.page.get_by_label("Prompt", exact=True).wait_for()
+
+
+async def test_queue_workers_and_a_job_of_somebody_are_followed_live(tab: Tab, studio: Stage) -> None:
+    page = tab.page
+    await enter(page, studio, "Queue and workers")
+    starter = page.get_by_role("row", name="Starter")
+    await expect(starter.get_by_role("cell").first).to_have_text("0")
+    with working_long(studio):
+        person = studio.person("starter")
+        job = person.create("waits behind another")
+        await expect(starter.get_by_role("cell").first).to_have_text("1")
+        await expect(page.get_by_role("row", name="Enterprise").get_by_role("cell").nth(1)).to_have_text("1")
+        await expect(page.get_by_text("Works on")).to_be_visible()
+        person.cancel(job.job_id)
+        await expect(starter.get_by_role("cell").first).to_have_text("0")
+
+    done = person.create("a red circle")
+    assert person.end_of(done.job_id).state == job_pb2.JOB_STATE_COMPLETED
+    await page.get_by_role("link", name="Jobs", exact=True).click()
+    await page.get_by_role("searchbox", name="Id of a job").fill(done.job_id)
+    await page.keyboard.press("Enter")
+    happened = page.get_by_role("region", name="What happened")
+    await expect(happened.get_by_role("listitem")).to_contain_text(
+        ["Accepted", "Attempt 1 began on", "Attempt 1 ended: completed", "Completed"]
+    )
+    await page.get_by_role("link", name=str(person.account_id)).click()
+    await expect(page.get_by_role("row", name=person.email)).to_be_visible()
+
+
+async def test_ledger_is_audited_on_demand(tab: Tab, studio: Stage) -> None:
+    await enter(tab.page, studio, "Ledger")
+    await tab.page.get_by_role("button", name="Audit the ledger").click()
+    await expect(tab.page.get_by_text("Every credit is accounted for.")).to_be_visible()
+
+
+async def test_nobody_else_finds_the_administration(tab: Tab, studio: Stage) -> None:
+    await tab.sign_in(studio.person())
+    await expect(tab.page.get_by_role("link", name="Admin", exact=True)).to_have_count(0)
+    await tab.page.goto("/admin/people")
+    await expect(tab.page.get_by_text("This page is for administrators and support.")).to_be_visible()
+
+
+async def test_status_of_each_part_needs_no_account(tab: Tab, studio: Stage) -> None:
+    page = tab.page
+    await page.goto("/status")
+    await expect(page.get_by_text("Everything works.")).to_be_visible()
+    models = page.get_by_role("listitem").filter(has_text="The catalogue of models")
+    await expect(models).to_contain_text("Works")
+    with without(studio, "svc_models"):
+        await expect(models).to_contain_text("Doesn't work")
+        await expect(page.get_by_text("A part of the platform doesn't work at the moment.")).to_be_visible()
+    await expect(page.get_by_text("Everything works.")).to_be_visible()
+
+
+async def test_administration_has_no_serious_findings(tab: Tab, studio: Stage) -> None:
+    page = tab.page
+    person = studio.person()
+    await enter(page, studio)
+    await manage(page, person)
+    findings = await grave_findings(page, "person")
+    await page.keyboard.press("Escape")
+    findings += await grave_findings(page, "people")
+    await page.get_by_role("link", name="Queue and workers").click()
+    await page.get_by_role("table", name="Queue").wait_for()
+    await page.get_by_role("button", name="Drain").first.wait_for()
+    findings += await grave_findings(page, "queue")
+    await page.get_by_role("link", name="Health").click()
+    await page.get_by_text("Everything works.").wait_for()
+    findings += await grave_findings(page, "health")
+    assert findings == []
