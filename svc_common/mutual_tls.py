@@ -16,6 +16,8 @@ import grpc.aio
 from pydantic import Field, FilePath, model_validator
 from pydantic_settings import BaseSettings
 
+from svc_common.watched_file import WatchedFile
+
 
 @dataclass(frozen=True, slots=True)
 class MutualTls:
@@ -45,25 +47,23 @@ class _Renewal:
     """Reads the files of a server again when one of them has changed. gRPC asks before each handshake."""
 
     def __init__(self, tls: MutualTls) -> None:
-        self._tls = tls
-        self._seen: list[int] = []
+        self._certificate, self._key = WatchedFile(tls.certificate), WatchedFile(tls.key)
+        self._authority = WatchedFile(tls.authority)
 
     def __call__(self) -> grpc.ServerCertificateConfiguration | None:
         """Returns the renewed configuration, or None to go on with the last one."""
+        if not any(file.has_changed() for file in (self._certificate, self._key, self._authority)):
+            return None
         try:
-            return None if self._versions() == self._seen else self.read()
+            return self.read()
         except OSError:
             # One of the files is just being replaced.
             return None
 
     def read(self) -> grpc.ServerCertificateConfiguration:
         """Returns the configuration; raises OSError when a file is missing."""
-        self._seen = self._versions()
-        pair = (self._tls.key.read_bytes(), self._tls.certificate.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=self._tls.authority.read_bytes())
-
-    def _versions(self) -> list[int]:
-        return [file.stat().st_mtime_ns for file in (self._tls.certificate, self._tls.key, self._tls.authority)]
+        pair = (self._key.read(), self._certificate.read())
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=self._authority.read())
 
 
 class MutualTlsSettings(BaseSettings):

@@ -32,7 +32,7 @@ from svc_common.connection_budget import service_databases
 from svc_common.credits import MILLICREDITS_PER_CREDIT
 from svc_common.entitlements import from_ledger
 from svc_common.free_space import Store
-from svc_common.key_sets import KeySet, WatchedFile
+from svc_common.key_sets import KeySet
 from svc_common.limits.accounts import AccountLimits
 from svc_common.limits.attempts import SharedAttempts
 from svc_common.limits.buckets import SharedBuckets
@@ -44,6 +44,7 @@ from svc_common.server import Server, run
 from svc_common.sweeps import run_sweeps
 from svc_common.tickets import Tickets
 from svc_common.tokens import AccessTokenIssuer, ServiceCredential, SigningKey
+from svc_common.watched_file import WatchedFile
 from svc_user import tasks
 from svc_user.domain import ACCESS_TOKEN_LIFETIME
 from svc_user.domain.federation import Provider

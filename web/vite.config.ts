@@ -13,6 +13,8 @@ export default defineConfig({
     // Inlined files would need `data:` in the Content-Security-Policy.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // The largest chunk is Swagger UI's, which the page of the API's documentation alone loads.
+    chunkSizeWarningLimit: 1600,
     rollupOptions: { input: ["index.html", "docs.html"] },
   },
   server: { proxy: { "^/(pingvas\\.|session)": STACK } },

@@ -99,9 +99,9 @@ def kept_paths(layout: Layout) -> Iterable[Path]:
 
 
 def _models_in(folder: Path) -> list[str]:
-    """Returns the ids of the models whose weights lie in a folder."""
-    manifests = sorted(folder.glob("*/manifest.json")) if folder.exists() else []
-    return [str(json.loads(file.read_text(encoding="utf-8")).get("model_id", file.parent.name)) for file in manifests]
+    """Returns the ids of the models whose revisions lie in a folder, each in a folder of its own."""
+    manifests = folder.glob("*/*/manifest.json")
+    return sorted({str(json.loads(file.read_text(encoding="utf-8"))["model_id"]) for file in manifests})
 
 
 class _Counted(Readable):

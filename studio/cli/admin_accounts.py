@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC
+from itertools import islice
 
 import click
 from google.protobuf.json_format import MessageToDict
@@ -45,17 +46,10 @@ def users(shared: Shared, *, query: str, tier: str | None, role: str | None, lim
     """List users, the newest first: all, or those whose address, name or id QUERY begins or is."""
     wanted_tier = Tier.Value(f"TIER_{tier.upper()}") if tier else Tier.TIER_UNSPECIFIED
     wanted_role = role_value(AccountRole(role)) if role else Role.ROLE_UNSPECIFIED
-    found: list[ManagedUser] = []
     with Administrator(shared) as administrator:
         search = AccountAdminServiceStub(administrator.client.channel).SearchUsers
         request = SearchUsersRequest(query=query, tier=wanted_tier, role=wanted_role, page_size=min(limit, 200))
-        while len(found) < limit:
-            answer = administrator.client.call(search, request)
-            found.extend(answer.users)
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                break
-    shown = found[:limit]
+        shown = list(islice(administrator.client.items(search, request), limit))
     if as_json:
         click.echo(json.dumps([MessageToDict(each, preserving_proto_field_name=True) for each in shown], indent=2))
         return
@@ -128,23 +122,15 @@ def audit(shared: Shared, *, email: str | None, kind: str | None, limit: int, as
     wanted = (
         AuditEventKind.Value(f"{_KIND_PREFIX}{kind.upper()}") if kind else AuditEventKind.AUDIT_EVENT_KIND_UNSPECIFIED
     )
-    found: list[AuditEvent] = []
     with Administrator(shared) as administrator:
         account_id = administrator.account_of(email) if email else ""
         request = ListAllAuditEventsRequest(account_id=account_id, kind=wanted, page_size=min(limit, 200))
-        while len(found) < limit:
-            listing = AuditServiceStub(administrator.client.channel).ListAllAuditEvents
-            answer = administrator.client.call(listing, request)
-            found.extend(answer.events)
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                break
+        listing = AuditServiceStub(administrator.client.channel).ListAllAuditEvents
+        shown = list(islice(administrator.client.items(listing, request), limit))
     if as_json:
-        click.echo(
-            json.dumps([MessageToDict(each, preserving_proto_field_name=True) for each in found[:limit]], indent=2)
-        )
+        click.echo(json.dumps([MessageToDict(each, preserving_proto_field_name=True) for each in shown], indent=2))
         return
-    for each in found[:limit]:
+    for each in shown:
         click.echo(_event_line(each))
 
 

@@ -3,10 +3,10 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 
 import click
 from google.protobuf.json_format import MessageToDict
-from pingvas.payment.v1.enterprise_pb2 import EnterpriseLead
 from pingvas.payment.v1.enterprise_service_pb2 import ActivateEnterpriseRequest, ListEnterpriseLeadsRequest
 from pingvas.payment.v1.enterprise_service_pb2_grpc import EnterpriseServiceStub
 
@@ -31,22 +31,14 @@ def enterprise() -> None:
 @pass_shared
 def leads(shared: Shared, *, limit: int, as_json: bool) -> None:
     """List who has asked for the enterprise plan, the newest first."""
-    found: list[EnterpriseLead] = []
     request = ListEnterpriseLeadsRequest(page_size=min(limit, 200))
     with Administrator(shared) as administrator:
         listing = EnterpriseServiceStub(administrator.client.channel).ListEnterpriseLeads
-        while len(found) < limit:
-            answer = administrator.client.call(listing, request)
-            found.extend(answer.leads)
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                break
+        found = list(islice(administrator.client.items(listing, request), limit))
     if as_json:
-        click.echo(
-            json.dumps([MessageToDict(each, preserving_proto_field_name=True) for each in found[:limit]], indent=2)
-        )
+        click.echo(json.dumps([MessageToDict(each, preserving_proto_field_name=True) for each in found], indent=2))
         return
-    for each in found[:limit]:
+    for each in found:
         moment = each.create_time.ToDatetime(UTC).astimezone()
         click.echo(f"{moment:%Y-%m-%d %H:%M}  {each.account_id}  {each.company}  {each.contact}")
         click.echo(f"  {each.message}")

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Final, Self
 
 from pingvas.common.v1.tier_pb2 import Tier
@@ -45,18 +46,14 @@ class Administrator:
     def user(self, email: str) -> ManagedUser:
         """Returns the user with an e-mail address; raises CommandError when nobody has it."""
         search = AccountAdminServiceStub(self.client.channel).SearchUsers
-        page_token = ""
-        while True:
-            request = SearchUsersRequest(query=email, page_size=200, page_token=page_token)
-            answer = self.client.call(search, request)
-            for found in answer.users:
-                if found.user.email == email.lower():
-                    return found
-            if not (page_token := answer.next_page_token):
-                raise CommandError(
-                    f"nobody registered with the address {email}",
-                    advice="Check the address: `pingvas admin users` shows who there is.",
-                )
+        listed: Iterator[ManagedUser] = self.client.items(search, SearchUsersRequest(query=email, page_size=200))
+        found = next((each for each in listed if each.user.email == email.lower()), None)
+        if found is None:
+            raise CommandError(
+                f"nobody registered with the address {email}",
+                advice="Check the address: `pingvas admin users` shows who there is.",
+            )
+        return found
 
     def account_of(self, email: str) -> str:
         """Returns the account of a user."""

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
@@ -24,7 +24,7 @@ from pingvas.payment.v1.subscription_service_pb2 import (
 )
 from pingvas.payment.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 
-from studio.cli.client import Client, connect
+from studio.cli.client import connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
 from svc_common.tiers import tier_name
 
@@ -107,8 +107,8 @@ def subscription(shared: Shared, action: str, as_json: bool) -> None:
 def invoices(shared: Shared, as_json: bool) -> None:
     """List what you have paid, newest first, and where the documents are."""
     with connect(shared) as client:
-        found = list(_all_invoices(client))
         service = SubscriptionServiceStub(client.channel)
+        found = list(client.items(service.ListInvoices, ListInvoicesRequest(page_size=_PAGE_SIZE)))
         has_portal = any(invoice.reason != InvoiceReason.INVOICE_REASON_PACK for invoice in found)
         portal = client.call(service.GetPortal, GetPortalRequest()).url if has_portal else ""
     if as_json:
@@ -135,16 +135,6 @@ def _checkout_request(**item: str) -> CreateCheckoutRequest:
 def _send_to(checkout: Checkout) -> None:
     click.echo("Pay on this page; what you bought is there a few seconds later:")
     click.echo(checkout.url)
-
-
-def _all_invoices(client: Client) -> Iterator[Any]:
-    service, page_token = SubscriptionServiceStub(client.channel), ""
-    while True:
-        page = client.call(service.ListInvoices, ListInvoicesRequest(page_size=_PAGE_SIZE, page_token=page_token))
-        yield from page.invoices
-        page_token = page.next_page_token
-        if not page_token:
-            return
 
 
 def _line(current: Subscription) -> str:

@@ -18,7 +18,7 @@ from pingvas.gallery.v1.board_service_pb2 import (
 )
 from pingvas.gallery.v1.board_service_pb2_grpc import BoardServiceStub
 
-from studio.cli.client import Client, connect
+from studio.cli.client import connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
 from studio.cli.failures import CommandError
 from svc_common import clock
@@ -39,7 +39,8 @@ def boards() -> None:
 def list_boards(shared: Shared, *, archived: bool, as_json: bool) -> None:
     """List your boards, each below the one that it lies in."""
     with connect(shared) as client:
-        found = list(_all_boards(client, with_archived=archived))
+        request = ListBoardsRequest(page_size=_PAGE, with_archived=archived)
+        found = list(client.items(BoardServiceStub(client.channel).ListBoards, request))
     if as_json:
         answer = ListBoardsResponse(boards=found)
         click.echo(json.dumps(MessageToDict(answer, preserving_proto_field_name=True), indent=2))
@@ -118,16 +119,6 @@ def in_tree(boards: Sequence[Board]) -> Iterator[tuple[int, Board]]:
             yield from walk(board.board_id, depth + 1)
 
     return walk("", 0)
-
-
-def _all_boards(client: Client, *, with_archived: bool) -> Iterator[Board]:
-    stub, request = BoardServiceStub(client.channel), ListBoardsRequest(page_size=_PAGE, with_archived=with_archived)
-    while True:
-        page = client.call(stub.ListBoards, request)
-        yield from page.boards
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
 
 
 def _move(shared: Shared, request: BatchMoveImagesRequest) -> None:

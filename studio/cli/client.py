@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import click
 import grpc
@@ -116,6 +116,11 @@ class Client:
         """Calls a method as this person, and again when the deployment is away for a moment."""
         with self._told():
             return self._sdk.call(method, request, seconds=seconds)
+
+    def items(self, method: Callable[..., Awaitable[Any]], request: Message) -> Iterator[Any]:
+        """Yields what a List method lists for this person, page after page as they are needed."""
+        with self._told():
+            yield from self._sdk.items(method, request)
 
     def watch(self, job_id: str, *, after: str = "") -> Iterator[JobEvent]:
         """Yields the events of a job up to its terminal one, from the first after `after`, across cuts of the stream."""

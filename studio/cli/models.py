@@ -1,7 +1,6 @@
 """`pingvas models`: the models and LoRAs that one's tier reaches."""
 
 import json
-from collections.abc import Iterator
 
 import click
 from google.protobuf.json_format import MessageToDict
@@ -10,7 +9,7 @@ from pingvas.models.v1.model_pb2 import Model, ModelKind, Operation
 from pingvas.models.v1.model_service_pb2 import ListModelsRequest
 from pingvas.models.v1.model_service_pb2_grpc import ModelServiceStub
 
-from studio.cli.client import Client, connect
+from studio.cli.client import connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
 
 _PAGE_SIZE = 200
@@ -24,7 +23,7 @@ _MEBIBYTE = 2**20
 def models(shared: Shared, as_json: bool) -> None:
     """List the models and LoRAs that you can use."""
     with connect(shared) as client:
-        found = list(_all_models(client))
+        found = list(client.items(ModelServiceStub(client.channel).ListModels, ListModelsRequest(page_size=_PAGE_SIZE)))
     if as_json:
         click.echo(json.dumps([MessageToDict(model, preserving_proto_field_name=True) for model in found], indent=2))
         return
@@ -42,13 +41,3 @@ def line_of(model: Model) -> str:
     details = operations or ", ".join(model.trigger_words) or "-"
     size = f"{model.size_bytes / _MEBIBYTE:,.1f} MiB"
     return f"{model.model_id:<24} {model.family:<8} {kind:<10} {tier:<10} {size:>14}  {details}"
-
-
-def _all_models(client: Client) -> Iterator[Model]:
-    service, page_token = ModelServiceStub(client.channel), ""
-    while True:
-        page = client.call(service.ListModels, ListModelsRequest(page_size=_PAGE_SIZE, page_token=page_token))
-        yield from page.models
-        page_token = page.next_page_token
-        if not page_token:
-            return

@@ -1,13 +1,13 @@
 """`pingvas templates`: prompts that are used often; and the options by which `pingvas generate` uses them."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
-from pingvas.gallery.v1.template_pb2 import Template, TemplateKind, TemplateValue
+from pingvas.gallery.v1.template_pb2 import TemplateKind, TemplateValue
 from pingvas.gallery.v1.template_service_pb2 import (
     CreateTemplateRequest,
     DeleteTemplateRequest,
@@ -21,7 +21,7 @@ from pingvas.gallery.v1.template_service_pb2 import (
 from pingvas.gallery.v1.template_service_pb2_grpc import TemplateServiceStub
 from pingvas.generation.v1.job_pb2 import Preset
 
-from studio.cli.client import Client, connect
+from studio.cli.client import connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
 from studio.cli.failures import CommandError, ExitCode
 from svc_common import clock
@@ -76,7 +76,7 @@ def list_templates(shared: Shared, *, kind: str | None, language: str, as_json: 
     wanted = _KINDS[kind] if kind else TemplateKind.TEMPLATE_KIND_UNSPECIFIED
     request = ListTemplatesRequest(page_size=_PAGE, kind=wanted, language=language)
     with connect(shared) as client:
-        found = list(_all_templates(client, request))
+        found = list(client.items(TemplateServiceStub(client.channel).ListTemplates, request))
     if as_json:
         answer = ListTemplatesResponse(templates=found)
         click.echo(json.dumps(MessageToDict(answer, preserving_proto_field_name=True), indent=2, ensure_ascii=False))
@@ -153,16 +153,6 @@ def delete_template(shared: Shared, template_id: str) -> None:
         request = DeleteTemplateRequest(template_id=template_id)
         client.call(TemplateServiceStub(client.channel).DeleteTemplate, request)
     click.echo("Deleted.")
-
-
-def _all_templates(client: Client, request: ListTemplatesRequest) -> Iterator[Template]:
-    stub = TemplateServiceStub(client.channel)
-    while True:
-        page = client.call(stub.ListTemplates, request)
-        yield from page.templates
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
 
 
 def _value(text: str) -> TemplateValue:

@@ -8,8 +8,9 @@ from typing import Any, Final, Self
 import structlog
 
 from svc_common.concurrency import is_set_within
-from svc_common.key_sets import KeySet, WatchedFile
+from svc_common.key_sets import KeySet
 from svc_common.tokens import AccessTokenIssuer, SigningKey
+from svc_common.watched_file import WatchedFile
 
 _LOOK_EVERY_SECONDS: Final = 1.0
 

@@ -90,6 +90,7 @@ def test_backup_under_load_is_restored_after_everything_was_lost(tmp_path: Path,
     moment = f"{first[:4]}-{first[4:6]}-{first[6:8]}T{first[9:11]}:{first[11:13]}:{first[13:15]}Z"
     told = succeed("restore", str(place), *secret, "--at", moment, "--data-dir", str(restored))
     assert "Restored the backup of" in told
+    assert "which backups don't hold: pingvas-tiny" in told
     again = pingvas("restore", str(place), *secret, "--data-dir", str(restored))
     assert (again.returncode != 0, "holds a stack" in again.stderr) == (True, True)
 

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from svc_common.errors import Reason, ServiceError
-from svc_common.key_sets import KeySet, WatchedFile
+from svc_common.key_sets import KeySet
 from svc_common.tokens import AccessTokenIssuer, AccessTokens, SigningKey
+from svc_common.watched_file import WatchedFile
 from svc_user.usecases.signing import Signing
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -28,6 +28,26 @@ export function Button({ kind = "plain", className, ...rest }: ComponentProps<"b
   );
 }
 
+/** A button that adds the next page of a listing; it is there while there is one. */
+export function MoreButton({
+  listing,
+  children,
+}: {
+  listing: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => Promise<unknown> };
+  children: ReactNode;
+}) {
+  if (!listing.hasNextPage) return null;
+  return (
+    <Button
+      className="self-start"
+      disabled={listing.isFetchingNextPage}
+      onClick={() => void listing.fetchNextPage()}
+    >
+      {children}
+    </Button>
+  );
+}
+
 /** A button that shows an icon only; its label is for screen readers and for the pointer that rests on it. */
 export function IconButton({
   label,

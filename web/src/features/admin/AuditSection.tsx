@@ -3,7 +3,7 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
 import { auditLog } from "@/api/admin";
-import { Button, Select } from "@/components/ui";
+import { MoreButton, Select } from "@/components/ui";
 import { type AuditEvent, AuditEventKind } from "@/gen/pingvas/user/v1/audit_event_pb";
 import { Finder } from "./Finder";
 import { namesOf } from "./names";
@@ -64,15 +64,7 @@ export function AuditSection() {
           <Entry key={event.eventId} event={event} />
         ))}
       </ul>
-      {listing.hasNextPage && (
-        <Button
-          className="self-start"
-          disabled={listing.isFetchingNextPage}
-          onClick={() => void listing.fetchNextPage()}
-        >
-          {t("admin.more")}
-        </Button>
-      )}
+      <MoreButton listing={listing}>{t("admin.more")}</MoreButton>
     </section>
   );
 }

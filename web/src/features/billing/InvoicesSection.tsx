@@ -1,5 +1,5 @@
 import { useTranslation } from "react-i18next";
-import { Button } from "@/components/ui";
+import { MoreButton } from "@/components/ui";
 import { InvoiceReason } from "@/gen/pingvas/payment/v1/subscription_pb";
 import { useInvoices } from "./billing";
 import { creditsText, dayText, priceText } from "./money";
@@ -7,7 +7,8 @@ import { Section } from "./Section";
 
 export function InvoicesSection() {
   const { t, i18n } = useTranslation();
-  const { data: invoices, hasNextPage, fetchNextPage } = useInvoices();
+  const listing = useInvoices();
+  const invoices = listing.data;
   if (!invoices) return null;
   return (
     <Section title={t("billing.invoices")} hint={t("billing.documents")}>
@@ -31,11 +32,7 @@ export function InvoicesSection() {
           ))}
         </tbody>
       </table>
-      {hasNextPage && (
-        <Button kind="ghost" className="self-start" onClick={() => void fetchNextPage()}>
-          {t("billing.more")}
-        </Button>
-      )}
+      <MoreButton listing={listing}>{t("billing.more")}</MoreButton>
     </Section>
   );
 }

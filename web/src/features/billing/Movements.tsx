@@ -1,6 +1,6 @@
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import { Button, Input, Select } from "@/components/ui";
+import { Button, Input, MoreButton, Select } from "@/components/ui";
 import { TransactionKind } from "@/gen/pingvas/payment/v1/credit_service_pb";
 import { Download } from "./Download";
 import { creditsText, momentText } from "./money";
@@ -18,7 +18,8 @@ const KINDS = [
 export function Movements() {
   const { t, i18n } = useTranslation();
   const [choice, setChoice] = useState(EVERYTHING);
-  const { data: movements, hasNextPage, fetchNextPage } = useTransactions(choice);
+  const listing = useTransactions(choice);
+  const movements = listing.data;
   const amount = (text: string) => creditsText(text, i18n.language);
   return (
     <>
@@ -83,11 +84,7 @@ export function Movements() {
       {movements?.length === 0 && choice !== EVERYTHING && (
         <p className="text-sm text-muted">{t("billing.noMovements")}</p>
       )}
-      {hasNextPage && (
-        <Button kind="ghost" className="self-start" onClick={() => void fetchNextPage()}>
-          {t("billing.more")}
-        </Button>
-      )}
+      <MoreButton listing={listing}>{t("billing.more")}</MoreButton>
     </>
   );
 }

@@ -3,7 +3,7 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { auditLog } from "@/api/security";
 import { useProblemText } from "@/app/useProblem";
-import { Button, Notice } from "@/components/ui";
+import { MoreButton, Notice } from "@/components/ui";
 import { AuditEventKind } from "@/gen/pingvas/user/v1/audit_event_pb";
 
 const PAGE = 20;
@@ -39,15 +39,7 @@ export function Activity() {
           </li>
         ))}
       </ul>
-      {listing.hasNextPage && (
-        <Button
-          className="self-start"
-          disabled={listing.isFetchingNextPage}
-          onClick={() => void listing.fetchNextPage()}
-        >
-          {t("security.more")}
-        </Button>
-      )}
+      <MoreButton listing={listing}>{t("security.more")}</MoreButton>
     </>
   );
 }

@@ -3,7 +3,7 @@ import { getRouteApi } from "@tanstack/react-router";
 import { ShieldCheck } from "lucide-react";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import { Button, Select } from "@/components/ui";
+import { Button, MoreButton, Select } from "@/components/ui";
 import { useMe } from "@/features/account/profile";
 import { Role } from "@/gen/pingvas/common/v1/role_pb";
 import { Tier } from "@/gen/pingvas/common/v1/tier_pb";
@@ -51,15 +51,7 @@ export function PeopleSection() {
       <Refusal error={listing.error} />
       {listing.isSuccess && people.length === 0 && <p className="text-muted">{t("admin.nothingFound")}</p>}
       <People people={people} onOpen={open} />
-      {listing.hasNextPage && (
-        <Button
-          className="self-start"
-          disabled={listing.isFetchingNextPage}
-          onClick={() => void listing.fetchNextPage()}
-        >
-          {t("admin.more")}
-        </Button>
-      )}
+      <MoreButton listing={listing}>{t("admin.more")}</MoreButton>
       {opened && <PersonDialog person={opened} onClose={() => open("")} />}
     </section>
   );
