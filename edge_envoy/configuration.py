@@ -29,6 +29,7 @@ from edge_envoy.routes import (
     CLOSED,
     OPEN,
     PAGE_FILES,
+    SHARED_BYTES,
     WEBHOOKS,
     anonymous_matches,
     bridged_matches,
@@ -56,12 +57,14 @@ _PAGES: Final[dict[str, Any]] = {
     ],
 }
 # What the bridge serves of other products' APIs. It reads the credential, limits the bodies and refuses in their manner.
-_COMPAT: Final[list[dict[str, str]]] = [
+_COMPAT: Final[list[dict[str, Any]]] = [
     {"prefix": "/v1/"},
     {"path": "/mcp"},
     # At the root: programs replace the path of the address that they are given.
     {"prefix": "/sdapi/v1/"},
     {"path": "/internal/ping"},
+    # Pictures that are uploaded take their time as well, and aren't held here.
+    {"path": "/api/v1/images:upload"},
 ]
 # Sockets of the bridge, whose credential is in the handshake's headers or behind it.
 _SOCKETS: Final[list[dict[str, str]]] = [{"prefix": "/ws/"}]
@@ -152,7 +155,7 @@ def token_check(settings: EdgeSettings) -> str:
         anonymous.append({"prefix": f"{_OBJECTS_PREFIX}/"})
     if settings.bridge:
         # Other products' APIs and sockets are refused in the manner of the other product, by the bridge and the services.
-        anonymous += [*PAGE_FILES, *WEBHOOKS, *_COMPAT, *_SOCKETS]
+        anonymous += [*PAGE_FILES, *WEBHOOKS, SHARED_BYTES, *_COMPAT, *_SOCKETS]
     return token_check_text(
         issuer=settings.token_issuer,
         audience=settings.token_audience,

@@ -43,6 +43,15 @@ PAGE_FILES: Final[list[dict[str, Any]]] = [
     {"path": "/api/v1/auth/discord"},
     {"path": "/api/v1/auth/discord/callback"},
 ]
+# Bytes of pictures by the API's own addresses (edge_http/picture_bytes.py).
+_OWN_BYTES: Final[dict[str, Any]] = {
+    "safe_regex": {"regex": "/api/v1/images/[^/]+/(content|thumbnail)"},
+    "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}],
+}
+SHARED_BYTES: Final[dict[str, Any]] = {
+    "safe_regex": {"regex": "/api/v1/shared/[^/]+/content"},
+    "headers": [{"name": ":method", "string_match": {"exact": "GET"}}],
+}
 # Reports of payment providers, which show their signature in place of a token.
 WEBHOOKS: Final[list[dict[str, Any]]] = [
     {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}
@@ -138,6 +147,8 @@ def bridged_matches(methods: Iterable[PublicMethod]) -> Iterator[tuple[dict[str,
     yield from ((match, None) for match in _streamed_matches(methods))
     yield from ((match, CLOSED if match.get("path") in _GUARDED_PATHS else None) for match in PAGE_FILES)
     yield from ((match, None) for match in WEBHOOKS)
+    yield _OWN_BYTES, None
+    yield SHARED_BYTES, OPEN
 
 
 def _streamed_matches(methods: Iterable[PublicMethod]) -> Iterator[dict[str, Any]]:

@@ -28,6 +28,7 @@ from edge_http.live.socket_io import JobSockets
 from edge_http.live.watching import Watching
 from edge_http.live.websocket import QueueSocket
 from edge_http.page import Page, wants_page
+from edge_http.picture_bytes import CONTENT_PATH, SHARED_PATH, THUMBNAIL_PATH, UPLOAD_PATH, PictureBytes
 from edge_http.platform_status import PATH as STATUS_PATH
 from edge_http.platform_status import PlatformStatus
 from edge_http.presence import unless_gone
@@ -67,6 +68,7 @@ def application(
     """Returns the application; `stopping` ends its streams and makes it not ready. `openapi` is the file of the document."""
     caller_calls = CallerCalls(router, calls)
     jobs, pictures = Jobs(router, caller_calls, stopping, compat_grace), Pictures(router, caller_calls)
+    picture_bytes = PictureBytes(router, calls, caller_calls)
     mcp = McpTools(router, caller_calls, jobs, pictures)
     watching = Watching(router, caller_calls, stopping)
     sockets = JobSockets(router, caller_calls, watching)
@@ -78,6 +80,7 @@ def application(
         await sockets.close()
         await jobs.close()
         await pictures.close()
+        await picture_bytes.close()
         await calls.close()
         if webhooks:
             await webhooks.close()
@@ -102,6 +105,7 @@ def application(
 
     for verb, at, answer in (
         *_own_routes(sessions, sign_ins, webhooks),
+        *_routes_of_bytes(picture_bytes),
         ("GET", STATUS_PATH, PlatformStatus(calls).answer),
     ):
         app.add_api_route(at, _reporting(answer), methods=[verb])
@@ -132,6 +136,14 @@ def _own_routes(sessions: Sessions, sign_ins: SignIns, webhooks: Webhooks | None
     if webhooks:
         for at in WEBHOOK_PATHS:
             yield "POST", at, webhooks.receive
+
+
+def _routes_of_bytes(pictures: PictureBytes) -> Iterator[tuple[str, str, _Answer]]:
+    for verb in ("GET", "HEAD"):
+        yield verb, CONTENT_PATH, pictures.content
+        yield verb, THUMBNAIL_PATH, pictures.thumbnail
+    yield "GET", SHARED_PATH, pictures.shared
+    yield "POST", UPLOAD_PATH, pictures.upload
 
 
 def _reporting(answer: _Answer) -> _Answer:

@@ -12,6 +12,7 @@ from fastapi import Request
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from starlette.types import Message as AsgiMessage
 
 from edge_http.suggestions import nearest
 from svc_common.errors import FieldViolation, Reason, ServiceError
@@ -36,12 +37,23 @@ async def body_of(request: Request, *, limit_bytes: int = _BODY_BYTES) -> bytes:
     async for chunk in request.stream():
         content += chunk
         if len(content) > limit_bytes:
-            raise ServiceError(
-                Reason.REQUEST_TOO_LARGE,
-                f"The request is larger than {limit_bytes:,} bytes. Send less.",
-                metadata={"limit_bytes": str(limit_bytes)},
-            )
+            raise _too_large(limit_bytes)
     return bytes(content)
+
+
+def limited(request: Request, limit_bytes: int) -> Request:
+    """Returns the request with a body that ends in REQUEST_TOO_LARGE once it is too large."""
+    received = 0
+
+    async def receive() -> AsgiMessage:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > limit_bytes:
+            raise _too_large(limit_bytes)
+        return message
+
+    return Request(request.scope, receive)
 
 
 def read_json(content: bytes) -> Any:
@@ -214,3 +226,11 @@ def _shown(name: str) -> str:
     """Returns a caller's own name for a message: short, and without characters that a terminal would obey."""
     plain = "".join(character if character.isprintable() else "?" for character in name)
     return plain if len(plain) <= _SHOWN_CHARACTERS else plain[:_SHOWN_CHARACTERS] + "..."
+
+
+def _too_large(limit_bytes: int) -> ServiceError:
+    return ServiceError(
+        Reason.REQUEST_TOO_LARGE,
+        f"The request is larger than {limit_bytes:,} bytes. Send less.",
+        metadata={"limit_bytes": str(limit_bytes)},
+    )

@@ -97,7 +97,8 @@ SERVED = [
     ("POST", "/api/v1/enterprise/request", "EnterpriseService.RequestEnterprise"),
     ("POST", "/api/v1/enterprise/activate", "EnterpriseService.ActivateEnterprise"),
 ]
-# Browsers on their way to a provider, and reports of providers: no method has them (edge_http/sign_in.py, webhooks.py).
+# Browsers on their way to a provider, reports of providers, and bytes of pictures: no method has them (edge_http/sign_in.py,
+# webhooks.py, picture_bytes.py).
 OF_THE_BRIDGE = [
     ("GET", "/api/v1/auth/google"),
     ("GET", "/api/v1/auth/google/callback"),
@@ -105,16 +106,16 @@ OF_THE_BRIDGE = [
     ("GET", "/api/v1/auth/discord/callback"),
     ("POST", "/api/v1/webhooks/lemon-squeezy"),
     ("POST", "/api/v1/payments/webhook"),
+    ("GET", "/api/v1/images/{image_id}/content"),
+    ("GET", "/api/v1/images/{image_id}/thumbnail"),
+    ("POST", "/api/v1/images:upload"),
+    ("GET", "/api/v1/shared/{share_token}/content"),
 ]
 LATER = {
     ("GET", "/api/v1/users/me/export"): "leaving: export of everything",
     ("POST", "/api/v1/generate/workflow"): "workflows",
     ("POST", "/api/v1/jobs/{job_id}:retry"): "workflows: repeating a job",
     ("POST", "/api/v1/models/{model_id}:install"): "administration of models",
-    ("GET", "/api/v1/images/{image_id}/content"): "bytes through the bridge: today `content_url` of GetImage",
-    ("GET", "/api/v1/images/{image_id}/thumbnail"): "bytes through the bridge: today `thumbnail_url` of GetImage",
-    ("POST", "/api/v1/images:upload"): "uploads through the bridge: today CreateUpload and its address",
-    ("GET", "/api/v1/shared/{share_token}/content"): "bytes through the bridge: today `content_url` of GetSharedImage",
     ("GET", "/api/v1/dashboard/stats"): "storage and dashboard",
     ("GET", "/api/v1/dashboard/recent"): "storage and dashboard",
 }
