@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from pingvas.gallery.v1.gallery_service_pb2 import GetImageRequest
 from pingvas.gallery.v1.gallery_service_pb2_grpc import GalleryServiceStub
-from pingvas.generation.v1.usage_service_pb2 import GetMyUsageRequest, ModelUsage
+from pingvas.generation.v1.usage_service_pb2 import GetMyUsageRequest, ModelUsage, Usage
 from pingvas.generation.v1.usage_service_pb2_grpc import UsageServiceStub
 from pingvas.user.v1.user_pb2 import User
 from pingvas.user.v1.user_service_pb2 import GetMeRequest, UpdateMeRequest
@@ -72,7 +72,7 @@ def set_(
 @json_option
 @pass_shared
 def usage(shared: Shared, *, days: int, as_json: bool) -> None:
-    """Show what your jobs have used, by day and model."""
+    """Show what your jobs have used, by day and model, how they ended, and how long they waited."""
     request = GetMyUsageRequest(day_count=days, utc_offset_minutes=_utc_offset_minutes())
     with connect(shared) as client:
         used = client.call(UsageServiceStub(client.channel).GetMyUsage, request)
@@ -80,8 +80,19 @@ def usage(shared: Shared, *, days: int, as_json: bool) -> None:
         click.echo(json.dumps(_document(used), indent=2))
         return
     click.echo(f"{used.first_day} to {used.last_day}: {_amounts(used)}")
-    for line in usage_lines(used.models):
+    for line in (*ends_lines(used), *usage_lines(used.models)):
         click.echo(line)
+
+
+def ends_lines(used: Usage) -> list[str]:
+    """Returns lines that say how jobs ended and how long they waited; none without jobs."""
+    if not used.job_count:
+        return []
+    ends = f"completed: {used.completed_count}, failed: {used.failed_count}, cancelled: {used.cancelled_count}"
+    if not used.HasField("median_wait"):
+        return [ends]
+    median, p90 = (wait.ToTimedelta().total_seconds() for wait in (used.median_wait, used.p90_wait))
+    return [ends, f"half waited up to {median:.1f} s, nine in ten up to {p90:.1f} s"]
 
 
 def usage_lines(models: Sequence[ModelUsage]) -> list[str]:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from datetime import datetime, time, timedelta
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from pingvas.generation.v1 import usage_service_pb2, usage_service_pb2_grpc
+from pingvas.models.v1 import model_pb2
 
 from svc_common.caller import current_account
 from svc_common.credits import format_credits
 from svc_common.db import Database
-from svc_generation.store.usage import DayUsage, usage_by_day
+from svc_generation.store.usage import DayUsage, KindUsage, usage_by_day, usage_by_kind, waits
 
 _USUAL_DAYS: Final = 30
 
@@ -32,6 +34,8 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         since = datetime.combine(first_day, time(), now.tzinfo) - offset
         async with self._database.transaction(account_id) as session:
             found = await usage_by_day(session, account_id, since, offset)
+            kinds = await usage_by_kind(session, account_id, since)
+            waited = await waits(session, account_id, since)
         return usage_service_pb2.Usage(
             first_day=first_day.isoformat(),
             last_day=last_day.isoformat(),
@@ -39,6 +43,12 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
             job_count=sum(each.job_count for each in found),
             image_count=sum(each.image_count for each in found),
             models=map(_model_usage, found),
+            operations=map(_operation_usage, kinds),
+            completed_count=sum(each.completed_count for each in kinds),
+            failed_count=sum(each.failed_count for each in kinds),
+            cancelled_count=sum(each.cancelled_count for each in kinds),
+            median_wait=_duration(waited.median),
+            p90_wait=_duration(waited.p90),
         )
 
 
@@ -46,6 +56,23 @@ def _model_usage(usage: DayUsage) -> usage_service_pb2.ModelUsage:
     return usage_service_pb2.ModelUsage(
         day=usage.day.isoformat(),
         model_id=usage.model_id,
+        credits=format_credits(usage.millicredits),
+        job_count=usage.job_count,
+        image_count=usage.image_count,
+    )
+
+
+def _duration(length: timedelta | None) -> Duration | None:
+    if length is None:
+        return None
+    duration = Duration()
+    duration.FromTimedelta(length)
+    return duration
+
+
+def _operation_usage(usage: KindUsage) -> usage_service_pb2.OperationUsage:
+    return usage_service_pb2.OperationUsage(
+        operation=model_pb2.Operation.Value(f"OPERATION_{usage.operation_kind.upper()}"),
         credits=format_credits(usage.millicredits),
         job_count=usage.job_count,
         image_count=usage.image_count,

@@ -92,6 +92,8 @@ SERVED = [
     ("DELETE", "/api/v1/images/{image_id}/share", "SharingService.RevokeShareLinks"),
     ("DELETE", "/api/v1/users/me", "DeletionService.DeleteMe"),
     ("POST", "/api/v1/images:export", "ExportService.CreateImageExport"),
+    ("GET", "/api/v1/dashboard/stats", "UsageService.GetMyUsage"),
+    ("GET", "/api/v1/dashboard/recent", "GenerationService.ListJobs"),
     ("GET", "/api/v1/storage/usage", "LibraryService.GetStorageUsage"),
     ("GET", "/api/v1/storage/quota", "LibraryService.GetStorageUsage"),
     ("POST", "/api/v1/enterprise/request", "EnterpriseService.RequestEnterprise"),
@@ -116,8 +118,6 @@ LATER = {
     ("POST", "/api/v1/generate/workflow"): "workflows",
     ("POST", "/api/v1/jobs/{job_id}:retry"): "workflows: repeating a job",
     ("POST", "/api/v1/models/{model_id}:install"): "administration of models",
-    ("GET", "/api/v1/dashboard/stats"): "storage and dashboard",
-    ("GET", "/api/v1/dashboard/recent"): "storage and dashboard",
 }
 
 

@@ -237,7 +237,9 @@ def test_usage_is_what_the_jobs_cost(stranger: Person) -> None:
     made = stranger.ask("generate", "an owl", "--steps", "3")
     used = stranger.ask("usage", "--days", "7")
     assert (used["credits"], used["job_count"], used["image_count"]) == (made["credits_used"], 1, 1)
-    assert f"pingvas-tiny  {made['credits_used']} credits, jobs: 1, pictures: 1" in stranger.succeed("usage")
+    told = stranger.succeed("usage")
+    assert f"pingvas-tiny  {made['credits_used']} credits, jobs: 1, pictures: 1" in told
+    assert "completed: 1, failed: 0, cancelled: 0\nhalf waited up to " in told
 
 
 def test_profile_is_changed_and_shows_a_picture_of_the_gallery(maya: Person) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pingvas.generation.v1 import job_pb2, usage_service_pb2
 from pingvas.generation.v1.usage_service_pb2_grpc import UsageServiceStub
+from pingvas.models.v1 import model_pb2
 
 from svc_common.errors import Reason
 from tests.factories.actors import Person, WorkerClient
@@ -40,6 +41,7 @@ async def end_at(person: Person, job: job_pb2.Job, moment: datetime) -> None:
 async def test_account_without_jobs_has_used_nothing(person: Person) -> None:
     answer = await usage(person)
     assert (answer.credits, answer.job_count, answer.image_count, list(answer.models)) == ("0.000", 0, 0, [])
+    assert not answer.HasField("median_wait")
 
 
 async def test_usage_is_what_the_jobs_that_ended_have_cost(person: Person, worker: WorkerClient) -> None:
@@ -56,6 +58,25 @@ async def test_usage_is_what_the_jobs_that_ended_have_cost(person: Person, worke
     (row,) = answer.models
     assert (row.day, row.model_id) == (answer.last_day, "pingvas-tiny")
     assert (row.credits, row.job_count, row.image_count) == (answer.credits, 3, 2)
+
+
+async def test_usage_tells_how_jobs_ended_and_how_long_they_waited(person: Person, worker: WorkerClient) -> None:
+    jobs = [await complete(person, worker, 21) for _ in range(3)]
+    for job, seconds in zip(jobs, (2, 4, 14), strict=True):
+        statement = "UPDATE generation.jobs SET start_time = create_time + $1::interval WHERE job_id = $2 RETURNING 1"
+        assert await person.platform.rows("generation", statement, timedelta(seconds=seconds), job.job_id)
+    cancelled = await person.cancel((await person.create()).job_id)
+    await person.ended(cancelled.job_id)
+
+    answer = await usage(person)
+
+    assert (answer.completed_count, answer.failed_count, answer.cancelled_count) == (3, 0, 1)
+    # The one that nobody began with isn't among them. Nine tenths of the way from 2 to 14 lie between 4 and 14.
+    assert answer.median_wait.ToTimedelta() == timedelta(seconds=4)
+    assert answer.p90_wait.ToTimedelta() == timedelta(seconds=12)
+    (of_kind,) = answer.operations
+    assert of_kind.operation == model_pb2.OPERATION_TEXT_TO_IMAGE
+    assert (of_kind.credits, of_kind.job_count, of_kind.image_count) == (answer.credits, 4, 3)
 
 
 async def test_job_counts_on_the_day_of_its_end_by_the_callers_clock(person: Person, worker: WorkerClient) -> None:

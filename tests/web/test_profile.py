@@ -65,6 +65,8 @@ async def test_usage_is_shown_by_day_and_model(tab: Tab, studio: Stage) -> None:
     spent = sum(round(1000 * float(end.credits_used)) for end in ends)
     await expect(row.get_by_role("cell").nth(0)).to_have_text(f"{spent / 1000:g}")
     await expect(row.get_by_role("cell").nth(1)).to_have_text("2")
+    await expect(page.get_by_role("definition")).to_have_count(3)
+    await expect(page.get_by_role("definition").first).to_have_text("100%")
     chart = page.locator("canvas")
     await expect(chart).to_be_visible()
     await page.get_by_label("Show").select_option("Pictures")

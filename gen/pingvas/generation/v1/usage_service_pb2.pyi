@@ -5,8 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from pingvas.models.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -58,6 +60,12 @@ class Usage(_message.Message):
     JOB_COUNT_FIELD_NUMBER: _builtins.int
     IMAGE_COUNT_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    COMPLETED_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_COUNT_FIELD_NUMBER: _builtins.int
+    CANCELLED_COUNT_FIELD_NUMBER: _builtins.int
+    MEDIAN_WAIT_FIELD_NUMBER: _builtins.int
+    P90_WAIT_FIELD_NUMBER: _builtins.int
     first_day: _builtins.str
     """Names the first of the days, such as "2026-11-01"."""
     last_day: _builtins.str
@@ -68,9 +76,29 @@ class Usage(_message.Message):
     """Tells how many jobs ended, whatever their end was."""
     image_count: _builtins.int
     """Tells how many pictures they made."""
+    completed_count: _builtins.int
+    """Tells how many of the jobs made their pictures."""
+    failed_count: _builtins.int
+    """Tells how many failed; they cost nothing."""
+    cancelled_count: _builtins.int
+    """Tells how many were cancelled."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelUsage]:
         """Lists what was used by day and model, oldest first. Days and models without a job are left out."""
+
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationUsage]:
+        """Lists what was used by operation, the most jobs first. Operations without a job are left out."""
+
+    @_builtins.property
+    def median_wait(self) -> _duration_pb2.Duration:
+        """Tells how long a job waited from its acceptance until a worker began with it: half of those that were begun waited no
+        longer. For one that was begun again it is the last time. Absent: none was begun.
+        """
+
+    @_builtins.property
+    def p90_wait(self) -> _duration_pb2.Duration:
+        """Tells what nine in ten of them waited at most. Absent: none was begun."""
 
     def __init__(
         self,
@@ -81,14 +109,54 @@ class Usage(_message.Message):
         job_count: _builtins.int = ...,
         image_count: _builtins.int = ...,
         models: _abc.Iterable[Global___ModelUsage] | None = ...,
+        operations: _abc.Iterable[Global___OperationUsage] | None = ...,
+        completed_count: _builtins.int = ...,
+        failed_count: _builtins.int = ...,
+        cancelled_count: _builtins.int = ...,
+        median_wait: _duration_pb2.Duration | None = ...,
+        p90_wait: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["median_wait", b"median_wait", "p90_wait", b"p90_wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "first_day", b"first_day", "image_count", b"image_count", "job_count", b"job_count", "last_day", b"last_day", "models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_count", b"cancelled_count", "completed_count", b"completed_count", "credits", b"credits", "failed_count", b"failed_count", "first_day", b"first_day", "image_count", b"image_count", "job_count", b"job_count", "last_day", b"last_day", "median_wait", b"median_wait", "models", b"models", "operations", b"operations", "p90_wait", b"p90_wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class OperationUsage(_message.Message):
+    """Holds what an account's jobs of one kind have used in some days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    JOB_COUNT_FIELD_NUMBER: _builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    operation: _model_pb2.Operation.ValueType
+    """Names the kind."""
+    credits: _builtins.str
+    """Tells what was spent, in credits, such as "12.345"."""
+    job_count: _builtins.int
+    """Tells how many jobs ended, whatever their end was."""
+    image_count: _builtins.int
+    """Tells how many pictures they made."""
+    def __init__(
+        self,
+        *,
+        operation: _model_pb2.Operation.ValueType = ...,
+        credits: _builtins.str = ...,
+        job_count: _builtins.int = ...,
+        image_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "image_count", b"image_count", "job_count", b"job_count", "operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationUsage: _TypeAlias = OperationUsage  # noqa: Y015
 
 @_typing.final
 class ModelUsage(_message.Message):

@@ -51,7 +51,7 @@ class UsageServiceServicer:
     """
 
     def GetMyUsage(self, request, context):
-        """Returns what the caller's jobs have used, by day and model. A job counts on the day on which it ended, with what it
+        """Returns what the caller's jobs have used, by day and model and by operation, how they ended, and how long they waited. A job counts on the day on which it ended, with what it
         finally cost; what waits or runs isn't in it. CreditService.GetBalance tells what is left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

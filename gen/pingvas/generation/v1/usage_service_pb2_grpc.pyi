@@ -37,7 +37,7 @@ class UsageServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     GetMyUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.GetMyUsageRequest, _usage_service_pb2.Usage]
-    """Returns what the caller's jobs have used, by day and model. A job counts on the day on which it ended, with what it
+    """Returns what the caller's jobs have used, by day and model and by operation, how they ended, and how long they waited. A job counts on the day on which it ended, with what it
     finally cost; what waits or runs isn't in it. CreditService.GetBalance tells what is left.
     """
 
@@ -50,7 +50,7 @@ class UsageServiceAsyncStub(UsageServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetMyUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetMyUsageRequest, _usage_service_pb2.Usage]  # type: ignore[assignment]
-    """Returns what the caller's jobs have used, by day and model. A job counts on the day on which it ended, with what it
+    """Returns what the caller's jobs have used, by day and model and by operation, how they ended, and how long they waited. A job counts on the day on which it ended, with what it
     finally cost; what waits or runs isn't in it. CreditService.GetBalance tells what is left.
     """
 
@@ -66,7 +66,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.GetMyUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.Usage, _abc.Awaitable[_usage_service_pb2.Usage]]:
-        """Returns what the caller's jobs have used, by day and model. A job counts on the day on which it ended, with what it
+        """Returns what the caller's jobs have used, by day and model and by operation, how they ended, and how long they waited. A job counts on the day on which it ended, with what it
         finally cost; what waits or runs isn't in it. CreditService.GetBalance tells what is left.
         """
 

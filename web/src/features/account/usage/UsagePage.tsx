@@ -1,3 +1,4 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
@@ -7,7 +8,7 @@ import { useProblemText } from "@/app/useProblem";
 import { Field, Notice, Select } from "@/components/ui";
 import type { Usage } from "@/gen/pingvas/generation/v1/usage_service_pb";
 import { DayChart } from "./DayChart";
-import { byDay, byModel, MEASURES, type Measure } from "./usage";
+import { byDay, byModel, MEASURES, type Measure, successRate } from "./usage";
 
 const SPANS = [7, 30, 90] as const;
 
@@ -58,9 +59,38 @@ export function UsagePage() {
           </Field>
         </div>
         {error && <Notice>{text(error)}</Notice>}
+        {data && <Facts usage={data} />}
         {data && <Figures usage={data} measure={measure} />}
       </div>
     </div>
+  );
+}
+
+/** How jobs ended and how long they waited, in three figures. */
+function Facts({ usage }: { usage: Usage }) {
+  const { t, i18n } = useTranslation();
+  const share = new Intl.NumberFormat(i18n.language, { style: "percent", maximumFractionDigits: 1 });
+  const seconds = new Intl.NumberFormat(i18n.language, {
+    style: "unit",
+    unit: "second",
+    maximumFractionDigits: 1,
+  });
+  const rate = successRate(usage);
+  const facts: [string, string | undefined][] = [
+    [t("usage.succeeded"), rate === undefined ? undefined : share.format(rate)],
+    [t("usage.medianWait"), usage.medianWait && seconds.format(durationMs(usage.medianWait) / 1000)],
+    [t("usage.p90Wait"), usage.p90Wait && seconds.format(durationMs(usage.p90Wait) / 1000)],
+  ];
+  if (facts.every(([, value]) => value === undefined)) return null;
+  return (
+    <dl className="grid grid-cols-1 gap-3 sm:grid-cols-3">
+      {facts.map(([name, value]) => (
+        <div key={name} className="rounded-2xl border border-line bg-surface px-4 py-3">
+          <dt className="text-sm text-muted">{name}</dt>
+          <dd className="text-xl font-semibold tabular-nums">{value ?? "–"}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }
 

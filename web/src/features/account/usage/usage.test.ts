@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { ModelUsageSchema } from "@/gen/pingvas/generation/v1/usage_service_pb";
-import { byDay, byModel } from "./usage";
+import { byDay, byModel, successRate } from "./usage";
 
 function used(day: string, modelId: string, credits: string, jobCount: number, imageCount: number) {
   return create(ModelUsageSchema, { day, modelId, credits, jobCount, imageCount });
@@ -28,4 +28,9 @@ test("models are summed over the days, the most expensive first", () => {
     { modelId: "sdxl", credits: 20, jobs: 1, pictures: 4 },
     { modelId: "tiny", credits: 1.75, jobs: 4, pictures: 3 },
   ]);
+});
+
+test("cancelled jobs don't count against the share that succeeded", () => {
+  expect(successRate({ completedCount: 3, failedCount: 1 })).toBe(0.75);
+  expect(successRate({ completedCount: 0, failedCount: 0 })).toBeUndefined();
 });

@@ -1,6 +1,6 @@
 /** What was used, as the chart and the table need it. */
 
-import type { ModelUsage } from "@/gen/pingvas/generation/v1/usage_service_pb";
+import type { ModelUsage, Usage } from "@/gen/pingvas/generation/v1/usage_service_pb";
 
 export const MEASURES = ["credits", "jobs", "pictures"] as const;
 export type Measure = (typeof MEASURES)[number];
@@ -13,6 +13,12 @@ type Used = Pick<ModelUsage, "credits" | "jobCount" | "imageCount">;
 export function amountOf(used: Used, measure: Measure): number {
   if (measure === "credits") return Number(used.credits);
   return measure === "jobs" ? used.jobCount : used.imageCount;
+}
+
+/** The share of jobs that made their pictures, of those that weren't cancelled: 0 to 1, or undefined without any. */
+export function successRate({ completedCount, failedCount }: Pick<Usage, "completedCount" | "failedCount">) {
+  const judged = completedCount + failedCount;
+  return judged > 0 ? completedCount / judged : undefined;
 }
 
 /** All days from the first to the last, with what all models used on each: days without a job have 0. */
