@@ -12,6 +12,8 @@ from fastapi import Request
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from starlette.types import Message as AsgiMessage
+from starlette.types import Receive
 
 from edge_http.suggestions import nearest
 from svc_common.errors import FieldViolation, Reason, ServiceError
@@ -35,13 +37,31 @@ async def body_of(request: Request, *, limit_bytes: int = _BODY_BYTES) -> bytes:
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
-        if len(content) > limit_bytes:
-            raise ServiceError(
-                Reason.REQUEST_TOO_LARGE,
-                f"The request is larger than {limit_bytes:,} bytes. Send less.",
-                metadata={"limit_bytes": str(limit_bytes)},
-            )
+        _require_size(len(content), limit_bytes)
     return bytes(content)
+
+
+def limited(request: Request, limit_bytes: int) -> Receive:
+    """Returns what gives the body of a request, for whatever reads it by itself, until it is too large."""
+    received = 0
+
+    async def receive() -> AsgiMessage:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        _require_size(received, limit_bytes)
+        return message
+
+    return receive
+
+
+def _require_size(size_bytes: int, limit_bytes: int) -> None:
+    if size_bytes > limit_bytes:
+        raise ServiceError(
+            Reason.REQUEST_TOO_LARGE,
+            f"The request is larger than {limit_bytes:,} bytes. Send less.",
+            metadata={"limit_bytes": str(limit_bytes)},
+        )
 
 
 def read_json(content: bytes) -> Any:

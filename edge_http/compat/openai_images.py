@@ -19,7 +19,6 @@ from pingvas.models.v1 import model_pb2, model_service_pb2
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
-from starlette.types import Message as AsgiMessage
 
 from edge_http.answers import JSON, encoded
 from edge_http.compat.credentials import CallerCalls, credential_of
@@ -27,7 +26,7 @@ from edge_http.compat.jobs import Jobs, finished_images
 from edge_http.compat.openai_errors import document_of, refused
 from edge_http.compat.openai_requests import ALIASES, Wanted, content_of, edit, is_alias, text_to_image, wanted_of
 from edge_http.compat.pictures import Pictures
-from edge_http.documents import body_of, malformed, read_json
+from edge_http.documents import body_of, limited, malformed, read_json
 from edge_http.presence import unless_gone
 from edge_http.routing import Route, Router
 from svc_common.clock import new_id
@@ -259,11 +258,11 @@ async def _form_of(request: Request) -> tuple[dict[str, str], dict[str, list[byt
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise malformed("Send multipart/form-data with the picture as `image`.")
-    limited = Request(request.scope, _limited(request))
+    whole = Request(request.scope, limited(request, FORM_BYTES))
     fields: dict[str, str] = {}
     files: dict[str, list[bytes]] = {}
     try:
-        async with limited.form(max_files=_MOST_FILES) as form:
+        async with whole.form(max_files=_MOST_FILES) as form:
             for name, value in form.multi_items():
                 plain = name.removesuffix("[]")
                 if isinstance(value, UploadFile):
@@ -273,25 +272,6 @@ async def _form_of(request: Request) -> tuple[dict[str, str], dict[str, list[byt
     except (HTTPException, MultiPartException) as error:
         raise malformed("The form can't be read.") from error
     return fields, files
-
-
-def _limited(request: Request) -> Callable[[], Awaitable[AsgiMessage]]:
-    """Returns what gives the body of a request until it is too large."""
-    received = 0
-
-    async def receive() -> AsgiMessage:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > FORM_BYTES:
-            raise ServiceError(
-                Reason.REQUEST_TOO_LARGE,
-                f"The request is larger than {FORM_BYTES:,} bytes. Send smaller pictures.",
-                metadata={"limit_bytes": str(FORM_BYTES)},
-            )
-        return message
-
-    return receive
 
 
 def _is_due(progress: job_event_pb2.JobProgress, shown: int, wanted: Wanted) -> bool:
