@@ -13,6 +13,13 @@ from typing import Any, Final
 
 import jinja2
 
+from edge_envoy.compression import (
+    COMPRESSORS,
+    LEAST_BYTES,
+    PAGE_PATHS,
+    compressed_matches,
+    per_route,
+)
 from edge_envoy.replies import (
     API_KEY_REFUSAL_HEADER,
     BRIDGE_CLUSTER,
@@ -128,6 +135,10 @@ def edge_configuration(settings: EdgeSettings) -> str:
         security_headers=_security_headers(settings),
         api_key=_api_key_script([*compat, *sockets]),
         request_check=request_check(methods, descriptor_set, _BODY_BYTES),
+        compressors=COMPRESSORS,
+        compressed=list(compressed_matches(methods, descriptor_set)),
+        compressed_paths=PAGE_PATHS,
+        compression=per_route,
         mappers=mappers(settings.upstreams, _BODY_BYTES),
         api_prefixes=_API,
         spoken_header=SPOKEN_HEADER,
@@ -197,6 +208,7 @@ def _security_headers(settings: EdgeSettings) -> Mapping[str, str]:
 def _limits() -> dict[str, int]:
     return {
         "body_bytes": _BODY_BYTES,
+        "compressed_bytes": LEAST_BYTES,
         "connections": _CONNECTIONS,
         "transfers": _TRANSFERS,
         "addresses": _ADDRESSES,

@@ -31,17 +31,22 @@ def request_check(methods: Iterable[PublicMethod], descriptor_set: bytes, body_b
 
 def contract_table(methods: Iterable[PublicMethod], descriptor_set: bytes) -> dict[str, Any]:
     """Returns what the script must know of the contracts, in the form that its head describes."""
-    known = {
-        name: message
-        for file in FileDescriptorSet.FromString(descriptor_set).file
-        for name, message in _named(file.package, file.message_type)
-    }
+    known = messages_of(descriptor_set)
     bindings = [_binding(method, binding, known) for method in methods for binding in method.bindings]
     messages: dict[str, Any] = {}
     for binding in bindings:
         if binding["body"]:
             _add_message(binding["message"], known, messages)
     return {"domain": ERROR_DOMAIN, "bindings": bindings, "messages": messages, "aliases": dict(FIELD_ALIASES)}
+
+
+def messages_of(descriptor_set: bytes) -> Messages:
+    """Returns every message of a serialised FileDescriptorSet by its full name."""
+    return {
+        name: message
+        for file in FileDescriptorSet.FromString(descriptor_set).file
+        for name, message in _named(file.package, file.message_type)
+    }
 
 
 def lua_literal(value: Any) -> str:

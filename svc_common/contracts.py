@@ -68,6 +68,7 @@ class PublicMethod:
     streams: bool
     bindings: tuple[HttpBinding, ...]
     request: str
+    response: str
     scope: str = ""
     """What an API key needs to call it; empty: no key may."""
     role: str = ""
@@ -135,6 +136,7 @@ def _public_method(service: str, area: str, method: MethodDescriptorProto) -> Pu
         streams=method.server_streaming,
         bindings=tuple(_bindings(method.options.Extensions[annotations_pb2.http])),
         request=method.input_type.removeprefix("."),
+        response=method.output_type.removeprefix("."),
         scope=scope_name(rule.scope),
         role=role_named(rule.role).value if rule.role else "",
     )

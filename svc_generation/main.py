@@ -59,7 +59,7 @@ from svc_generation.store import hot
 from svc_generation.tasks.queue_figures import show_queue
 from svc_generation.tasks.sweeps import Sweeper, settle_noted_holds
 from svc_generation.tasks.webhook_sweeps import WebhookSweeps
-from svc_generation.usecases.accepting import Acceptor
+from svc_generation.usecases.accepting import Acceptor, WebhookTerms
 from svc_generation.usecases.announcing import Announcer
 from svc_generation.usecases.artifacts import Artifacts
 from svc_generation.usecases.cancelling import Canceller
@@ -79,7 +79,7 @@ from svc_generation.usecases.worker_demand import WorkerDemand
 
 SERVICE_NAME: Final = "svc_generation"
 
-_WEBHOOK_SECRET_BYTES: Final = 32
+_new_webhook_secret: Final = partial(secrets.token_bytes, 32)
 
 
 class GenerationSettings(ServiceSettings, PictureSettings):
@@ -166,6 +166,7 @@ class Parts:
             job_lifetime=timedelta(hours=settings.job_lifetime_hours),
             now=clock.now,
             new_id=clock.new_id,
+            webhook_terms=WebhookTerms(settings.webhooks_to_private_addresses, _new_webhook_secret),
         )
         self.scaler = self._scaler() if settings.scaler_address else None
 
@@ -221,7 +222,7 @@ def compose(
         page_tokens=page_tokens,
         now=clock.now,
         new_id=clock.new_id,
-        new_secret=partial(secrets.token_bytes, _WEBHOOK_SECRET_BYTES),
+        new_secret=_new_webhook_secret,
         allows_private=settings.webhooks_to_private_addresses,
     )
     deliverer = Deliverer(

@@ -23,13 +23,15 @@ from pingvas.models.v1 import model_pb2, model_service_pb2
 from pydantic import Field
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as AsgiMessage
 
 from edge_http.answers import encoded, refusal_of, refused
 from edge_http.compat.credentials import CallerCalls, credential_of
 from edge_http.compat.jobs import Jobs, finished_images
 from edge_http.compat.pictures import Pictures
+from edge_http.documents import body_of
 from edge_http.routing import Route, Router
-from svc_common.errors import ServiceError
+from svc_common.errors import Reason, ServiceError
 from svc_common.status import to_status
 
 PATH: Final = "/mcp"
@@ -92,14 +94,18 @@ class McpTools:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; without a credential it says which kind is wanted, as the protocol asks for."""
+        request = Request(scope, receive)
         try:
-            credential_of(Request(scope))
+            credential_of(request)
+            # The protocol's own library reads a body of any size.
+            content = await body_of(request)
         except ServiceError as error:
             answer = refused(to_status(error))
-            answer.headers["www-authenticate"] = "Bearer"
+            if error.reason is Reason.CREDENTIALS_MISSING:
+                answer.headers["www-authenticate"] = "Bearer"
             await answer(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, _again(content, receive), send)
 
     async def list_models(self, ctx: Context[Any, Any]) -> dict[str, Any]:
         """Lists the models that can draw, with what they are made for."""
@@ -200,6 +206,16 @@ class McpTools:
             raise ToolError(refusal_of(error, route.method.area).message) from error
         except ServiceError as error:
             raise ToolError(error.message) from error
+
+
+def _again(content: bytes, receive: Receive) -> Receive:
+    """Returns what gives a body that was read already, and then what `receive` gives."""
+    messages: list[AsgiMessage] = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def given() -> AsgiMessage:
+        return messages.pop() if messages else await receive()
+
+    return given
 
 
 def _request(ctx: Context[Any, Any]) -> Request:

@@ -29,6 +29,7 @@ from studio.cli.picture import can_show, decode, half_blocks, picture_console
 from studio.cli.seeds import Seed
 from studio.cli.sources import image_source
 from studio.cli.templates import preset_of, preset_options
+from studio.cli.webhooks import JobWebhook, webhook_of, webhook_options
 
 _DEFAULT_OUT = Path("pingvas-images")
 _PICTURE_COLUMNS = 56
@@ -78,6 +79,7 @@ class Result:
 @click.option("--feather", "mask_feather_px", type=int, help="Softness of the mask's edge, in pixels. Needs --mask.")
 @click.option("--lora", "loras", multiple=True, help="MODEL_ID or MODEL_ID:WEIGHT. May be given several times.")
 @preset_options
+@webhook_options
 @_out_option
 @json_option
 @pass_shared
@@ -96,6 +98,8 @@ def generate(
     values: tuple[str, ...],
     style_id: str,
     size_preset: str,
+    webhook_url: str,
+    webhook_events: tuple[str, ...],
     **options: object,
 ) -> None:
     """Make a picture from PROMPT, alone or with a picture to begin with, or again with --from. Ctrl-C cancels the job."""
@@ -103,6 +107,7 @@ def generate(
         _require(options["prompt"] is None, "--prompt", "no PROMPT beside it")
         options["prompt"] = prompt_option
     preset = preset_of(template_id, values, style_id, size_preset)
+    webhook = webhook_of(webhook_url, webhook_events)
     wanted = options["prompt"] is not None or recalled is not None or bool(template_id)
     _require(wanted, "a picture without --from or --template", "a PROMPT")
     _require(recalled is None or not (template_id or size_preset), "--template or --size", "no --from beside it")
@@ -126,7 +131,7 @@ def generate(
         if preset is not None and not isinstance(operation, Upscale):
             operation.preset.CopyFrom(preset)
         title = operation.prompt or template_id or Path(str(recalled)).stem
-        _make_and_tell(client, operation, out, title, as_json=as_json)
+        _make_and_tell(client, operation, out, title, webhook, as_json=as_json)
 
 
 @click.command()
@@ -136,22 +141,37 @@ def generate(
 @click.option("--model", "model_id", default="", help="Default: the default model of the deployment.")
 @click.option("--prompt", default="", help="Describes the picture, for models that upscale by a prompt.")
 @click.option("--seed", type=Seed(), help="Makes the result repeatable. Default: drawn by the server.")
+@webhook_options
 @_out_option
 @json_option
 @pass_shared
-def upscale(shared: Shared, /, picture: str, out: Path, as_json: bool, scale_factor: str, **options: object) -> None:
+def upscale(
+    shared: Shared,
+    /,
+    picture: str,
+    out: Path,
+    as_json: bool,
+    scale_factor: str,
+    webhook_url: str,
+    webhook_events: tuple[str, ...],
+    **options: object,
+) -> None:
     """Make a larger version of PICTURE: a file, or an id of the gallery. Ctrl-C cancels the job."""
+    webhook = webhook_of(webhook_url, webhook_events)
     with connect(shared) as client:
         options |= {"scale_factor": int(scale_factor), "source": image_source(client, picture)}
-        _make_and_tell(client, build(Upscale, options), out, f"{Path(picture).stem} x{scale_factor}", as_json=as_json)
+        title = f"{Path(picture).stem} x{scale_factor}"
+        _make_and_tell(client, build(Upscale, options), out, title, webhook, as_json=as_json)
 
 
-def make(client: Client, operation: Operation, out: Path, title: str, console: Console) -> Result:
+def make(
+    client: Client, operation: Operation, out: Path, title: str, console: Console, webhook: JobWebhook | None = None
+) -> Result:
     """Has an operation done, shows its progress, and saves it in a file named after the title.
 
     The request id makes the acceptance repeatable: a lost answer costs a repeat, never a second job.
     """
-    create = request_of(operation, f"cli:{uuid.uuid4()}")
+    create = request_of(operation, f"cli:{uuid.uuid4()}", **(webhook or webhook_of("", ())))
     job = client.call(GenerationServiceStub(client.channel).CreateJob, create)
     console.print(f"Job {job.job_id} accepted; {job.credits_held} credits are held for it.", soft_wrap=True)
     with watching.live_bar(console) as show:
@@ -183,9 +203,11 @@ def present(result: Result, console: Console) -> None:
     console.print(f"It cost {watching.credits_used(result.job)} credits; seed {seed} makes it again.")
 
 
-def _make_and_tell(client: Client, operation: Operation, out: Path, title: str, *, as_json: bool) -> None:
+def _make_and_tell(
+    client: Client, operation: Operation, out: Path, title: str, webhook: JobWebhook, *, as_json: bool
+) -> None:
     console = picture_console(quiet=as_json)
-    result = make(client, operation, out, title, console)
+    result = make(client, operation, out, title, console, webhook)
     if as_json:
         document = MessageToDict(result.job, preserving_proto_field_name=True)
         click.echo(json.dumps({**document, "files": [str(file) for file in result.files]}, indent=2))

@@ -1,6 +1,8 @@
 """`pingvas webhooks`: the addresses to which this account's events are sent, and what became of each delivery."""
 
 import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, TypeVar
 
 import click
 from google.protobuf.json_format import MessageToDict
@@ -21,6 +23,49 @@ _EVENTS = {
     if number not in (WebhookEvent.WEBHOOK_EVENT_UNSPECIFIED, WebhookEvent.WEBHOOK_EVENT_TEST)
 }
 _USUAL_EVENTS = ("completed", "failed", "cancelled")
+_JOB_EVENTS = tuple(event for event in _EVENTS if event != "credits-low")
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+class JobWebhook(TypedDict):
+    """The arguments of `request_of` that give a job's events an address."""
+
+    webhook_url: str
+    webhook_events: Sequence[WebhookEvent.ValueType]
+
+
+def webhook_options(command: CommandT) -> CommandT:
+    """Gives a command that makes a job the options that `webhook_of` reads."""
+    for option in (
+        click.option(
+            "--webhook-event",
+            "webhook_events",
+            multiple=True,
+            type=click.Choice(_JOB_EVENTS),
+            help="What is sent there; can be given more than once. Default: completed, failed and cancelled.",
+        ),
+        click.option(
+            "--webhook",
+            "webhook_url",
+            default="",
+            metavar="URL",
+            help="Send the job's events to this https address, signed with the secret of `pingvas webhooks secret`.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def webhook_of(webhook_url: str, webhook_events: Sequence[str]) -> JobWebhook:
+    """Returns what the options name.
+
+    Raises:
+        click.UsageError: events without an address.
+    """
+    if webhook_events and not webhook_url:
+        raise click.UsageError("--webhook-event needs --webhook.")
+    return {"webhook_url": webhook_url, "webhook_events": [_EVENTS[event] for event in webhook_events]}
 
 
 @click.group()
@@ -121,6 +166,22 @@ def rotate(shared: Shared, endpoint_id: str, *, as_json: bool) -> None:
     click.echo(_json(made) if as_json else made.secret)
 
 
+@webhooks.command()
+@shared_options
+@click.option("--rotate", "rotates", is_flag=True, help="Make a new one; the old one signs as well for a day.")
+@json_option
+@pass_shared
+def secret(shared: Shared, *, rotates: bool, as_json: bool) -> None:
+    """Print the secret that signs what jobs with an address of their own send: `pingvas generate --webhook`."""
+    with connect(shared) as client:
+        stub = WebhookEndpointServiceStub(client.channel)
+        if rotates:
+            found = client.call(stub.RotateAccountWebhookSecret, service_pb2.RotateAccountWebhookSecretRequest())
+        else:
+            found = client.call(stub.GetAccountWebhookSecret, service_pb2.GetAccountWebhookSecretRequest())
+    click.echo(_json(found) if as_json else found.secret)
+
+
 @webhooks.command("test")
 @shared_options
 @click.argument("endpoint_id")
@@ -140,7 +201,7 @@ def test_(shared: Shared, endpoint_id: str, *, as_json: bool) -> None:
 @json_option
 @pass_shared
 def log(shared: Shared, endpoint_id: str, *, as_json: bool) -> None:
-    """List what was sent to an endpoint, newest first, and what became of it."""
+    """List what was sent to an endpoint, or for a job with --webhook to its address, and what became of it."""
     request = service_pb2.ListWebhookDeliveriesRequest(endpoint_id=endpoint_id, page_size=50)
     with connect(shared) as client:
         found = client.call(WebhookEndpointServiceStub(client.channel).ListWebhookDeliveries, request).deliveries

@@ -64,6 +64,8 @@ TYPE_NAMES: Final[Mapping[WebhookEvent, str]] = MappingProxyType(
         WebhookEvent.CREDITS_LOW: "credits.low",
     }
 )
+ENDS: Final = (WebhookEvent.JOB_COMPLETED, WebhookEvent.JOB_FAILED, WebhookEvent.JOB_CANCELLED)
+"""What a job's own address gets where no events are named."""
 _REPEATED: Final = frozenset(WebhookEvent) - {WebhookEvent.JOB_PROGRESS, WebhookEvent.TEST}
 
 
@@ -92,8 +94,8 @@ def next_attempt(event: WebhookEvent, attempt_count: int, now: datetime) -> date
     return now + _RETRIES[attempt_count - 1]
 
 
-def check_url(url: str, *, allows_private: bool) -> None:
-    """Checks what can be seen of an address without looking its name up.
+def check_url(url: str, *, allows_private: bool, field: str = "url") -> None:
+    """Checks what can be seen of an address without looking its name up; `field` is what the caller calls it.
 
     Raises:
         ServiceError: WEBHOOK_ADDRESS_REFUSED, with what to change.
@@ -102,21 +104,23 @@ def check_url(url: str, *, allows_private: bool) -> None:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise _refused("can't be read") from None
+        raise _refused(field, "can't be read") from None
     if not url.isascii() or not url.isprintable() or " " in url:
-        raise _refused("must be of printable ASCII characters; write others percent-encoded, and the host in punycode")
+        raise _refused(
+            field, "must be of printable ASCII characters; write others percent-encoded, and the host in punycode"
+        )
     if parts.scheme != "https" and not (allows_private and parts.scheme == "http"):
-        raise _refused("must begin with https://")
+        raise _refused(field, "must begin with https://")
     if not host or port == 0:
-        raise _refused("must have a host")
+        raise _refused(field, "must have a host")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise _refused("may have no user, password or fragment")
+        raise _refused(field, "may have no user, password or fragment")
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return
     if not (allows_private or is_public(address)):
-        raise _refused("must lead to a public host")
+        raise _refused(field, "must lead to a public host")
 
 
 def is_public(address: IpAddress) -> bool:
@@ -137,5 +141,5 @@ def is_public(address: IpAddress) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
-def _refused(rule: str) -> ServiceError:
-    return ServiceError(Reason.WEBHOOK_ADDRESS_REFUSED, f"The webhook's url {rule}.", metadata={"field": "url"})
+def _refused(field: str, rule: str) -> ServiceError:
+    return ServiceError(Reason.WEBHOOK_ADDRESS_REFUSED, f"The webhook's url {rule}.", metadata={"field": field})

@@ -12,7 +12,7 @@ from svc_generation.domain.event_ids import EventId
 from svc_generation.domain.waiting import WaitEstimate
 from svc_generation.domain.webhooks import TYPE_NAMES, DeliveryState, WebhookEvent
 from svc_generation.messages.jobs import JobConverter, timestamp
-from svc_generation.store.models import Job, WebhookDelivery, WebhookEndpoint
+from svc_generation.store.models import Job, WebhookDelivery, WebhookEndpoint, WebhookSecret
 
 _NO_WAIT: Final = WaitEstimate(0.0, 0.0)
 
@@ -32,6 +32,14 @@ def endpoint_message(row: WebhookEndpoint, *, shows_secret: bool = False) -> web
     )
     if row.failing_since is not None:
         message.failing_since.FromDatetime(row.failing_since)
+    return message
+
+
+def account_secret_message(row: WebhookSecret, now: datetime) -> webhook_pb2.AccountWebhookSecret:
+    """Converts the secret for the addresses that an account's jobs bring along."""
+    message = webhook_pb2.AccountWebhookSecret(secret=secret_text(row.secret))
+    if row.old_secret_expire_time is not None and now < row.old_secret_expire_time:
+        message.old_secret_expire_time.FromDatetime(row.old_secret_expire_time)
     return message
 
 

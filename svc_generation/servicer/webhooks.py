@@ -16,9 +16,9 @@ from svc_common.idempotency import idempotency_key, idempotency_key_reused
 from svc_common.paging import PageTokens, moment_and_id, page_size
 from svc_generation.domain.webhooks import MOST_ENDPOINTS, SECRET_OVERLAP, DeliveryState, WebhookEvent, check_url
 from svc_generation.messages.refusals import no_such_webhook
-from svc_generation.messages.webhooks import delivery_message, endpoint_message
+from svc_generation.messages.webhooks import account_secret_message, delivery_message, endpoint_message
 from svc_generation.store import webhooks
-from svc_generation.store.models import WebhookDelivery, WebhookEndpoint
+from svc_generation.store.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
 
 _CHANGEABLE: Final = ("url", "description", "events", "named_jobs_only", "disabled")
 
@@ -135,8 +135,7 @@ class WebhookEndpointServicer(webhook_endpoint_service_pb2_grpc.WebhookEndpointS
         account_id = current_account()
         async with self._database.transaction(account_id) as session:
             endpoint = await _own_endpoint(session, account_id, request.endpoint_id)
-            endpoint.old_secret, endpoint.secret = endpoint.secret, self._new_secret()
-            endpoint.old_secret_expire_time = self._now() + SECRET_OVERLAP
+            self._rotate(endpoint)
             await session.flush()
             return endpoint_message(endpoint, shows_secret=True)
 
@@ -169,7 +168,7 @@ class WebhookEndpointServicer(webhook_endpoint_service_pb2_grpc.WebhookEndpointS
         scope = f"deliveries:{account_id}:{endpoint_id}"
         before = moment_and_id(self._page_tokens.decode(request.page_token, scope)) if request.page_token else None
         async with self._database.transaction(account_id) as session:
-            if await webhooks.get_endpoint(session, account_id, endpoint_id) is None:
+            if await webhooks.get_endpoint(session, account_id, endpoint_id, of_jobs=True) is None:
                 raise no_such_webhook(request.endpoint_id)
             rows = await webhooks.list_deliveries(session, endpoint_id, before, size + 1)
         page, token = self._page_tokens.cut(
@@ -189,6 +188,30 @@ class WebhookEndpointServicer(webhook_endpoint_service_pb2_grpc.WebhookEndpointS
             if row is None:
                 raise no_such_webhook(request.delivery_id)
             return delivery_message(row)
+
+    async def GetAccountWebhookSecret(
+        self, _request: webhook_endpoint_service_pb2.GetAccountWebhookSecretRequest, _context: object
+    ) -> webhook_pb2.AccountWebhookSecret:
+        """Returns the secret for the addresses that jobs bring along."""
+        account_id, now = current_account(), self._now()
+        async with self._database.transaction(account_id) as session:
+            row = await webhooks.account_secret(session, account_id, self._new_secret(), now)
+            return account_secret_message(row, now)
+
+    async def RotateAccountWebhookSecret(
+        self, _request: webhook_endpoint_service_pb2.RotateAccountWebhookSecretRequest, _context: object
+    ) -> webhook_pb2.AccountWebhookSecret:
+        """Makes a new secret for the addresses that jobs bring along."""
+        account_id, now = current_account(), self._now()
+        async with self._database.transaction(account_id) as session:
+            row = await webhooks.account_secret(session, account_id, self._new_secret(), now, locked=True)
+            self._rotate(row)
+            await session.flush()
+            return account_secret_message(row, now)
+
+    def _rotate(self, row: WebhookEndpoint | WebhookSecret) -> None:
+        row.old_secret, row.secret = row.secret, self._new_secret()
+        row.old_secret_expire_time = self._now() + SECRET_OVERLAP
 
 
 async def _own_endpoint(session: AsyncSession, account_id: UUID, endpoint_id: str) -> WebhookEndpoint:

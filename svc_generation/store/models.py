@@ -157,6 +157,21 @@ class WebhookEndpoint(Base):
     failing_since: Mapped[datetime | None]
     """Since when no delivery has succeeded; null after a success."""
     secret: Mapped[bytes]
+    """Empty where the account's own signs, which is so for the addresses of jobs."""
+    old_secret: Mapped[bytes | None]
+    old_secret_expire_time: Mapped[datetime | None]
+    create_time: Mapped[datetime]
+    of_job: Mapped[bool] = mapped_column(default=False)
+    """Whether a job has brought the address along, whose id is the endpoint's. The job may never have been accepted."""
+
+
+class WebhookSecret(Base):
+    """Holds the secret that signs what goes to the addresses that an account's jobs bring along."""
+
+    __tablename__ = "webhook_secrets"
+
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    secret: Mapped[bytes]
     old_secret: Mapped[bytes | None]
     old_secret_expire_time: Mapped[datetime | None]
     create_time: Mapped[datetime]

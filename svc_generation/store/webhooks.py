@@ -1,18 +1,40 @@
 """What svc_generation asks of its tables of webhooks, and changes in them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID, uuid5
 
-from sqlalchemy import ColumnElement, Row, and_, any_, delete, func, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    and_,
+    any_,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_generation.domain.states import JobState
 from svc_generation.domain.webhooks import DeliveryState, WebhookEvent
-from svc_generation.store.models import Job, WebhookDelivery, WebhookEndpoint, WebhookJob
+from svc_generation.store.models import Job, WebhookDelivery, WebhookEndpoint, WebhookJob, WebhookSecret
 
 Place = tuple[datetime, UUID] | None
+
+_IS_REGISTERED: Final = WebhookEndpoint.of_job.is_(False)
+# Of an event of no job the comparison is null, and so not true.
+_RECEIVER: Final = case(
+    (WebhookDelivery.endpoint_id == WebhookDelivery.job_id, WebhookDelivery.account_id),
+    else_=WebhookDelivery.endpoint_id,
+)
 
 
 async def find_request(session: AsyncSession, account_id: UUID, request_id: str) -> WebhookEndpoint | None:
@@ -24,18 +46,23 @@ async def find_request(session: AsyncSession, account_id: UUID, request_id: str)
 
 
 async def count_endpoints(session: AsyncSession, account_id: UUID) -> int:
-    """Returns how many endpoints an account has."""
-    statement = select(func.count()).where(WebhookEndpoint.account_id == account_id)
+    """Returns how many endpoints an account has registered."""
+    statement = select(func.count()).where(WebhookEndpoint.account_id == account_id, _IS_REGISTERED)
     return (await session.execute(statement)).scalar_one()
 
 
 async def get_endpoint(
-    session: AsyncSession, account_id: UUID, endpoint_id: UUID, *, locked: bool = False
+    session: AsyncSession, account_id: UUID, endpoint_id: UUID, *, locked: bool = False, of_jobs: bool = False
 ) -> WebhookEndpoint | None:
-    """Returns an endpoint of an account, locked until the end of the transaction if it is to be changed."""
+    """Returns an endpoint of an account, locked until the end of the transaction if it is to be changed.
+
+    The addresses of jobs are found with `of_jobs` only.
+    """
     statement = select(WebhookEndpoint).where(
         WebhookEndpoint.account_id == account_id, WebhookEndpoint.endpoint_id == endpoint_id
     )
+    if not of_jobs:
+        statement = statement.where(_IS_REGISTERED)
     return (
         await session.execute(statement.with_for_update(key_share=True) if locked else statement)
     ).scalar_one_or_none()
@@ -44,8 +71,8 @@ async def get_endpoint(
 async def list_endpoints(
     session: AsyncSession, account_id: UUID, before: Place, limit: int
 ) -> Sequence[WebhookEndpoint]:
-    """Returns an account's endpoints, newest first, from behind a place in that order."""
-    statement = select(WebhookEndpoint).where(WebhookEndpoint.account_id == account_id)
+    """Returns an account's registered endpoints, newest first, from behind a place in that order."""
+    statement = select(WebhookEndpoint).where(WebhookEndpoint.account_id == account_id, _IS_REGISTERED)
     key = tuple_(WebhookEndpoint.create_time, WebhookEndpoint.endpoint_id)
     if before is not None:
         statement = statement.where(key < tuple_(literal(before[0]), literal(before[1])))
@@ -60,6 +87,27 @@ async def delete_endpoint(session: AsyncSession, account_id: UUID, endpoint_id: 
             WebhookEndpoint.account_id == account_id, WebhookEndpoint.endpoint_id == endpoint_id
         )
     )
+
+
+async def account_secret(
+    session: AsyncSession, account_id: UUID, new_secret: bytes, now: datetime, *, locked: bool = False
+) -> WebhookSecret:
+    """Returns the secret for the addresses that an account's jobs bring along, which becomes `new_secret` if there is none.
+
+    Locked until the end of the transaction if it is to be changed.
+    """
+    values = {"account_id": account_id, "secret": new_secret, "create_time": now}
+    await session.execute(insert(WebhookSecret).values(values).on_conflict_do_nothing())
+    statement = select(WebhookSecret).where(WebhookSecret.account_id == account_id)
+    return (await session.execute(statement.with_for_update() if locked else statement)).scalar_one()
+
+
+async def find_account_secrets(session: AsyncSession, account_ids: Collection[UUID]) -> Mapping[UUID, WebhookSecret]:
+    """Returns the secrets of those accounts that have one."""
+    if not account_ids:
+        return {}
+    rows = await session.scalars(select(WebhookSecret).where(WebhookSecret.account_id.in_(account_ids)))
+    return {row.account_id: row for row in rows}
 
 
 async def list_deliveries(
@@ -88,14 +136,17 @@ async def replay(session: AsyncSession, account_id: UUID, delivery_id: UUID, now
 async def claim_due(
     session: AsyncSession, now: datetime, lease: timedelta, busy: Collection[UUID], limit: int
 ) -> Sequence[Row[WebhookDelivery, WebhookEndpoint]]:
-    """Takes due deliveries for an attempt that may last as long as the lease, none to the busy endpoints.
+    """Takes due deliveries for an attempt that may last as long as the lease, none for the busy receivers.
+
+    A receiver is an endpoint, or an account with all addresses that its jobs bring along: those may be very many, and must
+    not take all the room when none of them answers.
 
     Several processes take different ones. The attempt is counted now, so that one whose process dies isn't made for ever.
     """
     due = (
         select(WebhookDelivery.delivery_id)
         .where(WebhookDelivery.state == DeliveryState.PENDING, WebhookDelivery.next_attempt_time <= now)
-        .where(WebhookDelivery.endpoint_id.not_in(busy))
+        .where(_RECEIVER.not_in(busy))
         .order_by(WebhookDelivery.next_attempt_time)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -188,18 +239,19 @@ async def list_progressing(session: AsyncSession, limit: int) -> Sequence[Row[UU
     named = select(WebhookJob.job_id).where(
         WebhookJob.job_id == Job.job_id, WebhookJob.endpoint_id == WebhookEndpoint.endpoint_id
     )
-    wanted: ColumnElement[bool] = or_(WebhookEndpoint.named_jobs_only.is_(False), named.exists())
-    statement = (
+    is_named: ColumnElement[bool] = or_(WebhookEndpoint.named_jobs_only.is_(False), named.exists())
+    wants = (
+        WebhookEndpoint.disabled.is_(False),
+        literal(int(WebhookEvent.JOB_PROGRESS)) == any_(WebhookEndpoint.events),
+    )
+    # In two parts, so that each finds its endpoints by an index.
+    registered, brought = (
         select(WebhookEndpoint.endpoint_id, WebhookEndpoint.account_id, Job.job_id)
         .join(Job, and_(Job.account_id == WebhookEndpoint.account_id, Job.state == JobState.RUNNING))
-        .where(
-            WebhookEndpoint.disabled.is_(False),
-            literal(int(WebhookEvent.JOB_PROGRESS)) == any_(WebhookEndpoint.events),
-            wanted,
-        )
-        .limit(limit)
+        .where(*wants, *which)
+        for which in ((_IS_REGISTERED, is_named), (WebhookEndpoint.endpoint_id == Job.job_id,))
     )
-    return (await session.execute(statement)).all()
+    return (await session.execute(union_all(registered, brought).limit(limit))).all()
 
 
 async def add_progress(session: AsyncSession, deliveries: Sequence[WebhookDelivery]) -> int:
@@ -230,6 +282,7 @@ async def add_account_event(
         select(WebhookEndpoint.endpoint_id)
         .where(
             WebhookEndpoint.account_id == account_id,
+            _IS_REGISTERED,
             WebhookEndpoint.disabled.is_(False),
             literal(int(event)) == any_(WebhookEndpoint.events),
         )
@@ -255,13 +308,24 @@ async def add_account_event(
 
 
 async def delete_old(session: AsyncSession, before: datetime, limit: int) -> int:
-    """Deletes deliveries that ended, and names of endpoints in jobs, from before a time; returns how many deliveries."""
+    """Deletes deliveries that ended, and names and addresses of endpoints in jobs, from before a time.
+
+    Returns how many deliveries. A job's address stays while the job hasn't ended, and while there are deliveries to it.
+    """
     old = (
         select(WebhookDelivery.delivery_id)
         .where(WebhookDelivery.create_time < before, WebhookDelivery.state != DeliveryState.PENDING)
         .limit(limit)
     )
     await session.execute(delete(WebhookJob).where(WebhookJob.create_time < before))
+    delivery = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == WebhookEndpoint.endpoint_id)
+    going = select(Job).where(Job.job_id == WebhookEndpoint.endpoint_id, Job.state < JobState.COMPLETED)
+    unused = (
+        select(WebhookEndpoint.endpoint_id)
+        .where(WebhookEndpoint.of_job, WebhookEndpoint.create_time < before, ~delivery.exists(), ~going.exists())
+        .limit(limit)
+    )
+    await session.execute(delete(WebhookEndpoint).where(WebhookEndpoint.endpoint_id.in_(unused)))
     statement = (
         delete(WebhookDelivery).where(WebhookDelivery.delivery_id.in_(old)).returning(WebhookDelivery.delivery_id)
     )

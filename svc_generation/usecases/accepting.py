@@ -27,12 +27,13 @@ from svc_common.status import from_status
 from svc_generation.domain.limits import check_spending, check_standing, key_spent
 from svc_generation.domain.pricing import hold_millicredits
 from svc_generation.domain.waiting import WaitEstimate
+from svc_generation.domain.webhooks import check_url
 from svc_generation.messages.jobs import timestamp
 from svc_generation.messages.operations import image_count, kind_of, put
 from svc_generation.messages.refusals import no_such_webhook, queue_full
 from svc_generation.store import queries, webhooks
 from svc_generation.store.acceptance import Acceptance, NewJob, accept_jobs
-from svc_generation.store.models import WebhookJob
+from svc_generation.store.models import WebhookEndpoint, WebhookJob
 from svc_generation.store.usage import key_spending
 from svc_generation.usecases.announcing import Announcer
 from svc_generation.usecases.offering import Offering
@@ -53,6 +54,16 @@ _LINGER_SECONDS: Final = 0.004
 
 Outcome = job_pb2.Job | ServiceError
 """What became of a candidate: the accepted job, or why it wasn't accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTerms:
+    """Tells what holds for the addresses that jobs bring along."""
+
+    to_private_addresses: bool
+    """Whether they may be of this machine and its network."""
+    new_secret: Callable[[], bytes]
+    """Makes what signs an account's, when its first job brings one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,7 @@ class Acceptor:
         job_lifetime: timedelta,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
+        webhook_terms: WebhookTerms,
     ) -> None:
         """Takes the parts; `holds` notes the jobs of which it is unknown whether they were accepted."""
         self._database = database
@@ -103,6 +115,7 @@ class Acceptor:
         self._job_lifetime = job_lifetime
         self._now = now
         self._new_id = new_id
+        self._webhook_terms = webhook_terms
         self._locks = KeyedLocks()
         self._candidates = GroupCommit(self._accept_all, limit=_BATCH_LIMIT, linger_seconds=_LINGER_SECONDS)
 
@@ -110,9 +123,13 @@ class Acceptor:
         """Makes a job of a submission, or answers with the one that it made before.
 
         Raises:
-            ServiceError: what planning raises, WEBHOOK_NOT_FOUND, PAYMENT_OVERDUE, INSUFFICIENT_CREDITS, QUEUE_FULL,
-                STORAGE_FULL, API_KEY_LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED.
+            ServiceError: what planning raises, WEBHOOK_NOT_FOUND, WEBHOOK_ADDRESS_REFUSED, PAYMENT_OVERDUE,
+                INSUFFICIENT_CREDITS, QUEUE_FULL, STORAGE_FULL, API_KEY_LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED.
         """
+        if submission.webhook is not None:
+            check_url(
+                submission.webhook.url, allows_private=self._webhook_terms.to_private_addresses, field="webhook_url"
+            )
         async with self._locks.hold(submission.account_id, submission.request_id):
             if answer := await self._replay(submission):
                 return answer
@@ -121,7 +138,7 @@ class Acceptor:
             check_standing(plan.tier)
             await self._check_spending(submission, plan)
             candidate = _Candidate(self._new_id(), submission, plan)
-            await self._name_webhook(candidate)
+            await self._note_webhooks(candidate)
             outcome = await self._candidates.submit(candidate)
             if isinstance(outcome, job_pb2.Job):
                 return outcome
@@ -131,18 +148,37 @@ class Acceptor:
                 return answer
             raise outcome
 
-    async def _name_webhook(self, candidate: _Candidate) -> None:
-        """Notes the endpoint that the job names, before there is the job: without one the note is of no consequence."""
-        account_id, endpoint_id = candidate.submission.account_id, candidate.submission.webhook_endpoint_id
-        if endpoint_id is None:
+    async def _note_webhooks(self, candidate: _Candidate) -> None:
+        """Notes where the job's events go, before there is the job: without one the notes are of no consequence."""
+        submission, now = candidate.submission, self._now()
+        account_id, endpoint_id, webhook = submission.account_id, submission.webhook_endpoint_id, submission.webhook
+        if endpoint_id is None and webhook is None:
             return
         async with self._database.transaction(account_id) as session:
-            if await webhooks.get_endpoint(session, account_id, endpoint_id) is None:
-                raise no_such_webhook(str(endpoint_id))
-            note = WebhookJob(
-                job_id=candidate.job_id, account_id=account_id, endpoint_id=endpoint_id, create_time=self._now()
-            )
-            session.add(note)
+            if endpoint_id is not None:
+                if await webhooks.get_endpoint(session, account_id, endpoint_id) is None:
+                    raise no_such_webhook(str(endpoint_id))
+                session.add(
+                    WebhookJob(job_id=candidate.job_id, account_id=account_id, endpoint_id=endpoint_id, create_time=now)
+                )
+            if webhook is not None:
+                # What signs it is there before anything is sent.
+                await webhooks.account_secret(session, account_id, self._webhook_terms.new_secret(), now)
+                session.add(
+                    WebhookEndpoint(
+                        endpoint_id=candidate.job_id,
+                        account_id=account_id,
+                        created_by=submission.user_id,
+                        request_hash=submission.fingerprint,
+                        url=webhook.url,
+                        description="",
+                        events=list(webhook.events),
+                        named_jobs_only=False,
+                        secret=b"",
+                        of_job=True,
+                        create_time=now,
+                    )
+                )
 
     async def _accept_all(self, candidates: Sequence[_Candidate]) -> Sequence[Outcome]:
         """Takes candidates from hold to queue, whether their callers still listen or not. Safe to repeat until it succeeds."""

@@ -11,7 +11,34 @@ from pingvas.generation.v1 import generation_service_pb2
 from pingvas.vocabulary import Operation as OperationKind
 
 from svc_common.api_keys import KeyLimits
+from svc_common.errors import invalid_field
+from svc_generation.domain.webhooks import ENDS
 from svc_generation.messages.operations import Operation, asked, kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class JobWebhook:
+    """Holds an address that a job brings along, and the events that it gets."""
+
+    url: str
+    events: tuple[int, ...]
+
+    @classmethod
+    def of(cls, request: generation_service_pb2.CreateJobRequest) -> "JobWebhook | None":
+        """Returns the address of a request, if it has one.
+
+        Raises:
+            ServiceError: INVALID_FIELD for events without an address.
+        """
+        if request.webhook_url:
+            return cls(request.webhook_url, tuple(sorted(request.webhook_events or ENDS)))
+        if request.webhook_events:
+            raise invalid_field("webhook_events", "must come with webhook_url, the address that is to get them")
+        return None
+
+    def terms(self) -> bytes:
+        """Returns the bytes by which another address or other events are told."""
+        return b"\0webhook_url\0" + bytes(self.events) + self.url.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +56,8 @@ class Submission:
     """The API key that asks, with its limits; None for a person."""
     webhook_endpoint_id: UUID | None = None
     """The endpoint that gets the job's events although it asks for named jobs only."""
+    webhook: JobWebhook | None = None
+    """The address that the job brings along for its events."""
 
     @classmethod
     def of(
@@ -42,7 +71,9 @@ class Submission:
         """Returns the submission of a request."""
         wish = asked(request)
         endpoint_id = UUID(request.webhook_endpoint_id) if request.webhook_endpoint_id else None
-        return cls(account_id, user_id, request_id, wish, _fingerprint(wish, endpoint_id), key, endpoint_id)
+        webhook = JobWebhook.of(request)
+        fingerprint = _fingerprint(wish, endpoint_id, webhook)
+        return cls(account_id, user_id, request_id, wish, fingerprint, key, endpoint_id, webhook)
 
 
 class KeyedLocks:
@@ -76,7 +107,7 @@ class KeyedLocks:
                 self._locks[key] = (lock, users - 1)
 
 
-def _fingerprint(wish: Operation, endpoint_id: UUID | None) -> bytes:
+def _fingerprint(wish: Operation, endpoint_id: UUID | None, webhook: JobWebhook | None) -> bytes:
     """Returns SHA-256 of what is asked for. Two operations may have the same bytes, so that the kind counts as well.
 
     That of text_to_image stands without it, as it did when there was nothing else: a replay of an old request is known.
@@ -84,4 +115,5 @@ def _fingerprint(wish: Operation, endpoint_id: UUID | None) -> bytes:
     kind = kind_of(wish)
     prefix = b"" if kind is OperationKind.TEXT_TO_IMAGE else kind.encode() + b"\0"
     named = b"" if endpoint_id is None else b"\0webhook\0" + endpoint_id.bytes
-    return hashlib.sha256(prefix + wish.SerializeToString(deterministic=True) + named).digest()
+    brought = b"" if webhook is None else webhook.terms()
+    return hashlib.sha256(prefix + wish.SerializeToString(deterministic=True) + named + brought).digest()

@@ -21,7 +21,7 @@ from svc_common.errors import Reason, ServiceError
 from tests.fakes.drawing_platform import CREATE, WATCH, ObjectStore, Slow
 from tests.fakes.public_platform import PublicPlatform
 from tests.harness_bridge import running_bridge
-from tests.harness_envoy import Edge
+from tests.harness_envoy import Edge, json_refusal
 from tests.harness_postgres import until
 
 QUOTE = "GenerationService.QuoteJob"
@@ -157,3 +157,18 @@ async def test_client_that_goes_away_cancels_what_it_began(
 
 async def _so(condition: bool) -> bool:
     return condition
+
+
+async def test_message_that_is_too_large_is_refused_before_it_is_kept(
+    edge: Edge, token: str, priced: PublicPlatform
+) -> None:
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "accept": "application/json"}
+
+    async def without_end() -> AsyncIterator[bytes]:
+        for _ in range(6):
+            yield b" " * (1 << 20)
+
+    for content in (b" " * (5 << 20), without_end()):
+        status, refusal = json_refusal(await edge.http.post("/mcp", content=content, headers=headers))
+        assert (status, refusal.reason) == (413, Reason.REQUEST_TOO_LARGE)
+        assert refusal.metadata == {"limit_bytes": str(4 << 20)}

@@ -45,6 +45,28 @@ def test_job_is_told_from_start_to_end_with_progress_between(calm: Stage, receiv
     assert_invariants(calm)
 
 
+def test_address_in_the_query_hears_of_its_job_alone(calm: Stage, receiver: Receiver) -> None:
+    person = calm.person("pro")
+    headers = dict(person.metadata)
+    query = {
+        "webhook_url": f"{receiver.url}?order=4711&name=a%20b",
+        "webhook_events": ["WEBHOOK_EVENT_JOB_STARTED", "WEBHOOK_EVENT_JOB_COMPLETED"],
+    }
+    path = "/api/v1/generate/text-to-image"
+    answer = calm.http.post(path, params=query, json={"prompt": "a red circle"}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    person.create("a blue circle")
+    until(lambda: "job.completed" in receiver.types(), "the end of the job at the receiver")
+    secret = calm.http.get("/api/v1/webhooks/secret", headers=headers).json()["secret"]
+    assert receiver.types() == ["job.started", "job.completed"]
+    for received in receiver.received:
+        assert received.path == "/hooks?order=4711&name=a%20b"
+        assert received.verify(secret)["data"]["job_id"] == answer.json()["job_id"]
+    refused = calm.http.post(path, params={"webhook_url": "nonsense"}, json={"prompt": "x"}, headers=headers)
+    assert (refused.status_code, refused.json()["details"][0]["reason"]) == (400, "WEBHOOK_ADDRESS_REFUSED")
+    assert_invariants(calm)
+
+
 def test_event_outlives_the_process_that_was_to_send_it(shaken: Stage, receiver: Receiver) -> None:
     person = shaken.person("pro")
     register(shaken, person, receiver, "CANCELLED")

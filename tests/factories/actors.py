@@ -73,14 +73,11 @@ class Person:
         *,
         request_id: str = "",
         header: str = "",
-        webhook_endpoint_id: str = "",
         **fields: Any,
     ) -> Any:
-        request = generation_service_pb2.CreateJobRequest(
-            request_id=request_id,
-            text_to_image=job_pb2.TextToImage(prompt=prompt, **fields),
-            webhook_endpoint_id=webhook_endpoint_id,
-        )
+        webhook = {name: fields.pop(name) for name in tuple(fields) if name.startswith("webhook_")}
+        operation = job_pb2.TextToImage(prompt=prompt, **fields)
+        request = generation_service_pb2.CreateJobRequest(request_id=request_id, text_to_image=operation, **webhook)
         extra = (("idempotency-key", header),) if header else ()
         return self._jobs.CreateJob(request, metadata=(*self.metadata, *extra))
 

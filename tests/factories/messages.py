@@ -206,7 +206,10 @@ _REQUESTS: dict[str, Message] = {
     "SubscriptionService.SyncSubscription": subscription_service_pb2.SyncSubscriptionRequest(),
     "GenerationService.QuoteJob": generation_service_pb2.QuoteJobRequest(text_to_image=_TEXT_TO_IMAGE),
     "GenerationService.CreateJob": generation_service_pb2.CreateJobRequest(
-        request_id="request 1", text_to_image=_TEXT_TO_IMAGE
+        request_id="request 1",
+        text_to_image=_TEXT_TO_IMAGE,
+        webhook_url="https://hooks.example.com/pingvas?x=1&y=a%20b",
+        webhook_events=[webhook_pb2.WEBHOOK_EVENT_JOB_STARTED, webhook_pb2.WEBHOOK_EVENT_JOB_FAILED],
     ),
     "GenerationService.GetJob": generation_service_pb2.GetJobRequest(job_id=JOB_ID),
     "GenerationService.ListJobs": generation_service_pb2.ListJobsRequest(
@@ -239,6 +242,10 @@ _REQUESTS: dict[str, Message] = {
     ),
     "WebhookEndpointService.ListWebhookDeliveries": webhook_endpoint_service_pb2.ListWebhookDeliveriesRequest(
         endpoint_id=JOB_ID, page_size=10
+    ),
+    "WebhookEndpointService.GetAccountWebhookSecret": webhook_endpoint_service_pb2.GetAccountWebhookSecretRequest(),
+    "WebhookEndpointService.RotateAccountWebhookSecret": (
+        webhook_endpoint_service_pb2.RotateAccountWebhookSecretRequest()
     ),
     "WebhookEndpointService.ReplayWebhookDelivery": webhook_endpoint_service_pb2.ReplayWebhookDeliveryRequest(
         delivery_id=JOB_ID

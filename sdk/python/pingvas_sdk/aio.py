@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from os import PathLike
@@ -21,6 +21,7 @@ from pingvas.generation.v1.generation_service_pb2 import CancelJobRequest, GetJo
 from pingvas.generation.v1.generation_service_pb2_grpc import GenerationServiceStub
 from pingvas.generation.v1.job_event_pb2 import JobEvent
 from pingvas.generation.v1.job_pb2 import ImageSource, Job, JobImage, JobState, Upscale
+from pingvas.generation.v1.webhook_pb2 import WebhookEvent
 from pingvas.models.v1.model_pb2 import Model
 from pingvas.models.v1.model_service_pb2 import ListModelsRequest
 from pingvas.models.v1.model_service_pb2_grpc import ModelServiceStub
@@ -230,10 +231,22 @@ class AsyncClient:
             raise
         return [await self._picture(ended, image) for image in ended.images]
 
-    async def submit(self, operation: Operation, *, request_id: str = "") -> Job:
-        """Creates a job and returns it as accepted. The same `request_id` with the same operation is the same job."""
+    async def submit(
+        self,
+        operation: Operation,
+        *,
+        request_id: str = "",
+        webhook_url: str = "",
+        webhook_events: Sequence[WebhookEvent.ValueType] = (),
+    ) -> Job:
+        """Creates a job and returns it as accepted. The same `request_id` with the same arguments is the same job.
+
+        `webhook_url` is an https address that gets the job's events, signed with the account's secret
+        (`pingvas webhooks secret`): `webhook_events`, or its end if none are given.
+        """
         method = GenerationServiceStub(self.channel).CreateJob
-        job: Job = await self.call(method, request_of(operation, request_id))
+        request = request_of(operation, request_id, webhook_url=webhook_url, webhook_events=webhook_events)
+        job: Job = await self.call(method, request)
         return job
 
     async def quote(self, operation: Operation) -> JobQuote:

@@ -112,9 +112,9 @@ class Client:
         """Has an operation of the contracts done, waits for it, and returns its pictures."""
         return self._run(lambda: self._async.make(operation, on_progress, timeout=timeout))
 
-    def submit(self, operation: Operation, *, request_id: str = "") -> Job:
-        """Creates a job and returns it as accepted."""
-        return self._run(lambda: self._async.submit(operation, request_id=request_id))
+    def submit(self, operation: Operation, **options: Any) -> Job:
+        """Creates a job and returns it as accepted: see AsyncClient.submit."""
+        return self._run(lambda: self._async.submit(operation, **options))
 
     def quote(self, operation: Operation) -> JobQuote:
         """Returns what an operation would cost and when it would start."""

@@ -1,10 +1,11 @@
 """What to make: from plain arguments to the messages of the contract. The platform checks values and fills in the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pingvas.generation.v1.generation_service_pb2 import CreateJobRequest, QuoteJobRequest
 from pingvas.generation.v1.job_pb2 import ImageSource, ImageToImage, Inpaint, Job, LoraWeight, TextToImage, Upscale
+from pingvas.generation.v1.webhook_pb2 import WebhookEvent
 
 Operation: TypeAlias = TextToImage | ImageToImage | Inpaint | Upscale
 
@@ -39,9 +40,18 @@ def drawing(
     return Inpaint(source=source, mask=mask, **fields)
 
 
-def request_of(operation: Operation, request_id: str = "") -> CreateJobRequest:
-    """Returns the request that makes a job of an operation."""
-    request = CreateJobRequest(request_id=request_id)
+def request_of(
+    operation: Operation,
+    request_id: str = "",
+    *,
+    webhook_url: str = "",
+    webhook_events: Sequence[WebhookEvent.ValueType] = (),
+) -> CreateJobRequest:
+    """Returns the request that makes a job of an operation.
+
+    `webhook_url` is an https address that gets the job's events: `webhook_events`, or its end if none are given.
+    """
+    request = CreateJobRequest(request_id=request_id, webhook_url=webhook_url, webhook_events=webhook_events)
     getattr(request, _FIELDS[type(operation)]).CopyFrom(operation)
     return request
 

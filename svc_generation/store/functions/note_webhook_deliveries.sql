@@ -15,7 +15,12 @@ BEGIN
     SELECT gen_random_uuid(), e.endpoint_id, e.account_id, v_event, NEW.job_id, NEW.last_sequence::text, NEW.attempt,
         COALESCE(NEW.end_time, NEW.start_time, v_now), v_now
     FROM generation.webhook_endpoints e
-    WHERE e.account_id = NEW.account_id AND NOT e.disabled AND v_event = ANY (e.events) AND (
+    -- Those that are registered, and the one that the job has brought along, whose id is the job's.
+    WHERE e.endpoint_id IN (
+        SELECT r.endpoint_id FROM generation.webhook_endpoints r WHERE r.account_id = NEW.account_id AND NOT r.of_job
+        UNION ALL
+        SELECT NEW.job_id
+    ) AND e.account_id = NEW.account_id AND NOT e.disabled AND v_event = ANY (e.events) AND (
         NOT e.named_jobs_only
         OR EXISTS (SELECT 1 FROM generation.webhook_jobs j WHERE j.job_id = NEW.job_id AND j.endpoint_id = e.endpoint_id)
     )

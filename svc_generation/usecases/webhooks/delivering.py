@@ -26,7 +26,7 @@ from svc_generation.domain.webhooks import (
     next_attempt,
 )
 from svc_generation.store import hot, webhooks
-from svc_generation.store.models import Job, WebhookDelivery, WebhookEndpoint
+from svc_generation.store.models import Job, WebhookDelivery, WebhookEndpoint, WebhookSecret
 from svc_generation.usecases.webhooks.sending import Outcome, Sender
 
 _log: Final = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ LEASE: Final = timedelta(seconds=60)
 """Far longer than an attempt may take."""
 _POLL_SECONDS: Final = 1.0
 _AT_ONCE: Final = 32
-_AT_ONCE_PER_ENDPOINT: Final = 4
+_AT_ONCE_PER_RECEIVER: Final = 4
 _CLAIMED_AT_ONCE: Final = 8
 _USER_AGENT: Final = "Pingvas-Webhooks/1.0"
 
@@ -85,39 +85,45 @@ class Deliverer:
         return count
 
     async def _begin_due(self) -> int:
-        busy = [endpoint_id for endpoint_id, count in self._busy.items() if count >= _AT_ONCE_PER_ENDPOINT]
+        busy = [receiver for receiver, count in self._busy.items() if count >= _AT_ONCE_PER_RECEIVER]
         try:
             async with self._database.transaction() as session:
                 claimed = await webhooks.claim_due(session, self._now(), LEASE, busy, _CLAIMED_AT_ONCE)
+                accounts = {endpoint.account_id for _, endpoint in claimed if endpoint.of_job}
+                secrets = await webhooks.find_account_secrets(session, accounts)
         except ServiceError as error:
             _log.warning("webhooks.postponed", error=str(error))
             return 0
         for delivery, endpoint in claimed:
-            self._busy[endpoint.endpoint_id] += 1
-            task = asyncio.create_task(self._deliver(delivery, endpoint))
+            self._busy[_receiver(endpoint)] += 1
+            signer = secrets.get(endpoint.account_id, endpoint) if endpoint.of_job else endpoint
+            task = asyncio.create_task(self._deliver(delivery, endpoint, signer))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
         return len(claimed)
 
-    async def _deliver(self, delivery: WebhookDelivery, endpoint: WebhookEndpoint) -> None:
+    async def _deliver(
+        self, delivery: WebhookDelivery, endpoint: WebhookEndpoint, signer: WebhookEndpoint | WebhookSecret
+    ) -> None:
+        receiver = _receiver(endpoint)
         try:
-            outcome = await self._attempt(delivery, endpoint)
+            outcome = await self._attempt(delivery, endpoint.url, signer)
             await self._record(delivery, endpoint, outcome)
         except ServiceError as error:
             _log.warning("webhooks.postponed", delivery_id=str(delivery.delivery_id), error=str(error))
         except Exception as error:  # noqa: BLE001 - one delivery must not end the others; its lease brings it back
             _log.error("webhooks.failed", delivery_id=str(delivery.delivery_id), exc_info=error)
         finally:
-            self._busy[endpoint.endpoint_id] -= 1
-            if not self._busy[endpoint.endpoint_id]:
-                del self._busy[endpoint.endpoint_id]
+            self._busy[receiver] -= 1
+            if not self._busy[receiver]:
+                del self._busy[receiver]
 
-    async def _attempt(self, delivery: WebhookDelivery, endpoint: WebhookEndpoint) -> Outcome:
+    async def _attempt(self, delivery: WebhookDelivery, url: str, signer: WebhookEndpoint | WebhookSecret) -> Outcome:
         job = await hot.find_job(self._database, delivery.job_id) if delivery.job_id else None
         body, now, message_id = await self._body_of(delivery, job), self._now(), str(delivery.delivery_id)
-        secrets = [endpoint.secret]
-        if endpoint.old_secret and endpoint.old_secret_expire_time and now < endpoint.old_secret_expire_time:
-            secrets.append(endpoint.old_secret)
+        secrets = [signer.secret]
+        if signer.old_secret and signer.old_secret_expire_time and now < signer.old_secret_expire_time:
+            secrets.append(signer.old_secret)
         signed = [Webhook(self._secret_text(each)).sign(message_id, now, body.decode()) for each in secrets]
         headers = {
             "content-type": "application/json",
@@ -126,7 +132,7 @@ class Deliverer:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": " ".join(signed),
         }
-        return await self._sender.send(endpoint.url, body, headers)
+        return await self._sender.send(url, body, headers)
 
     async def _record(self, delivery: WebhookDelivery, endpoint: WebhookEndpoint, outcome: Outcome) -> None:
         now, event = self._now(), WebhookEvent(delivery.event)
@@ -156,3 +162,8 @@ class Deliverer:
             error=error,
             seconds=round(outcome.took.total_seconds(), 3),
         )
+
+
+def _receiver(endpoint: WebhookEndpoint) -> UUID:
+    """Returns by what the requests to an endpoint are counted; `store.webhooks.claim_due` says why."""
+    return endpoint.account_id if endpoint.of_job else endpoint.endpoint_id

@@ -28,9 +28,10 @@ from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot
 from pingvas.common.v1 import tier_pb2 as pingvas_dot_common_dot_v1_dot_tier__pb2
 from pingvas.generation.v1 import job_pb2 as pingvas_dot_generation_dot_v1_dot_job__pb2
 from pingvas.generation.v1 import job_event_pb2 as pingvas_dot_generation_dot_v1_dot_job__event__pb2
+from pingvas.generation.v1 import webhook_pb2 as pingvas_dot_generation_dot_v1_dot_webhook__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.pingvas/generation/v1/generation_service.proto\x12\x15pingvas.generation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1cpingvas/common/v1/tier.proto\x1a\x1fpingvas/generation/v1/job.proto\x1a%pingvas/generation/v1/job_event.proto\"\x87\x02\n\x0fQuoteJobRequest\x12;\n\rtext_to_image\x18\x01 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x12=\n\x0eimage_to_image\x18\x02 \x01(\x0b\x32#.pingvas.generation.v1.ImageToImageH\x00\x12\x31\n\x07inpaint\x18\x03 \x01(\x0b\x32\x1e.pingvas.generation.v1.InpaintH\x00\x12\x31\n\x07upscale\x18\x04 \x01(\x0b\x32\x1e.pingvas.generation.v1.UpscaleH\x00\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\"\x8d\x01\n\x08JobQuote\x12\x0f\n\x07\x63redits\x18\x01 \x01(\t\x12\x14\n\x0c\x63redits_held\x18\x02 \x01(\t\x12\x16\n\x0equeue_position\x18\x03 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x04 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x05 \x01(\x01\"\xcf\x02\n\x10\x43reateJobRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12;\n\rtext_to_image\x18\x02 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x12=\n\x0eimage_to_image\x18\x03 \x01(\x0b\x32#.pingvas.generation.v1.ImageToImageH\x00\x12\x31\n\x07inpaint\x18\x04 \x01(\x0b\x32\x1e.pingvas.generation.v1.InpaintH\x00\x12\x31\n\x07upscale\x18\x05 \x01(\x0b\x32\x1e.pingvas.generation.v1.UpscaleH\x00\x12(\n\x13webhook_endpoint_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\")\n\rGetJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x92\x01\n\x0fListJobsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x42\n\x06states\x18\x03 \x03(\x0e\x32\x1f.pingvas.generation.v1.JobStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x06\"\x07\x82\x01\x04\x10\x01 \x00\"U\n\x10ListJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x1a.pingvas.generation.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x10\x43\x61ncelJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"-\n\x11\x43learQueueRequest\x12\x18\n\x10includes_running\x18\x01 \x01(\x08\"^\n\x12\x43learQueueResponse\x12\x17\n\x0f\x63\x61ncelled_count\x18\x01 \x01(\x05\x12\x16\n\x0estopping_count\x18\x02 \x01(\x05\x12\x17\n\x0fremaining_count\x18\x03 \x01(\x05\"C\n\x0fWatchJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x16\n\x05\x61\x66ter\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x32\"*\n\x10WatchJobsRequest\x12\x16\n\x05\x61\x66ter\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x32\"\x17\n\x15GetQueueStatusRequest\"\xca\x01\n\x0bQueueStatus\x12%\n\x04tier\x18\x01 \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12\x13\n\x0bown_waiting\x18\x02 \x01(\x05\x12\x13\n\x0bown_running\x18\x03 \x01(\x05\x12\x15\n\rwaiting_ahead\x18\x04 \x01(\x05\x12\x0f\n\x07running\x18\x05 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x06 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x07 \x01(\x01\"U\n\x16ListSizePresetsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"k\n\x17ListSizePresetsResponse\x12\x37\n\x0csize_presets\x18\x01 \x03(\x0b\x32!.pingvas.generation.v1.SizePreset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\nSizePreset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x16\n\x0eplace_width_px\x18\x04 \x01(\x05\x12\x17\n\x0fplace_height_px\x18\x05 \x01(\x05\x32\xbd\x0c\n\x11GenerationService\x12~\n\x08QuoteJob\x12&.pingvas.generation.v1.QuoteJobRequest\x1a\x1f.pingvas.generation.v1.JobQuote\")\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x1b\"\x16/api/v1/generate/quote:\x01*\x12\xae\x02\n\tCreateJob\x12\'.pingvas.generation.v1.CreateJobRequest\x1a\x1a.pingvas.generation.v1.Job\"\xdb\x01\x8a\xb5\x18\x04\x08\x02\x18\x02\x82\xd3\xe4\x93\x02\xcc\x01\"\x1e/api/v1/generate/text-to-image:\rtext_to_imageZ1\"\x1f/api/v1/generate/image-to-image:\x0eimage_to_imageZ#\"\x18/api/v1/generate/inpaint:\x07inpaintZ#\"\x18/api/v1/generate/upscale:\x07upscaleZ\x1e\"\x19/api/v1/generation/create:\x01*\x12q\n\x06GetJob\x12$.pingvas.generation.v1.GetJobRequest\x1a\x1a.pingvas.generation.v1.Job\"%\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/jobs/{job_id}\x12\xac\x01\n\x08ListJobs\x12&.pingvas.generation.v1.ListJobsRequest\x1a\'.pingvas.generation.v1.ListJobsResponse\"O\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x41\x12\x13/api/v1/queue/itemsZ\x0e\x12\x0c/api/v1/jobsZ\x1a\x12\x18/api/v1/dashboard/recent\x12\x9e\x01\n\tCancelJob\x12\'.pingvas.generation.v1.CancelJobRequest\x1a\x1a.pingvas.generation.v1.Job\"L\x8a\xb5\x18\x04\x08\x02\x18\x02\x82\xd3\xe4\x93\x02>*\x1c/api/v1/queue/items/{job_id}Z\x1e\"\x1c/api/v1/jobs/{job_id}:cancel\x12\x89\x01\n\nClearQueue\x12(.pingvas.generation.v1.ClearQueueRequest\x1a).pingvas.generation.v1.ClearQueueResponse\"&\x8a\xb5\x18\x04\x08\x02\x18\x02\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/queue/clear:\x01*\x12\x83\x01\n\x08WatchJob\x12&.pingvas.generation.v1.WatchJobRequest\x1a\x1f.pingvas.generation.v1.JobEvent\",\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/jobs/{job_id}/events0\x01\x12|\n\tWatchJobs\x12\'.pingvas.generation.v1.WatchJobsRequest\x1a\x1f.pingvas.generation.v1.JobEvent\"#\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/jobs/events0\x01\x12\x88\x01\n\x0eGetQueueStatus\x12,.pingvas.generation.v1.GetQueueStatusRequest\x1a\".pingvas.generation.v1.QueueStatus\"$\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/queue/status\x12\x98\x01\n\x0fListSizePresets\x12-.pingvas.generation.v1.ListSizePresetsRequest\x1a..pingvas.generation.v1.ListSizePresetsResponse\"&\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/generate/sizesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.pingvas/generation/v1/generation_service.proto\x12\x15pingvas.generation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1cpingvas/common/v1/tier.proto\x1a\x1fpingvas/generation/v1/job.proto\x1a%pingvas/generation/v1/job_event.proto\x1a#pingvas/generation/v1/webhook.proto\"\x87\x02\n\x0fQuoteJobRequest\x12;\n\rtext_to_image\x18\x01 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x12=\n\x0eimage_to_image\x18\x02 \x01(\x0b\x32#.pingvas.generation.v1.ImageToImageH\x00\x12\x31\n\x07inpaint\x18\x03 \x01(\x0b\x32\x1e.pingvas.generation.v1.InpaintH\x00\x12\x31\n\x07upscale\x18\x04 \x01(\x0b\x32\x1e.pingvas.generation.v1.UpscaleH\x00\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\"\x8d\x01\n\x08JobQuote\x12\x0f\n\x07\x63redits\x18\x01 \x01(\t\x12\x14\n\x0c\x63redits_held\x18\x02 \x01(\t\x12\x16\n\x0equeue_position\x18\x03 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x04 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x05 \x01(\x01\"\xc4\x03\n\x10\x43reateJobRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12;\n\rtext_to_image\x18\x02 \x01(\x0b\x32\".pingvas.generation.v1.TextToImageH\x00\x12=\n\x0eimage_to_image\x18\x03 \x01(\x0b\x32#.pingvas.generation.v1.ImageToImageH\x00\x12\x31\n\x07inpaint\x18\x04 \x01(\x0b\x32\x1e.pingvas.generation.v1.InpaintH\x00\x12\x31\n\x07upscale\x18\x05 \x01(\x0b\x32\x1e.pingvas.generation.v1.UpscaleH\x00\x12(\n\x13webhook_endpoint_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1d\n\x0bwebhook_url\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12T\n\x0ewebhook_events\x18\x08 \x03(\x0e\x32#.pingvas.generation.v1.WebhookEventB\x17\xbaH\x14\x92\x01\x11\x10\x05\x18\x01\"\x0b\x82\x01\x08\x10\x01 \x00 \x06 \x07\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\")\n\rGetJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x92\x01\n\x0fListJobsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x42\n\x06states\x18\x03 \x03(\x0e\x32\x1f.pingvas.generation.v1.JobStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x06\"\x07\x82\x01\x04\x10\x01 \x00\"U\n\x10ListJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x1a.pingvas.generation.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x10\x43\x61ncelJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"-\n\x11\x43learQueueRequest\x12\x18\n\x10includes_running\x18\x01 \x01(\x08\"^\n\x12\x43learQueueResponse\x12\x17\n\x0f\x63\x61ncelled_count\x18\x01 \x01(\x05\x12\x16\n\x0estopping_count\x18\x02 \x01(\x05\x12\x17\n\x0fremaining_count\x18\x03 \x01(\x05\"C\n\x0fWatchJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x16\n\x05\x61\x66ter\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x32\"*\n\x10WatchJobsRequest\x12\x16\n\x05\x61\x66ter\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x32\"\x17\n\x15GetQueueStatusRequest\"\xca\x01\n\x0bQueueStatus\x12%\n\x04tier\x18\x01 \x01(\x0e\x32\x17.pingvas.common.v1.Tier\x12\x13\n\x0bown_waiting\x18\x02 \x01(\x05\x12\x13\n\x0bown_running\x18\x03 \x01(\x05\x12\x15\n\rwaiting_ahead\x18\x04 \x01(\x05\x12\x0f\n\x07running\x18\x05 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x06 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x07 \x01(\x01\"U\n\x16ListSizePresetsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"k\n\x17ListSizePresetsResponse\x12\x37\n\x0csize_presets\x18\x01 \x03(\x0b\x32!.pingvas.generation.v1.SizePreset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\nSizePreset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x16\n\x0eplace_width_px\x18\x04 \x01(\x05\x12\x17\n\x0fplace_height_px\x18\x05 \x01(\x05\x32\xbd\x0c\n\x11GenerationService\x12~\n\x08QuoteJob\x12&.pingvas.generation.v1.QuoteJobRequest\x1a\x1f.pingvas.generation.v1.JobQuote\")\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x1b\"\x16/api/v1/generate/quote:\x01*\x12\xae\x02\n\tCreateJob\x12\'.pingvas.generation.v1.CreateJobRequest\x1a\x1a.pingvas.generation.v1.Job\"\xdb\x01\x8a\xb5\x18\x04\x08\x02\x18\x02\x82\xd3\xe4\x93\x02\xcc\x01\"\x1e/api/v1/generate/text-to-image:\rtext_to_imageZ1\"\x1f/api/v1/generate/image-to-image:\x0eimage_to_imageZ#\"\x18/api/v1/generate/inpaint:\x07inpaintZ#\"\x18/api/v1/generate/upscale:\x07upscaleZ\x1e\"\x19/api/v1/generation/create:\x01*\x12q\n\x06GetJob\x12$.pingvas.generation.v1.GetJobRequest\x1a\x1a.pingvas.generation.v1.Job\"%\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/jobs/{job_id}\x12\xac\x01\n\x08ListJobs\x12&.pingvas.generation.v1.ListJobsRequest\x1a\'.pingvas.generation.v1.ListJobsResponse\"O\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x41\x12\x13/api/v1/queue/itemsZ\x0e\x12\x0c/api/v1/jobsZ\x1a\x12\x18/api/v1/dashboard/recent\x12\x9e\x01\n\tCancelJob\x12\'.pingvas.generation.v1.CancelJobRequest\x1a\x1a.pingvas.generation.v1.Job\"L\x8a\xb5\x18\x04\x08\x02\x18\x02\x82\xd3\xe4\x93\x02>*\x1c/api/v1/queue/items/{job_id}Z\x1e\"\x1c/api/v1/jobs/{job_id}:cancel\x12\x89\x01\n\nClearQueue\x12(.pingvas.generation.v1.ClearQueueRequest\x1a).pingvas.generation.v1.ClearQueueResponse\"&\x8a\xb5\x18\x04\x08\x02\x18\x02\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/queue/clear:\x01*\x12\x83\x01\n\x08WatchJob\x12&.pingvas.generation.v1.WatchJobRequest\x1a\x1f.pingvas.generation.v1.JobEvent\",\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/jobs/{job_id}/events0\x01\x12|\n\tWatchJobs\x12\'.pingvas.generation.v1.WatchJobsRequest\x1a\x1f.pingvas.generation.v1.JobEvent\"#\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/jobs/events0\x01\x12\x88\x01\n\x0eGetQueueStatus\x12,.pingvas.generation.v1.GetQueueStatusRequest\x1a\".pingvas.generation.v1.QueueStatus\"$\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/queue/status\x12\x98\x01\n\x0fListSizePresets\x12-.pingvas.generation.v1.ListSizePresetsRequest\x1a..pingvas.generation.v1.ListSizePresetsResponse\"&\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/generate/sizesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +46,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002\030d'
   _globals['_CREATEJOBREQUEST'].fields_by_name['webhook_endpoint_id']._loaded_options = None
   _globals['_CREATEJOBREQUEST'].fields_by_name['webhook_endpoint_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_CREATEJOBREQUEST'].fields_by_name['webhook_url']._loaded_options = None
+  _globals['_CREATEJOBREQUEST'].fields_by_name['webhook_url']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_CREATEJOBREQUEST'].fields_by_name['webhook_events']._loaded_options = None
+  _globals['_CREATEJOBREQUEST'].fields_by_name['webhook_events']._serialized_options = b'\272H\024\222\001\021\020\005\030\001\"\013\202\001\010\020\001 \000 \006 \007'
   _globals['_GETJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
   _globals['_GETJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_LISTJOBSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -85,38 +90,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSERVICE'].methods_by_name['GetQueueStatus']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\026\022\024/api/v1/queue/status'
   _globals['_GENERATIONSERVICE'].methods_by_name['ListSizePresets']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['ListSizePresets']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\030\022\026/api/v1/generate/sizes'
-  _globals['_QUOTEJOBREQUEST']._serialized_start=274
-  _globals['_QUOTEJOBREQUEST']._serialized_end=537
-  _globals['_JOBQUOTE']._serialized_start=540
-  _globals['_JOBQUOTE']._serialized_end=681
-  _globals['_CREATEJOBREQUEST']._serialized_start=684
-  _globals['_CREATEJOBREQUEST']._serialized_end=1019
-  _globals['_GETJOBREQUEST']._serialized_start=1021
-  _globals['_GETJOBREQUEST']._serialized_end=1062
-  _globals['_LISTJOBSREQUEST']._serialized_start=1065
-  _globals['_LISTJOBSREQUEST']._serialized_end=1211
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1213
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1298
-  _globals['_CANCELJOBREQUEST']._serialized_start=1300
-  _globals['_CANCELJOBREQUEST']._serialized_end=1344
-  _globals['_CLEARQUEUEREQUEST']._serialized_start=1346
-  _globals['_CLEARQUEUEREQUEST']._serialized_end=1391
-  _globals['_CLEARQUEUERESPONSE']._serialized_start=1393
-  _globals['_CLEARQUEUERESPONSE']._serialized_end=1487
-  _globals['_WATCHJOBREQUEST']._serialized_start=1489
-  _globals['_WATCHJOBREQUEST']._serialized_end=1556
-  _globals['_WATCHJOBSREQUEST']._serialized_start=1558
-  _globals['_WATCHJOBSREQUEST']._serialized_end=1600
-  _globals['_GETQUEUESTATUSREQUEST']._serialized_start=1602
-  _globals['_GETQUEUESTATUSREQUEST']._serialized_end=1625
-  _globals['_QUEUESTATUS']._serialized_start=1628
-  _globals['_QUEUESTATUS']._serialized_end=1830
-  _globals['_LISTSIZEPRESETSREQUEST']._serialized_start=1832
-  _globals['_LISTSIZEPRESETSREQUEST']._serialized_end=1917
-  _globals['_LISTSIZEPRESETSRESPONSE']._serialized_start=1919
-  _globals['_LISTSIZEPRESETSRESPONSE']._serialized_end=2026
-  _globals['_SIZEPRESET']._serialized_start=2028
-  _globals['_SIZEPRESET']._serialized_end=2140
-  _globals['_GENERATIONSERVICE']._serialized_start=2143
-  _globals['_GENERATIONSERVICE']._serialized_end=3740
+  _globals['_QUOTEJOBREQUEST']._serialized_start=311
+  _globals['_QUOTEJOBREQUEST']._serialized_end=574
+  _globals['_JOBQUOTE']._serialized_start=577
+  _globals['_JOBQUOTE']._serialized_end=718
+  _globals['_CREATEJOBREQUEST']._serialized_start=721
+  _globals['_CREATEJOBREQUEST']._serialized_end=1173
+  _globals['_GETJOBREQUEST']._serialized_start=1175
+  _globals['_GETJOBREQUEST']._serialized_end=1216
+  _globals['_LISTJOBSREQUEST']._serialized_start=1219
+  _globals['_LISTJOBSREQUEST']._serialized_end=1365
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1367
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1452
+  _globals['_CANCELJOBREQUEST']._serialized_start=1454
+  _globals['_CANCELJOBREQUEST']._serialized_end=1498
+  _globals['_CLEARQUEUEREQUEST']._serialized_start=1500
+  _globals['_CLEARQUEUEREQUEST']._serialized_end=1545
+  _globals['_CLEARQUEUERESPONSE']._serialized_start=1547
+  _globals['_CLEARQUEUERESPONSE']._serialized_end=1641
+  _globals['_WATCHJOBREQUEST']._serialized_start=1643
+  _globals['_WATCHJOBREQUEST']._serialized_end=1710
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1712
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1754
+  _globals['_GETQUEUESTATUSREQUEST']._serialized_start=1756
+  _globals['_GETQUEUESTATUSREQUEST']._serialized_end=1779
+  _globals['_QUEUESTATUS']._serialized_start=1782
+  _globals['_QUEUESTATUS']._serialized_end=1984
+  _globals['_LISTSIZEPRESETSREQUEST']._serialized_start=1986
+  _globals['_LISTSIZEPRESETSREQUEST']._serialized_end=2071
+  _globals['_LISTSIZEPRESETSRESPONSE']._serialized_start=2073
+  _globals['_LISTSIZEPRESETSRESPONSE']._serialized_end=2180
+  _globals['_SIZEPRESET']._serialized_start=2182
+  _globals['_SIZEPRESET']._serialized_end=2294
+  _globals['_GENERATIONSERVICE']._serialized_start=2297
+  _globals['_GENERATIONSERVICE']._serialized_end=3894
 # @@protoc_insertion_point(module_scope)

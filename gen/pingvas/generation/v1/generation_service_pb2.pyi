@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from pingvas.common.v1 import tier_pb2 as _tier_pb2
 from pingvas.generation.v1 import job_pb2 as _job_pb2
+from pingvas.generation.v1 import webhook_pb2 as _webhook_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -114,6 +115,8 @@ class CreateJobRequest(_message.Message):
     INPAINT_FIELD_NUMBER: _builtins.int
     UPSCALE_FIELD_NUMBER: _builtins.int
     WEBHOOK_ENDPOINT_ID_FIELD_NUMBER: _builtins.int
+    WEBHOOK_URL_FIELD_NUMBER: _builtins.int
+    WEBHOOK_EVENTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the request, chosen by the caller, at most 100 characters. Absent: the header `idempotency-key`, if there
     is one.
@@ -121,6 +124,11 @@ class CreateJobRequest(_message.Message):
     webhook_endpoint_id: _builtins.str
     """Names a webhook endpoint of the account's that gets the job's events, among those that it asks for, also when it has
     `named_jobs_only`. Absent: the endpoints that ask for all jobs.
+    """
+    webhook_url: _builtins.str
+    """Gives an https address that gets this job's events and those of no other, besides the account's endpoints. It must be such
+    as CreateWebhookEndpoint takes, and is signed with the secret of GetAccountWebhookSecret. No answer shows it. Its
+    deliveries are those of an endpoint with the job's id, which DeleteWebhookEndpoint ends. Absent: none.
     """
     @_builtins.property
     def text_to_image(self) -> _job_pb2.TextToImage:
@@ -138,6 +146,12 @@ class CreateJobRequest(_message.Message):
     def upscale(self) -> _job_pb2.Upscale:
         """Asks for a larger version of a picture."""
 
+    @_builtins.property
+    def webhook_events(self) -> _containers.RepeatedScalarFieldContainer[_webhook_pb2.WebhookEvent.ValueType]:
+        """Lists the events for `webhook_url`, which must be given with them. Empty: the end of the job, whichever it is:
+        completed, failed or cancelled.
+        """
+
     def __init__(
         self,
         *,
@@ -147,10 +161,12 @@ class CreateJobRequest(_message.Message):
         inpaint: _job_pb2.Inpaint | None = ...,
         upscale: _job_pb2.Upscale | None = ...,
         webhook_endpoint_id: _builtins.str = ...,
+        webhook_url: _builtins.str = ...,
+        webhook_events: _abc.Iterable[_webhook_pb2.WebhookEvent.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "request_id", b"request_id", "text_to_image", b"text_to_image", "upscale", b"upscale", "webhook_endpoint_id", b"webhook_endpoint_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "request_id", b"request_id", "text_to_image", b"text_to_image", "upscale", b"upscale", "webhook_endpoint_id", b"webhook_endpoint_id", "webhook_events", b"webhook_events", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image", "image_to_image", "inpaint", "upscale"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015

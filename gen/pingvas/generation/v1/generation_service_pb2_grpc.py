@@ -132,6 +132,7 @@ class GenerationServiceServicer:
         - FAILED_PRECONDITION (PAYMENT_OVERDUE): pay on the payment provider's portal.
         - FAILED_PRECONDITION (INSUFFICIENT_CREDITS): metadata tells balance and price; nothing was held.
         - NOT_FOUND (WEBHOOK_NOT_FOUND): no such webhook endpoint in the caller's account; nothing was held.
+        - INVALID_ARGUMENT (WEBHOOK_ADDRESS_REFUSED): `webhook_url` isn't https, or leads to no public host; nothing was held.
         - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
         - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was held. RetryInfo says when to try again.
         - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.

@@ -326,3 +326,37 @@ class ReplayWebhookDeliveryRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayWebhookDeliveryRequest: _TypeAlias = ReplayWebhookDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class GetAccountWebhookSecretRequest(_message.Message):
+    """Asks WebhookEndpointService.GetAccountWebhookSecret for the account's secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAccountWebhookSecretRequest: _TypeAlias = GetAccountWebhookSecretRequest  # noqa: Y015
+
+@_typing.final
+class RotateAccountWebhookSecretRequest(_message.Message):
+    """Asks WebhookEndpointService.RotateAccountWebhookSecret for a new secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateAccountWebhookSecretRequest: _TypeAlias = RotateAccountWebhookSecretRequest  # noqa: Y015

@@ -29,6 +29,9 @@ if _version_not_supported:
 class WebhookEndpointServiceStub:
     """Keeps the addresses to which the account's events are sent, and shows what became of each delivery.
 
+    An address that a job brings along (`webhook_url` of CreateJob) is an endpoint as well, with the job's id. No list has it, and
+    of the methods below ListWebhookDeliveries, ReplayWebhookDelivery and DeleteWebhookEndpoint know it. It is kept for a week.
+
     A delivery that fails is repeated after 5 seconds, 1, 5 and 30 minutes, 2, 5 and 8 hours, and 8 hours more. An endpoint
     whose every delivery has failed for three days is disabled. Deliveries come in no certain order: `event_id` has it.
     """
@@ -79,10 +82,23 @@ class WebhookEndpointServiceStub:
                 request_serializer=pingvas_dot_generation_dot_v1_dot_webhook__endpoint__service__pb2.ReplayWebhookDeliveryRequest.SerializeToString,
                 response_deserializer=pingvas_dot_generation_dot_v1_dot_webhook__pb2.WebhookDelivery.FromString,
                 _registered_method=True)
+        self.GetAccountWebhookSecret = channel.unary_unary(
+                '/pingvas.generation.v1.WebhookEndpointService/GetAccountWebhookSecret',
+                request_serializer=pingvas_dot_generation_dot_v1_dot_webhook__endpoint__service__pb2.GetAccountWebhookSecretRequest.SerializeToString,
+                response_deserializer=pingvas_dot_generation_dot_v1_dot_webhook__pb2.AccountWebhookSecret.FromString,
+                _registered_method=True)
+        self.RotateAccountWebhookSecret = channel.unary_unary(
+                '/pingvas.generation.v1.WebhookEndpointService/RotateAccountWebhookSecret',
+                request_serializer=pingvas_dot_generation_dot_v1_dot_webhook__endpoint__service__pb2.RotateAccountWebhookSecretRequest.SerializeToString,
+                response_deserializer=pingvas_dot_generation_dot_v1_dot_webhook__pb2.AccountWebhookSecret.FromString,
+                _registered_method=True)
 
 
 class WebhookEndpointServiceServicer:
     """Keeps the addresses to which the account's events are sent, and shows what became of each delivery.
+
+    An address that a job brings along (`webhook_url` of CreateJob) is an endpoint as well, with the job's id. No list has it, and
+    of the methods below ListWebhookDeliveries, ReplayWebhookDelivery and DeleteWebhookEndpoint know it. It is kept for a week.
 
     A delivery that fails is repeated after 5 seconds, 1, 5 and 30 minutes, 2, 5 and 8 hours, and 8 hours more. An endpoint
     whose every delivery has failed for three days is disabled. Deliveries come in no certain order: `event_id` has it.
@@ -173,6 +189,22 @@ class WebhookEndpointServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAccountWebhookSecret(self, request, context):
+        """Returns the secret that signs what goes to the addresses that jobs bring along, and makes it if there is none yet. It is
+        the same each time, until RotateAccountWebhookSecret makes another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateAccountWebhookSecret(self, request, context):
+        """Makes a new secret for the addresses that jobs bring along. For a day deliveries are signed with the old one as well.
+        Repeating it makes another; only the last one before stays good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WebhookEndpointServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -216,6 +248,16 @@ def add_WebhookEndpointServiceServicer_to_server(servicer, server):
                     request_deserializer=pingvas_dot_generation_dot_v1_dot_webhook__endpoint__service__pb2.ReplayWebhookDeliveryRequest.FromString,
                     response_serializer=pingvas_dot_generation_dot_v1_dot_webhook__pb2.WebhookDelivery.SerializeToString,
             ),
+            'GetAccountWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAccountWebhookSecret,
+                    request_deserializer=pingvas_dot_generation_dot_v1_dot_webhook__endpoint__service__pb2.GetAccountWebhookSecretRequest.FromString,
+                    response_serializer=pingvas_dot_generation_dot_v1_dot_webhook__pb2.AccountWebhookSecret.SerializeToString,
+            ),
+            'RotateAccountWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateAccountWebhookSecret,
+                    request_deserializer=pingvas_dot_generation_dot_v1_dot_webhook__endpoint__service__pb2.RotateAccountWebhookSecretRequest.FromString,
+                    response_serializer=pingvas_dot_generation_dot_v1_dot_webhook__pb2.AccountWebhookSecret.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pingvas.generation.v1.WebhookEndpointService', rpc_method_handlers)
@@ -226,6 +268,9 @@ def add_WebhookEndpointServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class WebhookEndpointService:
     """Keeps the addresses to which the account's events are sent, and shows what became of each delivery.
+
+    An address that a job brings along (`webhook_url` of CreateJob) is an endpoint as well, with the job's id. No list has it, and
+    of the methods below ListWebhookDeliveries, ReplayWebhookDelivery and DeleteWebhookEndpoint know it. It is kept for a week.
 
     A delivery that fails is repeated after 5 seconds, 1, 5 and 30 minutes, 2, 5 and 8 hours, and 8 hours more. An endpoint
     whose every delivery has failed for three days is disabled. Deliveries come in no certain order: `event_id` has it.
@@ -437,6 +482,60 @@ class WebhookEndpointService:
             '/pingvas.generation.v1.WebhookEndpointService/ReplayWebhookDelivery',
             pingvas_dot_generation_dot_v1_dot_webhook__endpoint__service__pb2.ReplayWebhookDeliveryRequest.SerializeToString,
             pingvas_dot_generation_dot_v1_dot_webhook__pb2.WebhookDelivery.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAccountWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.generation.v1.WebhookEndpointService/GetAccountWebhookSecret',
+            pingvas_dot_generation_dot_v1_dot_webhook__endpoint__service__pb2.GetAccountWebhookSecretRequest.SerializeToString,
+            pingvas_dot_generation_dot_v1_dot_webhook__pb2.AccountWebhookSecret.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateAccountWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.generation.v1.WebhookEndpointService/RotateAccountWebhookSecret',
+            pingvas_dot_generation_dot_v1_dot_webhook__endpoint__service__pb2.RotateAccountWebhookSecretRequest.SerializeToString,
+            pingvas_dot_generation_dot_v1_dot_webhook__pb2.AccountWebhookSecret.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,9 @@ GRPC_VERSION: str
 class WebhookEndpointServiceStub:
     """Keeps the addresses to which the account's events are sent, and shows what became of each delivery.
 
+    An address that a job brings along (`webhook_url` of CreateJob) is an endpoint as well, with the job's id. No list has it, and
+    of the methods below ListWebhookDeliveries, ReplayWebhookDelivery and DeleteWebhookEndpoint know it. It is kept for a week.
+
     A delivery that fails is repeated after 5 seconds, 1, 5 and 30 minutes, 2, 5 and 8 hours, and 8 hours more. An endpoint
     whose every delivery has failed for three days is disabled. Deliveries come in no certain order: `event_id` has it.
     """
@@ -90,10 +93,21 @@ class WebhookEndpointServiceStub:
     Errors:
     - NOT_FOUND (WEBHOOK_NOT_FOUND): no such delivery in the caller's account, or it is older than a week.
     """
+    GetAccountWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_endpoint_service_pb2.GetAccountWebhookSecretRequest, _webhook_pb2.AccountWebhookSecret]
+    """Returns the secret that signs what goes to the addresses that jobs bring along, and makes it if there is none yet. It is
+    the same each time, until RotateAccountWebhookSecret makes another.
+    """
+    RotateAccountWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_endpoint_service_pb2.RotateAccountWebhookSecretRequest, _webhook_pb2.AccountWebhookSecret]
+    """Makes a new secret for the addresses that jobs bring along. For a day deliveries are signed with the old one as well.
+    Repeating it makes another; only the last one before stays good.
+    """
 
 @_typing.type_check_only
 class WebhookEndpointServiceAsyncStub(WebhookEndpointServiceStub):
     """Keeps the addresses to which the account's events are sent, and shows what became of each delivery.
+
+    An address that a job brings along (`webhook_url` of CreateJob) is an endpoint as well, with the job's id. No list has it, and
+    of the methods below ListWebhookDeliveries, ReplayWebhookDelivery and DeleteWebhookEndpoint know it. It is kept for a week.
 
     A delivery that fails is repeated after 5 seconds, 1, 5 and 30 minutes, 2, 5 and 8 hours, and 8 hours more. An endpoint
     whose every delivery has failed for three days is disabled. Deliveries come in no certain order: `event_id` has it.
@@ -152,9 +166,20 @@ class WebhookEndpointServiceAsyncStub(WebhookEndpointServiceStub):
     Errors:
     - NOT_FOUND (WEBHOOK_NOT_FOUND): no such delivery in the caller's account, or it is older than a week.
     """
+    GetAccountWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_endpoint_service_pb2.GetAccountWebhookSecretRequest, _webhook_pb2.AccountWebhookSecret]  # type: ignore[assignment]
+    """Returns the secret that signs what goes to the addresses that jobs bring along, and makes it if there is none yet. It is
+    the same each time, until RotateAccountWebhookSecret makes another.
+    """
+    RotateAccountWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_endpoint_service_pb2.RotateAccountWebhookSecretRequest, _webhook_pb2.AccountWebhookSecret]  # type: ignore[assignment]
+    """Makes a new secret for the addresses that jobs bring along. For a day deliveries are signed with the old one as well.
+    Repeating it makes another; only the last one before stays good.
+    """
 
 class WebhookEndpointServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the addresses to which the account's events are sent, and shows what became of each delivery.
+
+    An address that a job brings along (`webhook_url` of CreateJob) is an endpoint as well, with the job's id. No list has it, and
+    of the methods below ListWebhookDeliveries, ReplayWebhookDelivery and DeleteWebhookEndpoint know it. It is kept for a week.
 
     A delivery that fails is repeated after 5 seconds, 1, 5 and 30 minutes, 2, 5 and 8 hours, and 8 hours more. An endpoint
     whose every delivery has failed for three days is disabled. Deliveries come in no certain order: `event_id` has it.
@@ -258,6 +283,26 @@ class WebhookEndpointServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND (WEBHOOK_NOT_FOUND): no such delivery in the caller's account, or it is older than a week.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAccountWebhookSecret(
+        self,
+        request: _webhook_endpoint_service_pb2.GetAccountWebhookSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_pb2.AccountWebhookSecret, _abc.Awaitable[_webhook_pb2.AccountWebhookSecret]]:
+        """Returns the secret that signs what goes to the addresses that jobs bring along, and makes it if there is none yet. It is
+        the same each time, until RotateAccountWebhookSecret makes another.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateAccountWebhookSecret(
+        self,
+        request: _webhook_endpoint_service_pb2.RotateAccountWebhookSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_pb2.AccountWebhookSecret, _abc.Awaitable[_webhook_pb2.AccountWebhookSecret]]:
+        """Makes a new secret for the addresses that jobs bring along. For a day deliveries are signed with the old one as well.
+        Repeating it makes another; only the last one before stays good.
         """
 
 def add_WebhookEndpointServiceServicer_to_server(servicer: WebhookEndpointServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

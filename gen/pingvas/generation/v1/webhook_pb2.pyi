@@ -289,3 +289,33 @@ class WebhookDelivery(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WebhookDelivery: _TypeAlias = WebhookDelivery  # noqa: Y015
+
+@_typing.final
+class AccountWebhookSecret(_message.Message):
+    """Holds the secret by which the events are signed that go to the addresses that jobs bring along, `webhook_url` of CreateJob.
+    Each account has one, made when it is first needed. Endpoints that are registered have secrets of their own.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    OLD_SECRET_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """Holds the secret of the signatures, `whsec_...`."""
+    @_builtins.property
+    def old_secret_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells until when the one before signs as well. Absent: there is none, or its day has passed."""
+
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+        old_secret_expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["old_secret_expire_time", b"old_secret_expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["old_secret_expire_time", b"old_secret_expire_time", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountWebhookSecret: _TypeAlias = AccountWebhookSecret  # noqa: Y015

@@ -43,7 +43,7 @@ from studio.cli.main import cli, guarded
 from studio.cli.models import line_of
 from studio.cli.operations import build, drawing, lora_weight, partial_lora_lines
 from studio.cli.picture import can_show, half_blocks
-from studio.cli.webhooks import delivery_line, endpoint_line
+from studio.cli.webhooks import delivery_line, endpoint_line, webhook_of
 from studio.stack.failures import StackError
 from studio.stack.layout import Layout, Ports
 from studio.stack.mailbox import StoredMail
@@ -242,6 +242,19 @@ def test_request_and_job_hold_each_operation_in_its_own_branch(operation: TextTo
     assert branch is not None
     assert getattr(request, branch) == operation
     assert operation_of(Job(**{branch: operation})) == operation
+
+
+def test_webhook_options_become_the_request_s_address_and_events() -> None:
+    url = "https://hooks.example.com/"
+    request = request_of(TextToImage(prompt="a"), **webhook_of(url, ("completed", "started")))
+    assert request.webhook_url == url
+    assert list(request.webhook_events) == [
+        WebhookEvent.WEBHOOK_EVENT_JOB_COMPLETED,
+        WebhookEvent.WEBHOOK_EVENT_JOB_STARTED,
+    ]
+    assert request_of(TextToImage(prompt="a"), **webhook_of("", ())) == request_of(TextToImage(prompt="a"))
+    with pytest.raises(click.UsageError, match="--webhook-event needs --webhook"):
+        webhook_of("", ("completed",))
 
 
 def test_lora_of_which_less_than_all_was_applied_is_named_once() -> None:
