@@ -20,11 +20,14 @@ from pingvas.generation.v1.usage_service_pb2_grpc import add_UsageServiceService
 from pingvas.generation.v1.webhook_endpoint_service_pb2_grpc import add_WebhookEndpointServiceServicer_to_server
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from pingvas.user.v1.user_directory_service_pb2_grpc import UserDirectoryServiceStub
 from pingvas.worker.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
 from pydantic import Field
 
 from svc_common import clock
+from svc_common.administration import AdministrationLog
 from svc_common.capacity import service_capacity
+from svc_common.client_address import ClientAddresses
 from svc_common.clients import channel
 from svc_common.concurrency import until_set
 from svc_common.connection_budget import service_databases
@@ -67,8 +70,10 @@ from svc_generation.usecases.erasing import JobEraser
 from svc_generation.usecases.finalizing import Finalizer
 from svc_generation.usecases.lookups import Lookups
 from svc_generation.usecases.offering import Offering
+from svc_generation.usecases.pausing import TierPauses
 from svc_generation.usecases.planning import Planner
 from svc_generation.usecases.presets import PresetResolver
+from svc_generation.usecases.requeueing import Requeuer
 from svc_generation.usecases.sources import SourceResolver
 from svc_generation.usecases.uncertain_holds import UncertainHolds
 from svc_generation.usecases.waiting import WaitTimes
@@ -88,6 +93,7 @@ class GenerationSettings(ServiceSettings, PictureSettings):
     payment_internal_address: str = neighbour("payment")
     gallery_internal_address: str = neighbour("gallery")
     models_internal_address: str = neighbour("models")
+    user_internal_address: str = neighbour("user")
     lease_seconds: float = Field(default=30.0, gt=0, description="how long a worker's claim lasts without renewal")
     job_lifetime_hours: float = Field(
         default=24.0, gt=0, description="how long a job may take from acceptance to end before it is given up"
@@ -124,18 +130,20 @@ class Parts:
         self.publisher = EventPublisher(self.redis)
         self.objects = S3ObjectStore.from_settings(settings, settings.s3_bucket, public_url=settings.objects_public_url)
         credential = ServiceCredential.from_file(SERVICE_NAME, settings.service_key_file)
-        self.payment, self.models, self.gallery = (
+        self.payment, self.models, self.gallery, self.users = (
             channel(address, credential, tls=settings.mutual_tls)
             for address in (
                 settings.payment_internal_address,
                 settings.models_internal_address,
                 settings.gallery_internal_address,
+                settings.user_internal_address,
             )
         )
         self.ledger = LedgerServiceStub(self.payment)
         self.limits = AccountLimits.from_settings(settings, from_ledger(self.ledger))
         self.lookups = Lookups(CatalogueServiceStub(self.models), self.limits.entitlements)
-        self.waits = WaitTimes(self.queue)
+        self.pauses = TierPauses(database=self.tasks, queue=self.queue, now=clock.now)
+        self.waits = WaitTimes(self.queue, self.pauses)
         self.hub = WatchHub(self.listening_redis, partial(hot.last_sequences, self.tasks))
         self.announcer = Announcer(self.hub, self.publisher)
         self.offering = Offering(self.queue)
@@ -182,7 +190,7 @@ class Parts:
 
     async def close(self) -> None:
         """Closes the connections."""
-        for called in (self.payment, self.models, self.gallery):
+        for called in (self.payment, self.models, self.gallery, self.users):
             await called.close()
         await self.requests.close()
         await self.tasks.close()
@@ -240,6 +248,7 @@ def compose(
         lookups=parts.lookups,
         artifacts=Artifacts(parts.objects),
         waits=parts.waits,
+        pauses=parts.pauses,
         offering=parts.offering,
         finalizer=parts.finalizer,
         announcer=parts.announcer,
@@ -256,6 +265,15 @@ def compose(
         page_tokens=page_tokens,
         now=clock.now,
     )
+    administration = GenerationAdminServicer(
+        operator=operator,
+        database=parts.tasks,
+        requeuer=Requeuer(database=parts.tasks, offering=parts.offering, announcer=parts.announcer, now=clock.now),
+        pauses=parts.pauses,
+        log=AdministrationLog(
+            UserDirectoryServiceStub(parts.users), ClientAddresses.from_file(settings.edge_secret_file)
+        ),
+    )
     sweeper = Sweeper(
         database=parts.tasks,
         queue=parts.queue,
@@ -263,6 +281,7 @@ def compose(
         finalizer=parts.finalizer,
         canceller=parts.canceller,
         holds=parts.holds,
+        pauses=parts.pauses,
         now=clock.now,
         lease=timedelta(seconds=settings.lease_seconds),
     )
@@ -272,7 +291,7 @@ def compose(
         SERVICE_NAME,
         public=[
             (add_GenerationServiceServicer_to_server, generation),
-            (add_GenerationAdminServiceServicer_to_server, GenerationAdminServicer(operator)),
+            (add_GenerationAdminServiceServicer_to_server, administration),
             (add_RecipeServiceServicer_to_server, RecipeServicer(parts.lookups)),
             (add_UsageServiceServicer_to_server, UsageServicer(parts.requests, clock.now)),
             (add_WebhookEndpointServiceServicer_to_server, webhook_endpoints),

@@ -18,6 +18,7 @@ from pingvas.user.v1.user_directory_service_pb2_grpc import UserDirectoryService
 from pydantic import Field, FilePath, model_validator
 
 from svc_common import redis_client
+from svc_common.administration import AdministrationLog
 from svc_common.capacity import service_capacity
 from svc_common.client_address import ClientAddresses
 from svc_common.clients import channel
@@ -156,8 +157,7 @@ def compose(settings: PaymentSettings) -> Server:
     )
     administration = PaymentAdminServicer(
         ledger=ledger_servicer,
-        directory=UserDirectoryServiceStub(users),
-        addresses=ClientAddresses.from_file(settings.edge_secret_file),
+        log=AdministrationLog(UserDirectoryServiceStub(users), ClientAddresses.from_file(settings.edge_secret_file)),
     )
     notifying = Notifying(
         database=tasks_database, people=AccountNoticeServiceStub(users), events=AccountEventServiceStub(generation)

@@ -175,6 +175,7 @@ class Reason(StrEnum):
     LORA_IN_USE = "LORA_IN_USE"
     LORA_PARTS_MISSING = "LORA_PARTS_MISSING"
     LORA_STATE_CONFLICT = "LORA_STATE_CONFLICT"
+    JOB_NOT_REQUEUABLE = "JOB_NOT_REQUEUABLE"
 
 
 CODES: Final[Mapping[Reason, Code]] = MappingProxyType(
@@ -284,6 +285,7 @@ CODES: Final[Mapping[Reason, Code]] = MappingProxyType(
         Reason.LORA_IN_USE: Code.FAILED_PRECONDITION,
         Reason.LORA_PARTS_MISSING: Code.FAILED_PRECONDITION,
         Reason.LORA_STATE_CONFLICT: Code.FAILED_PRECONDITION,
+        Reason.JOB_NOT_REQUEUABLE: Code.FAILED_PRECONDITION,
     }
 )
 """The gRPC code of each reason, which is the option `code` of its value in the contract."""

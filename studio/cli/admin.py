@@ -10,7 +10,7 @@ import click
 from studio.cli.admin_accounts import audit, reinstate, reset_second_factor, set_role, suspend, users
 from studio.cli.admin_enterprise import enterprise
 from studio.cli.admin_keys import rotate_keys
-from studio.cli.admin_queue import drain, job, queue, workers
+from studio.cli.admin_queue import drain, job, pause, queue, requeue, resume, workers
 from studio.cli.administrator import TIERS, Administrator
 from studio.cli.backup import backup, backups, restore
 from studio.cli.context import Shared, pass_shared, shared_options
@@ -43,7 +43,8 @@ def admin() -> None:
 
 for command in (
     *(users, set_role, suspend, reinstate, reset_second_factor, audit),
-    *(admin_models, queue, workers, drain, job, rotate_keys, enterprise),
+    *(queue, workers, drain, job, requeue, pause, resume),
+    *(admin_models, rotate_keys, enterprise),
     *(backup, backups, restore),
 ):
     admin.add_command(command)

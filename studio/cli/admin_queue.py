@@ -1,10 +1,15 @@
-"""`pingvas admin queue|workers|drain|job`: what waits, who works, and what became of a job."""
+"""`pingvas admin queue|workers|drain|job|requeue|pause|resume`: what waits, who works, and what becomes of jobs.
+
+What shows and drains acts by the operator's key; what the audit log is told of, as an administrator.
+"""
 
 from datetime import UTC, datetime
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from pingvas.common.v1.tier_pb2 import Tier
+from pingvas.generation.v1.generation_admin_service_pb2 import PauseTierRequest, RequeueJobRequest, ResumeTierRequest
+from pingvas.generation.v1.generation_admin_service_pb2_grpc import GenerationAdminServiceStub
 from pingvas.generation.v1.job_pb2 import JobState
 from pingvas.generation.v1.operator_service_pb2 import (
     DrainWorkerRequest,
@@ -12,10 +17,12 @@ from pingvas.generation.v1.operator_service_pb2 import (
     GetQueueRequest,
     JobRecord,
     ListWorkersRequest,
+    QueueTier,
     Worker,
 )
 from pingvas.generation.v1.operator_service_pb2_grpc import OperatorServiceStub
 
+from studio.cli.administrator import TIERS, Administrator
 from studio.cli.context import Shared, pass_shared, shared_options
 from studio.cli.operator import CALL_SECONDS, Operator
 
@@ -35,7 +42,8 @@ def queue(shared: Shared) -> None:
         name = Tier.Name(tier.tier).removeprefix("TIER_").lower()
         oldest = f"{_age(tier.oldest_create_time):.0f} s" if tier.HasField("oldest_create_time") else "-"
         counts = f"{tier.waiting_count:>8} {tier.running_count:>8}"
-        click.echo(f"{name:<12} {counts} {tier.waiting_gpu_seconds:>12.1f} {oldest:>13}")
+        line = f"{name:<12} {counts} {tier.waiting_gpu_seconds:>12.1f} {oldest:>13}"
+        click.echo(f"{line}  {_pause(tier)}" if tier.HasField("pause_time") else line)
     click.echo(f"{found.worker_count} workers")
 
 
@@ -92,6 +100,56 @@ def job(shared: Shared, job_id: str) -> None:
         click.echo(
             f"attempt {attempt.attempt:<2} {attempt.worker_id}  {attempt.outcome}  {_time(attempt.start_time)}  {end}"
         )
+
+
+@click.command()
+@shared_options
+@click.argument("job_id")
+@pass_shared
+def requeue(shared: Shared, job_id: str) -> None:
+    """Take a running job away from its worker and queue it again; drain the worker first, or it may get it again."""
+    with Administrator(shared) as administrator:
+        call = GenerationAdminServiceStub(administrator.client.channel).RequeueJob
+        answer = administrator.client.call(call, RequeueJobRequest(job_id=job_id))
+    if answer.is_requeued:
+        click.echo(f"{job_id} was taken from {answer.worker_id} and waits again.")
+    elif answer.state == JobState.JOB_STATE_QUEUED:
+        click.echo(f"{job_id} waits already; nothing was changed.")
+    else:
+        click.echo(f"{job_id} was given to another worker meanwhile; nothing was changed.")
+
+
+@click.command()
+@shared_options
+@click.argument("tier", type=click.Choice(TIERS))
+@click.option("--reason", default="", help="Why, for other administrators and the audit log; 200 characters at most.")
+@pass_shared
+def pause(shared: Shared, tier: str, reason: str) -> None:
+    """Let the jobs of a tier wait until it is resumed; those that run go on."""
+    with Administrator(shared) as administrator:
+        call = GenerationAdminServiceStub(administrator.client.channel).PauseTier
+        answer = administrator.client.call(
+            call, PauseTierRequest(tier=Tier.Value(f"TIER_{tier.upper()}"), reason=reason)
+        )
+    click.echo(f"The tier {tier} is paused: its jobs wait." if answer.is_changed else f"The tier {tier} was paused.")
+
+
+@click.command()
+@shared_options
+@click.argument("tier", type=click.Choice(TIERS))
+@pass_shared
+def resume(shared: Shared, tier: str) -> None:
+    """Let the jobs of a tier start again."""
+    with Administrator(shared) as administrator:
+        call = GenerationAdminServiceStub(administrator.client.channel).ResumeTier
+        answer = administrator.client.call(call, ResumeTierRequest(tier=Tier.Value(f"TIER_{tier.upper()}")))
+    click.echo(f"The tier {tier} goes on." if answer.is_changed else f"The tier {tier} wasn't paused.")
+
+
+def _pause(tier: QueueTier) -> str:
+    """Returns since when a tier is paused, and why."""
+    since = f"paused since {_time(tier.pause_time)}"
+    return f"{since}: {tier.pause_reason}" if tier.pause_reason else since
 
 
 def _lines(record: JobRecord) -> list[tuple[str, str]]:

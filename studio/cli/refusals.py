@@ -94,6 +94,7 @@ _ADVICE: Mapping[str, str] = {
     Reason.LORA_IN_USE: "Wait for those jobs, or cancel them: `pingvas jobs list` shows them.",
     Reason.LORA_PARTS_MISSING: "Upload the file again.",
     Reason.LORA_STATE_CONFLICT: "`pingvas loras list` shows how far it is.",
+    Reason.JOB_NOT_REQUEUABLE: "`pingvas admin job {job_id}` shows what became of it.",
     Reason.TOO_MANY_EXPORTS: "Wait until one expires, a day after it was made.",
 }
 _UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})

@@ -148,6 +148,8 @@ class _Bar:
         ahead = event.queued.position
         line = "next in line" if ahead == 0 else f"{ahead} ahead"
         wait = f"starts in about {event.queued.estimated_wait_seconds:.0f} s"
+        if event.queued.is_tier_paused:
+            wait = "the operator has paused your tier"
         self._progress.update(self._task, description=f"waiting, {line}", left=wait)
 
     def _progressed(self, event: JobEvent) -> None:

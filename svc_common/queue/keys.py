@@ -52,6 +52,8 @@ class Key(StrEnum):
     """+ worker id: string, what the worker says of itself, as JSON; expires."""
     DRAIN = "queue:drain:"
     """+ worker id: string, present while the worker is asked to end; expires."""
+    PAUSED = "queue:paused"
+    """set of the tiers that nothing is claimed of; the service that owns the jobs writes it anew after a loss."""
     CANCELLATIONS = "queue:cancellations"
     """pub/sub channel of the ids of jobs whose cancellation is wanted."""
 

@@ -172,6 +172,16 @@ class JobQueue:
             raise ValueError(f"1 to {JOBS_PER_CALL} jobs can be looked at, not {limit}")
         return [_text(model_id) for model_id in await self._run(self._scripts.upcoming, limit)]
 
+    async def pause_only(self, tiers: Collection[str]) -> None:
+        """Lets nothing of these tiers be claimed, and wakes workers for what waits in one that was paused and goes on.
+
+        Redis may lose it, so who knows which tiers are paused repeats it. Raises ValueError for a tier that the policy
+        doesn't have.
+        """
+        for tier in tiers:
+            self._check_tier(tier)
+        await self._run(self._scripts.pause, *tiers)
+
     async def request_cancel(self, job_id: UUID) -> None:
         """Asks whoever runs the job, now or within an hour, to stop it. The worker learns of it within milliseconds.
 

@@ -32,6 +32,7 @@ class QueueScripts:
     depths: AsyncScript
     position: AsyncScript
     upcoming: AsyncScript
+    pause: AsyncScript
 
     @classmethod
     def register(cls, redis: Redis, policy: QueuePolicy) -> "QueueScripts":

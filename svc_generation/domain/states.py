@@ -63,6 +63,16 @@ CANCELLABLE = frozenset({JobState.QUEUED, JobState.RUNNING})
 """States that a job can be cancelled in; in any other it has ended, or is about to."""
 
 
+class Requeueing(enum.Enum):
+    """Names what it means to take a job back from its worker."""
+
+    TAKE_BACK = enum.auto()
+    WAITS = enum.auto()
+    """It waits already."""
+    REFUSE = enum.auto()
+    """It has ended, or its pictures are being stored: another attempt would be in vain."""
+
+
 RETRIED_REASONS = frozenset({Reason.STORAGE_FAILED, Reason.MODEL_LOAD_FAILED, Reason.WORKER_LOST})
 """Failures of the infrastructure, which another attempt may not meet. A pipeline that raises would raise again."""
 
@@ -127,6 +137,13 @@ def after_failure(job: Standing, reason: Reason | None) -> JobState:
     if reason in RETRIED_REASONS and job.attempts_used < MAX_ATTEMPTS:
         return JobState.QUEUED
     return JobState.FAILED
+
+
+def on_requeue(state: JobState) -> Requeueing:
+    """Decides what becomes of a job that an administrator wants back from its worker."""
+    if state is JobState.QUEUED:
+        return Requeueing.WAITS
+    return Requeueing.TAKE_BACK if state is JobState.RUNNING else Requeueing.REFUSE
 
 
 def billed_millicredits(outcome: JobState, gpu_milliseconds: int, elapsed_milliseconds: int) -> int:

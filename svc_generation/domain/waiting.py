@@ -12,6 +12,8 @@ class WaitEstimate:
 
     p50_seconds: float
     p90_seconds: float
+    is_tier_paused: bool = False
+    """Whether the seconds count from the unknown moment in which the tier goes on."""
 
 
 @dataclass(slots=True)

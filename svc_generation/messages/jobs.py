@@ -63,6 +63,7 @@ class JobConverter:
             message.queue_position = position
             message.estimated_wait_seconds = estimate.p50_seconds
             message.estimated_wait_p90_seconds = estimate.p90_seconds
+            message.is_tier_paused = estimate.is_tier_paused
         if row.start_time is not None:
             message.start_time.FromDatetime(row.start_time)
         if row.end_time is not None:
@@ -108,6 +109,7 @@ class JobConverter:
             event.queued.position = position if row.state == JobState.QUEUED else 0
             event.queued.estimated_wait_seconds = estimate.p50_seconds
             event.queued.estimated_wait_p90_seconds = estimate.p90_seconds
+            event.queued.is_tier_paused = estimate.is_tier_paused
         elif sequence == row.started_sequence:
             event.state = job_pb2.JOB_STATE_RUNNING
             event.create_time.FromDatetime(row.start_time or row.queue_time)

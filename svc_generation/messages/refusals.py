@@ -36,6 +36,26 @@ def job_already_ended(job_id: UUID, state: int) -> ServiceError:
     )
 
 
+def job_not_requeuable(job_id: UUID | str, state: int) -> ServiceError:
+    """Returns the refusal to take a job back that no worker has in hand any more."""
+    name = state_name(state)
+    what = "its pictures are being stored" if name == "JOB_STATE_FINALIZING" else "it has ended"
+    return ServiceError(
+        Reason.JOB_NOT_REQUEUABLE,
+        f"The job is {name.removeprefix('JOB_STATE_').lower()}: {what}, and no worker has it in hand any more.",
+        metadata={"job_id": str(job_id), "state": name},
+    )
+
+
+def tier_paused(job_id: UUID | str, tier: str) -> ServiceError:
+    """Returns the refusal of a worker's claim that Redis allowed before it knew of the tier's pause."""
+    return ServiceError(
+        Reason.JOB_NOT_RUNNABLE,
+        f"The {tier} tier is paused: the job waits.",
+        metadata={"job_id": str(job_id), "state": state_name(job_pb2.JOB_STATE_QUEUED)},
+    )
+
+
 def job_not_runnable(job_id: UUID | str, state: int) -> ServiceError:
     """Returns the refusal of a worker's claim or report of a job in a state in which it needs none."""
     name = state_name(state)

@@ -76,6 +76,7 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
             queue_position=position,
             estimated_wait_seconds=estimate.p50_seconds,
             estimated_wait_p90_seconds=estimate.p90_seconds,
+            is_tier_paused=estimate.is_tier_paused,
         )
 
     async def CreateJob(self, request: generation_service_pb2.CreateJobRequest, _context: object) -> job_pb2.Job:
@@ -162,6 +163,7 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
             running=sum(depth.running for depth in depths.values()),
             estimated_wait_seconds=estimate.p50_seconds,
             estimated_wait_p90_seconds=estimate.p90_seconds,
+            is_tier_paused=estimate.is_tier_paused,
         )
 
     async def ListSizePresets(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -15,10 +15,11 @@ from svc_common.db import Database
 from svc_common.events import EventPublisher
 from svc_common.paging import PageTokens, page_size
 from svc_common.queue import JobQueue, WorkerPresence, WorkerReport
+from svc_generation.domain.pauses import TierPause
 from svc_generation.domain.states import AttemptOutcome, JobState
 from svc_generation.messages.jobs import timestamp
 from svc_generation.messages.refusals import no_such_job, no_such_worker
-from svc_generation.store import hot, queries
+from svc_generation.store import hot, pauses, queries
 from svc_generation.store.models import Attempt, Job
 
 _LIST: Final = "workers"
@@ -55,6 +56,7 @@ class OperatorServicer(operator_service_pb2_grpc.OperatorServiceServicer):
         async with self._database.transaction() as session:
             waiting, _ = await queries.open_work(session, self._now())
             oldest = await queries.oldest_waiting(session)
+        paused = await pauses.read(self._database)
         tiers = [
             operator_service_pb2.QueueTier(
                 tier=number,
@@ -62,6 +64,7 @@ class OperatorServicer(operator_service_pb2_grpc.OperatorServiceServicer):
                 running_count=depth.running,
                 waiting_gpu_seconds=waiting.get(number, 0.0),
                 oldest_create_time=_if_known(oldest.get(number)),
+                **_pause(paused.present(number)),
             )
             for name, depth in depths.items()
             for number in (tier_pb2.Tier.Value(f"TIER_{name.upper()}"),)
@@ -153,6 +156,10 @@ def _attempt(attempt: Attempt) -> operator_service_pb2.JobAttempt:
         start_time=timestamp(attempt.start_time),
         end_time=_if_known(attempt.end_time),
     )
+
+
+def _pause(pause: TierPause | None) -> dict[str, Any]:
+    return {} if pause is None else {"pause_time": timestamp(pause.pause_time), "pause_reason": pause.reason}
 
 
 def _if_known(moment: datetime | None) -> Timestamp | None:

@@ -13,6 +13,7 @@ from pingvas.worker.v1 import worker_service_pb2_grpc
 
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError, invalid_field
+from svc_common.tiers import tier_name
 from svc_generation.domain.objects import UPLOAD_LIFETIME
 from svc_generation.domain.states import (
     AttemptOutcome,
@@ -26,7 +27,7 @@ from svc_generation.domain.states import (
 )
 from svc_generation.messages.jobs import timestamp
 from svc_generation.messages.operations import parsed, put
-from svc_generation.messages.refusals import attempt_fenced, job_not_runnable, no_such_job
+from svc_generation.messages.refusals import attempt_fenced, job_not_runnable, no_such_job, tier_paused
 from svc_generation.store import hot, queries, transitions
 from svc_generation.store.models import Attempt, Job
 from svc_generation.usecases.announcing import Announcer
@@ -34,6 +35,7 @@ from svc_generation.usecases.artifacts import Artifacts
 from svc_generation.usecases.finalizing import Finalizer
 from svc_generation.usecases.lookups import Lookups
 from svc_generation.usecases.offering import Offering
+from svc_generation.usecases.pausing import TierPauses
 from svc_generation.usecases.waiting import WaitTimes
 
 ResultT = TypeVar("ResultT")
@@ -49,6 +51,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         lookups: Lookups,
         artifacts: Artifacts,
         waits: WaitTimes,
+        pauses: TierPauses,
         offering: Offering,
         finalizer: Finalizer,
         announcer: Announcer,
@@ -60,6 +63,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         self._lookups = lookups
         self._artifacts = artifacts
         self._waits = waits
+        self._pauses = pauses
         self._offering = offering
         self._finalizer = finalizer
         self._announcer = announcer
@@ -72,6 +76,9 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         async def act(job: Job) -> tuple[Job, Step, Attempt | None]:
             step = on_claim(queries.standing(job), request.claim_id)
             if step is Step.START:
+                # Redis may have forgotten the pause together with everything else; a sweep tells it within a second.
+                if (await self._pauses.known()).present(job.tier):
+                    raise tier_paused(job.job_id, tier_name(job.tier))
                 return job, step, await self._start(job, request)
             if step is Step.REPEAT:
                 return job, step, await hot.find_attempt(self._database, job.job_id, job.attempt)
@@ -152,7 +159,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             upload_expire_time=now + UPLOAD_LIFETIME,
         )
         if attempt.attempt == 1:
-            self._waits.observe_start(job, now)
+            await self._waits.observe_start(job, now)
         return attempt
 
     async def _close_unstarted(self, job: Job, step: Step) -> None:

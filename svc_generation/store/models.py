@@ -1,4 +1,4 @@
-"""The tables of the schema `generation`. Each row belongs to an account, and row-level security is forced on each."""
+"""The tables of the schema `generation`. Each row but a pause belongs to an account, and row-level security is forced on it."""
 
 from datetime import date, datetime
 from typing import Any
@@ -136,6 +136,19 @@ class Attempt(Base):
     """Until when a zombie could still upload."""
     clean_time: Mapped[datetime | None]
     """When the objects of an attempt that lost are to be deleted next; null when nothing is left to do."""
+
+
+class TierPause(Base):
+    """Holds the latest pause of a tier. It belongs to no account."""
+
+    __tablename__ = "tier_pauses"
+
+    tier: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    reason: Mapped[str]
+    paused_by: Mapped[UUID]
+    pause_time: Mapped[datetime]
+    resume_time: Mapped[datetime | None]
+    """When it ended; null: the tier is paused."""
 
 
 class WebhookEndpoint(Base):

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_common.statements import Direct, RowLoader, Statement
 from svc_generation.domain.states import JobState, Standing
-from svc_generation.store.models import AccountCounter, Attempt, Job
+from svc_generation.store.models import AccountCounter, Attempt, Job, TierPause
 
 # The statements on the way of every job are compiled once and go to the driver itself.
 _load_job = RowLoader(Job).load
@@ -212,10 +212,19 @@ async def accepted_work(session: AsyncSession, since: datetime) -> dict[int, flo
 
 
 async def recent_waits(session: AsyncSession, limit: int) -> Sequence[tuple[int, timedelta]]:
-    """Returns position at acceptance and wait of the jobs that were started last, oldest first."""
+    """Returns position at acceptance and wait of the jobs that were started last and no pause held up, oldest first."""
     statement = (
         select(Job.queue_position, (Job.start_time - Job.create_time).label("wait"), Job.start_time)
+        .outerjoin(TierPause, TierPause.tier == Job.tier)
         .where(Job.attempt == 1, Job.start_time.is_not(None))
+        # What a pause has drawn out says nothing of the waits to come.
+        .where(
+            or_(
+                TierPause.tier.is_(None),
+                Job.create_time >= TierPause.resume_time,
+                Job.start_time < TierPause.pause_time,
+            )
+        )
         .order_by(Job.create_time.desc())
         .limit(limit)
     )

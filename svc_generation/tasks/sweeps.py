@@ -26,6 +26,7 @@ from svc_generation.store import queries, transitions
 from svc_generation.store.models import Attempt
 from svc_generation.usecases.cancelling import Canceller
 from svc_generation.usecases.finalizing import Finalizer
+from svc_generation.usecases.pausing import TierPauses
 from svc_generation.usecases.uncertain_holds import UncertainHolds
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class Sweeper:
         finalizer: Finalizer,
         canceller: Canceller,
         holds: UncertainHolds,
+        pauses: TierPauses,
         now: Callable[[], datetime],
         lease: timedelta,
         monotonic: Callable[[], float] = time.monotonic,
@@ -64,6 +66,7 @@ class Sweeper:
         self._finalizer = finalizer
         self._canceller = canceller
         self._holds = holds
+        self._pauses = pauses
         self._now = now
         self._lease = lease
         self._monotonic = monotonic
@@ -86,8 +89,9 @@ class Sweeper:
         """Puts waiting jobs back that Redis doesn't know: the loss of a message, or of all of Redis.
 
         A round looks at 2,000 waiting jobs and the next one goes on behind them, so a long queue costs no more than a
-        short one.
+        short one. Before it puts anything back, the queue is told which tiers are paused: it may have lost that as well.
         """
+        await self._pauses.apply()
         count = 0
         for _ in range(_PAGES_A_ROUND):
             async with self._database.transaction() as session:

@@ -258,6 +258,7 @@ class Acceptor:
         answer.queue_position, estimate = wait
         answer.estimated_wait_seconds = estimate.p50_seconds
         answer.estimated_wait_p90_seconds = estimate.p90_seconds
+        answer.is_tier_paused = estimate.is_tier_paused
         return _Held(candidate, self._new_job(answer, candidate, held, now), answer)
 
     def _new_job(self, answer: job_pb2.Job, candidate: _Candidate, held: int, now: datetime) -> NewJob:

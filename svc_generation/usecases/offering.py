@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from svc_common.queue import JobQueue, QueuedJob
+from svc_common.queue import Claim, JobQueue, QueuedJob
 from svc_common.redis_client import REDIS_ERRORS
 from svc_generation.store.acceptance import NewJob
 from svc_generation.store.models import Job
@@ -29,6 +29,14 @@ class Offering:
         """Puts jobs into the queue. One that was claimed before keeps its lease, which ends by itself."""
         with _harmless("queue.enqueue_lost", jobs=len(jobs)):
             await self._queue.enqueue_all([QueuedJob.of(job) for job in jobs])
+
+    async def take_back(self, job: Job, claim_id: str) -> None:
+        """Ends the lease of a claim and puts its job at the head of its account's line; one of a newer claim stays."""
+        worker_id, _, fence = claim_id.rpartition(":")
+        queued = QueuedJob.of(job)
+        with _harmless("queue.take_back_lost", job_id=str(job.job_id)):
+            if not fence.isdecimal() or not await self._queue.hand_back(Claim(queued, worker_id, int(fence))):
+                await self._queue.enqueue(queued)
 
     async def withdraw(self, job_id: UUID) -> None:
         """Takes a job out of the queue."""

@@ -1,6 +1,7 @@
 """Where jobs stand in the queue, and how long they are expected to wait."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -18,6 +19,7 @@ from svc_generation.domain.states import JobState
 from svc_generation.domain.waiting import WaitEstimate, WaitStatistics
 from svc_generation.store import queries
 from svc_generation.store.models import Job
+from svc_generation.usecases.pausing import TierPauses
 
 _log = structlog.get_logger(__name__)
 
@@ -36,9 +38,10 @@ _REMEMBERED_WAITS: Final = 200
 class WaitTimes:
     """Answers for waiting jobs and for those that may come; an estimate is never worth refusing a job for."""
 
-    def __init__(self, queue: JobQueue) -> None:
-        """Takes the queue; nothing is measured yet."""
+    def __init__(self, queue: JobQueue, pauses: TierPauses) -> None:
+        """Takes the queue, and which of its tiers are paused; nothing is measured yet."""
         self._queue = queue
+        self._pauses = pauses
         self._statistics = WaitStatistics()
 
     async def recall(self, database: Database) -> None:
@@ -51,10 +54,11 @@ class WaitTimes:
         for position, wait in waits:
             self._statistics.observe(position, wait.total_seconds())
 
-    def observe_start(self, job: Job, now: datetime) -> None:
-        """Records that a job has begun its first attempt."""
+    async def observe_start(self, job: Job, now: datetime) -> None:
+        """Records that a job has begun its first attempt; one that a pause held up says nothing of the waits to come."""
         wait_seconds = (now - job.create_time).total_seconds()
-        self._statistics.observe(job.queue_position, wait_seconds)
+        if not (await self._pauses.known()).held_up(job.tier, job.create_time):
+            self._statistics.observe(job.queue_position, wait_seconds)
         _WAIT_SECONDS.labels(tier_name(job.tier)).observe(wait_seconds)
 
     async def of_job(self, row: Job) -> tuple[int, WaitEstimate]:
@@ -65,7 +69,8 @@ class WaitTimes:
             position = await self._queue.position(row.job_id) or 0
         except REDIS_ERRORS:
             position = row.queue_position
-        return position, self._statistics.estimate(position, row.quoted_millicredits / 1000)
+        estimate = self._statistics.estimate(position, row.quoted_millicredits / 1000)
+        return position, replace(estimate, is_tier_paused=await self._is_paused(row.tier))
 
     async def of_new(self, tier: TierFacts, account_id: UUID, run_seconds: float) -> tuple[int, WaitEstimate]:
         """Returns position and estimated wait of a job that the account would submit now."""
@@ -78,7 +83,17 @@ class WaitTimes:
         except REDIS_ERRORS as error:
             _log.warning("queue.position_unknown", error=repr(error))
             positions = [0] * len(lines)
+        pauses = await self._pauses.known()
         return [
-            (position, self._statistics.estimate(position, run_seconds))
-            for position, (_, _, run_seconds) in zip(positions, lines, strict=True)
+            (
+                position,
+                replace(
+                    self._statistics.estimate(position, run_seconds),
+                    is_tier_paused=pauses.present(tier.tier) is not None,
+                ),
+            )
+            for position, (tier, _, run_seconds) in zip(positions, lines, strict=True)
         ]
+
+    async def _is_paused(self, tier: int) -> bool:
+        return (await self._pauses.known()).present(tier) is not None

@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 from svc_common.db import Database
 from svc_common.queue import WorkerPresence
 from svc_generation.domain.scaling import Demand, StartTimes, loads_of, workers_needed
-from svc_generation.store import queries
+from svc_generation.store import pauses, queries
 
 TARGET_SECONDS: Final[Mapping[int, float]] = {
     Tier.TIER_ENTERPRISE: 15.0,
@@ -78,6 +78,11 @@ class WorkerDemand:
         async with self._database.transaction() as session:
             waiting, running = await queries.open_work(session, now)
             accepted = await queries.accepted_work(session, now - _ARRIVALS)
+        paused = (await pauses.read(self._database)).paused_tiers()
+        # More workers wouldn't help what waits for the tier to go on.
+        waiting, accepted = (
+            {tier: work for tier, work in works.items() if tier not in paused} for works in (waiting, accepted)
+        )
         present = [report.worker_id for report in await self._presence.workers()]
         arriving = {tier: work / _ARRIVALS.total_seconds() for tier, work in accepted.items()}
         start_seconds = self._starts.start_seconds

@@ -1,6 +1,5 @@
 """PaymentAdminService: what administrators may do with credits and tiers, done as LedgerService does it for services."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -11,12 +10,10 @@ from pingvas.payment.v1 import (
     payment_admin_service_pb2,
     payment_admin_service_pb2_grpc,
 )
-from pingvas.user.v1 import user_directory_service_pb2_grpc
 from pingvas.user.v1.audit_event_pb2 import AuditEventKind
-from pingvas.user.v1.user_directory_service_pb2 import RecordAdministrationRequest
 
-from svc_common.caller import current_headers, current_peer, current_user
-from svc_common.client_address import ClientAddresses, user_agent_of_call
+from svc_common.administration import AdministrationLog
+from svc_common.caller import current_user
 from svc_common.credits import format_credits
 from svc_common.tiers import tier_name
 from svc_payment.servicer.ledger import LedgerServicer
@@ -29,17 +26,10 @@ _log: Final = structlog.get_logger("payment")
 class PaymentAdminServicer(payment_admin_service_pb2_grpc.PaymentAdminServiceServicer):
     """Serves pingvas.payment.v1.PaymentAdminService."""
 
-    def __init__(
-        self,
-        *,
-        ledger: LedgerServicer,
-        directory: "user_directory_service_pb2_grpc.UserDirectoryServiceAsyncStub",
-        addresses: ClientAddresses,
-    ) -> None:
-        """Takes what serves the same to other parts of the platform, and who keeps the audit log."""
+    def __init__(self, *, ledger: LedgerServicer, log: AdministrationLog) -> None:
+        """Takes what serves the same to other parts of the platform, and what writes into the audit log."""
         self._ledger = ledger
-        self._directory = directory
-        self._addresses = addresses
+        self._administration = log
 
     async def GrantCredits(
         self, request: ledger_service_pb2.GrantCreditsRequest, context: object
@@ -50,7 +40,8 @@ class PaymentAdminServicer(payment_admin_service_pb2_grpc.PaymentAdminServiceSer
             "credits": format_credits(request.amount_millicredits),
             "kind": credit_service_pb2.GrantKind.Name(request.kind).removeprefix("GRANT_KIND_").lower(),
         }
-        await self._record(request.account_id, AuditEventKind.AUDIT_EVENT_KIND_CREDITS_GRANTED, about)
+        kind = AuditEventKind.AUDIT_EVENT_KIND_CREDITS_GRANTED
+        await self._administration.record(kind, about, account_id=request.account_id)
         grant = await self._ledger.GrantCredits(request, context)
         _log.info("credits.granted", account_id=request.account_id, amount=grant.amount, by=str(current_user()))
         return grant
@@ -58,7 +49,8 @@ class PaymentAdminServicer(payment_admin_service_pb2_grpc.PaymentAdminServiceSer
     async def SetTier(self, request: ledger_service_pb2.SetTierRequest, context: object) -> entitlement_pb2.Entitlement:
         """Puts an account on a tier. It stays where it is if the audit log couldn't be told."""
         about = {"tier": tier_name(request.tier)}
-        await self._record(request.account_id, AuditEventKind.AUDIT_EVENT_KIND_TIER_SET, about)
+        kind = AuditEventKind.AUDIT_EVENT_KIND_TIER_SET
+        await self._administration.record(kind, about, account_id=request.account_id)
         entitlement = await self._ledger.SetTier(request, context)
         _log.info("tier.set", account_id=request.account_id, tier=request.tier, by=str(current_user()))
         return entitlement
@@ -68,14 +60,3 @@ class PaymentAdminServicer(payment_admin_service_pb2_grpc.PaymentAdminServiceSer
     ) -> ledger_service_pb2.AuditLedgerResponse:
         """Checks the whole ledger, or one account."""
         return await self._ledger.AuditLedger(request, context)
-
-    async def _record(self, account_id: str, kind: AuditEventKind.ValueType, after: Mapping[str, str]) -> None:
-        record = RecordAdministrationRequest(
-            account_id=account_id,
-            user_id=str(current_user()),
-            kind=kind,
-            after=after,
-            network=self._addresses.of(current_headers(), current_peer()),
-            user_agent=user_agent_of_call(),
-        )
-        await self._directory.RecordAdministration(record)

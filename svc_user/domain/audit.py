@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 NOBODY: Final = UUID(int=0)
-"""The account of what was tried with an address that nobody has."""
+"""The account of what was tried with an address that nobody has, and of what was done to the platform."""
 
 
 class AuditKind(enum.StrEnum):
@@ -41,3 +41,6 @@ class AuditKind(enum.StrEnum):
     CREDITS_GRANTED = "credits_granted"
     TIER_SET = "tier_set"
     ENTERPRISE_ACTIVATED = "enterprise_activated"
+    JOB_REQUEUED = "job_requeued"
+    TIER_PAUSED = "tier_paused"
+    TIER_RESUMED = "tier_resumed"

@@ -14,7 +14,7 @@ from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
 from svc_common.revocations import Revocation, Revocations
 from svc_user import domain
-from svc_user.domain.audit import AuditKind
+from svc_user.domain.audit import NOBODY, AuditKind
 from svc_user.servicer.messages import audit_kind, user_message
 from svc_user.servicer.passwords import PasswordHasher
 from svc_user.store import accounts, queries
@@ -88,7 +88,7 @@ class UserDirectoryServicer(user_directory_service_pb2_grpc.UserDirectoryService
             await self._audit.add(
                 transaction,
                 audit_kind(request.kind),
-                UUID(request.account_id),
+                UUID(request.account_id) if request.account_id else NOBODY,
                 actor=by_user(UUID(request.user_id)),
                 client=Client(request.network, domain.clean_user_agent(request.user_agent)),
                 after=request.after,

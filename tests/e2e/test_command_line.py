@@ -655,6 +655,35 @@ def test_the_operator_follows_a_job_and_drains_its_worker(maya: Person) -> None:
     assert maya.ask("generate", "a full lake", "--steps", "2")["files"]
 
 
+def test_a_tier_is_paused_and_its_jobs_wait_until_it_is_resumed(stranger: Person) -> None:
+    email = "patient@example.com"
+    stranger.succeed("register", email)
+    stranger.succeed("admin", "grant", email, "20")
+    stranger.succeed("admin", "set-tier", email, "starter")
+    assert stranger.succeed("admin", "pause", "starter", "--reason", "a faulty driver") == (
+        "The tier starter is paused: its jobs wait.\n"
+    )
+    try:
+        waiting = stranger.start("generate", "a patient lake", "--steps", "2")
+        assert waiting.stdout is not None
+        job_id = re.findall(r"Job (\S+) accepted", waiting.stdout.readline())[0]
+        assert re.search(
+            r"^starter +1 +0 .*paused since .* UTC: a faulty driver$", stranger.succeed("admin", "queue"), re.MULTILINE
+        )
+        assert stranger.succeed("admin", "requeue", job_id) == f"{job_id} waits already; nothing was changed.\n"
+    finally:
+        assert stranger.succeed("admin", "resume", "starter") == "The tier starter goes on.\n"
+    assert stranger.succeed("admin", "resume", "starter") == "The tier starter wasn't paused.\n"
+    _, complained = waiting.communicate(timeout=_PATIENCE_SECONDS)
+    assert waiting.returncode == 0, complained
+    refused = stranger.run("admin", "requeue", job_id)
+    assert refused.returncode != 0
+    assert "The job is completed" in refused.stderr
+    assert f"pingvas admin job {job_id}" in refused.stderr
+    log = stranger.succeed("admin", "audit", "--kind", "tier_paused")
+    assert "a faulty driver" in log
+
+
 def test_the_operator_is_told_of_a_worker_or_job_that_is_not_there(stranger: Person) -> None:
     refused = stranger.run("admin", "drain", "worker-7")
     assert refused.returncode != 0

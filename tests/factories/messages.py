@@ -18,6 +18,7 @@ from pingvas.gallery.v1 import (
     template_service_pb2,
 )
 from pingvas.generation.v1 import (
+    generation_admin_service_pb2,
     generation_service_pb2,
     job_pb2,
     operator_service_pb2,
@@ -220,6 +221,11 @@ _REQUESTS: dict[str, Message] = {
     "GenerationAdminService.ListWorkers": operator_service_pb2.ListWorkersRequest(page_size=7),
     "GenerationAdminService.DrainWorker": operator_service_pb2.DrainWorkerRequest(worker_id="worker-0"),
     "GenerationAdminService.GetJobRecord": operator_service_pb2.GetJobRecordRequest(job_id=JOB_ID),
+    "GenerationAdminService.RequeueJob": generation_admin_service_pb2.RequeueJobRequest(job_id=JOB_ID),
+    "GenerationAdminService.PauseTier": generation_admin_service_pb2.PauseTierRequest(
+        tier=tier_pb2.TIER_FREE, reason="a faulty driver"
+    ),
+    "GenerationAdminService.ResumeTier": generation_admin_service_pb2.ResumeTierRequest(tier=tier_pb2.TIER_FREE),
     "WebhookEndpointService.CreateWebhookEndpoint": webhook_endpoint_service_pb2.CreateWebhookEndpointRequest(
         url="https://hooks.example.com/pingvas?x=1",
         events=[webhook_pb2.WEBHOOK_EVENT_JOB_COMPLETED],

@@ -123,6 +123,7 @@ class Replica:
                 now=changes.get("now", real_now),
             ),
             "holds": parts.holds,
+            "pauses": parts.pauses,
             "now": real_now,
             "lease": timedelta(seconds=parts.settings.lease_seconds),
         }

@@ -102,6 +102,22 @@ async def test_queue_workers_and_a_job_of_somebody_are_followed_live(tab: Tab, s
     await expect(page.get_by_role("row", name=person.email)).to_be_visible()
 
 
+async def test_a_tier_is_paused_for_a_reason_and_resumed(tab: Tab, studio: Stage) -> None:
+    page = tab.page
+    await enter(page, studio, "Queue and workers")
+    starter = page.get_by_role("row", name="Starter")
+    await page.get_by_role("button", name="Pause Starter").click()
+    await page.get_by_label("Reason, for other administrators").fill("a faulty driver")
+    await page.get_by_role("button", name="Yes, let its jobs wait").click()
+    await expect(starter).to_contain_text("a faulty driver")
+    person = studio.person("starter")
+    job = person.create("a patient circle")
+    await expect(starter.get_by_role("cell").first).to_have_text("1")
+    await page.get_by_role("button", name="Resume Starter").click()
+    await expect(starter).not_to_contain_text("a faulty driver")
+    assert person.end_of(job.job_id).state == job_pb2.JOB_STATE_COMPLETED
+
+
 async def test_ledger_is_audited_on_demand(tab: Tab, studio: Stage) -> None:
     await enter(tab.page, studio, "Ledger")
     await tab.page.get_by_role("button", name="Audit the ledger").click()

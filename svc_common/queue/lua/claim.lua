@@ -22,7 +22,7 @@ local function choose_overdue()
     local oldest = redis.call('ZRANGE', AGE .. tier, 0, 0, 'WITHSCORES')
     local created = tonumber(oldest[2])
     local overdue = created and MAX_WAIT_MS[index] > 0 and now - created > MAX_WAIT_MS[index]
-    if overdue and (not oldest_ms or created < oldest_ms) then
+    if overdue and not is_paused(tier) and (not oldest_ms or created < oldest_ms) then
       chosen_tier, chosen_account, oldest_ms = tier, oldest[1], created
     end
   end
@@ -57,8 +57,10 @@ end
 local function choose_fairly()
   for _, tier in ipairs(TIERS) do
     local accounts = redis.call('ZRANGE', FAIR .. tier, 0, AFFINITY_WINDOW - 1, 'WITHSCORES')
-    if #accounts > 2 and #ARGV > 3 then return tier, choose_by_model(tier, accounts) end
-    if #accounts > 0 then return tier, accounts[1] end
+    if #accounts > 0 and not is_paused(tier) then
+      if #accounts > 2 and #ARGV > 3 then return tier, choose_by_model(tier, accounts) end
+      return tier, accounts[1]
+    end
   end
   return nil
 end

@@ -4,7 +4,7 @@ local function enqueue(job)
   if is_known(job.id) then return 0 end
   write_record(job)
   redis.call('ZADD', line_of(job.tier, job.account), job.created, job.id)
-  if settle_line(job.tier, job.account) then wake_one() end
+  if settle_line(job.tier, job.account) and not is_paused(job.tier) then wake_one() end
   return 1
 end
 

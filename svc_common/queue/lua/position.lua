@@ -2,7 +2,7 @@
 -- ARGV: now (unused), then for each: id of a waiting job | '', tier, account; the last two of a job that may be enqueued,
 -- when there is no id
 --
--- Everything that waits in a higher tier starts before it. Within its tier all jobs are taken as equally dear, c each:
+-- Everything that waits in a higher tier starts before it, unless that tier is paused; its own is taken as if it weren't. Within its tier all jobs are taken as equally dear, c each:
 -- with r jobs of its own account ahead, it starts when its account's virtual time, now v, has come to v + r c. Another
 -- account at w starts its jobs at w, w + c, w + 2c, ...; those before v + r c start first (at a tie the lesser account
 -- id). So
@@ -31,7 +31,7 @@ local function position_of(id, tier, account)
     local waiting = 0
     for _, higher in ipairs(TIERS) do
       if higher == tier then return waiting end
-      waiting = waiting + waiting_in(higher)
+      if not is_paused(higher) then waiting = waiting + waiting_in(higher) end
     end
   end
 

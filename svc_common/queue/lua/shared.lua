@@ -54,6 +54,12 @@ local function is_known(id)
   return tier and redis.call('ZSCORE', TIER_QUEUE .. tier, id)
 end
 
+-- Nothing of a paused tier is claimed. Its lines and its accounts' virtual times go on as ever, so that it is as fair as
+-- before when it goes on.
+local function is_paused(tier)
+  return redis.call('SISMEMBER', PAUSED, tier) == 1
+end
+
 -- Virtual time at which the account would be served if it became eligible now.
 local function start_tag(tier, account)
   local served = redis.call('ZSCORE', FAIR .. tier, account)

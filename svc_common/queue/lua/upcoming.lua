@@ -38,6 +38,6 @@ local function play(tier)
 end
 
 for _, tier in ipairs(TIERS) do
-  if #models < wanted then play(tier) end
+  if #models < wanted and not is_paused(tier) then play(tier) end
 end
 return models

@@ -12,6 +12,7 @@ from svc_common.errors import Reason
 from svc_generation.domain.states import (
     MAX_ATTEMPTS,
     JobState,
+    Requeueing,
     Standing,
     Step,
     accepts_report,
@@ -19,6 +20,7 @@ from svc_generation.domain.states import (
     billed_millicredits,
     is_repeat_of_completion,
     on_claim,
+    on_requeue,
 )
 
 ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
@@ -249,3 +251,16 @@ def test_open_job_reaches_its_end_when_workers_keep_claiming_it(acts: list[Act])
         life.act(Act.CLAIM)
     life.act(Act.FINALIZE)
     assert life.job.state.is_terminal
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_only_a_running_job_is_taken_back_and_a_waiting_one_stays(state: JobState) -> None:
+    known = {JobState.QUEUED: Requeueing.WAITS, JobState.RUNNING: Requeueing.TAKE_BACK}
+    assert on_requeue(state) is known.get(state, Requeueing.REFUSE)
+
+
+def test_a_job_that_was_taken_back_has_as_many_attempts_left_and_hears_its_old_attempt_no_more() -> None:
+    running = standing(JobState.RUNNING, attempt=MAX_ATTEMPTS)
+    taken_back = replace(running, state=JobState.QUEUED, returned=running.returned + 1, claim_id=None)
+    assert on_claim(taken_back, "worker-b:11") is Step.START
+    assert not accepts_report(taken_back, running.attempt)

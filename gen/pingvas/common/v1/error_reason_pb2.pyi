@@ -436,6 +436,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The LoRA isn't in the state that the call needs: it takes no parts any more. GetLora tells how far it is.
     Sample: {"reason": "LORA_STATE_CONFLICT", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "ready"}}
     """
+    ERROR_REASON_JOB_NOT_REQUEUABLE: _ErrorReason.ValueType  # 103
+    """The job isn't with a worker that it could be taken back from: it has ended, or its pictures are being stored.
+    Sample: {"reason": "JOB_NOT_REQUEUABLE", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "JOB_STATE_COMPLETED"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Lists every reason that a call can be refused with, or a job can fail with. It appears as `reason` in
@@ -853,6 +857,10 @@ Sample: {"reason": "LORA_PARTS_MISSING", "metadata": {"model_id": "own-01937f3e-
 ERROR_REASON_LORA_STATE_CONFLICT: ErrorReason.ValueType  # 118
 """The LoRA isn't in the state that the call needs: it takes no parts any more. GetLora tells how far it is.
 Sample: {"reason": "LORA_STATE_CONFLICT", "metadata": {"model_id": "own-01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "ready"}}
+"""
+ERROR_REASON_JOB_NOT_REQUEUABLE: ErrorReason.ValueType  # 103
+"""The job isn't with a worker that it could be taken back from: it has ended, or its pictures are being stored.
+Sample: {"reason": "JOB_NOT_REQUEUABLE", "metadata": {"job_id": "01937f3e-7c1b-7cc0-b2a5-0f6f2f7f5a11", "state": "JOB_STATE_COMPLETED"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -22,18 +22,29 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
+from pingvas.common.v1 import tier_pb2 as pingvas_dot_common_dot_v1_dot_tier__pb2
+from pingvas.generation.v1 import job_pb2 as pingvas_dot_generation_dot_v1_dot_job__pb2
 from pingvas.generation.v1 import operator_service_pb2 as pingvas_dot_generation_dot_v1_dot_operator__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4pingvas/generation/v1/generation_admin_service.proto\x12\x15pingvas.generation.v1\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a,pingvas/generation/v1/operator_service.proto2\xcc\x04\n\x16GenerationAdminService\x12u\n\x08GetQueue\x12&.pingvas.generation.v1.GetQueueRequest\x1a\x1c.pingvas.generation.v1.Queue\"#\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/admin/queue\x12\x8b\x01\n\x0bListWorkers\x12).pingvas.generation.v1.ListWorkersRequest\x1a*.pingvas.generation.v1.ListWorkersResponse\"%\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/admin/workers\x12\xa0\x01\n\x0b\x44rainWorker\x12).pingvas.generation.v1.DrainWorkerRequest\x1a*.pingvas.generation.v1.DrainWorkerResponse\":\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02,\"\'/api/v1/admin/workers/{worker_id}/drain:\x01*\x12\x89\x01\n\x0cGetJobRecord\x12*.pingvas.generation.v1.GetJobRecordRequest\x1a .pingvas.generation.v1.JobRecord\"+\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/admin/jobs/{job_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4pingvas/generation/v1/generation_admin_service.proto\x12\x15pingvas.generation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1cpingvas/common/v1/tier.proto\x1a\x1fpingvas/generation/v1/job.proto\x1a,pingvas/generation/v1/operator_service.proto\"-\n\x11RequeueJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"l\n\x12RequeueJobResponse\x12\x13\n\x0bis_requeued\x18\x01 \x01(\x08\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.pingvas.generation.v1.JobState\"_\n\x10PauseTierRequest\x12\x31\n\x04tier\x18\x01 \x01(\x0e\x32\x17.pingvas.common.v1.TierB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\'\n\x11PauseTierResponse\x12\x12\n\nis_changed\x18\x01 \x01(\x08\"F\n\x11ResumeTierRequest\x12\x31\n\x04tier\x18\x01 \x01(\x0e\x32\x17.pingvas.common.v1.TierB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"(\n\x12ResumeTierResponse\x12\x12\n\nis_changed\x18\x01 \x01(\x08\x32\x8a\x08\n\x16GenerationAdminService\x12u\n\x08GetQueue\x12&.pingvas.generation.v1.GetQueueRequest\x1a\x1c.pingvas.generation.v1.Queue\"#\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/admin/queue\x12\x8b\x01\n\x0bListWorkers\x12).pingvas.generation.v1.ListWorkersRequest\x1a*.pingvas.generation.v1.ListWorkersResponse\"%\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/admin/workers\x12\xa0\x01\n\x0b\x44rainWorker\x12).pingvas.generation.v1.DrainWorkerRequest\x1a*.pingvas.generation.v1.DrainWorkerResponse\":\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02,\"\'/api/v1/admin/workers/{worker_id}/drain:\x01*\x12\x89\x01\n\x0cGetJobRecord\x12*.pingvas.generation.v1.GetJobRecordRequest\x1a .pingvas.generation.v1.JobRecord\"+\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/admin/jobs/{job_id}\x12\x99\x01\n\nRequeueJob\x12(.pingvas.generation.v1.RequeueJobRequest\x1a).pingvas.generation.v1.RequeueJobResponse\"6\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02(\"#/api/v1/admin/jobs/{job_id}/requeue:\x01*\x12\x8c\x01\n\tPauseTier\x12\'.pingvas.generation.v1.PauseTierRequest\x1a(.pingvas.generation.v1.PauseTierResponse\",\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/admin/queue/pause:\x01*\x12\x90\x01\n\nResumeTier\x12(.pingvas.generation.v1.ResumeTierRequest\x1a).pingvas.generation.v1.ResumeTierResponse\"-\x8a\xb5\x18\x04\x08\x02 \x03\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/admin/queue/resume:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pingvas.generation.v1.generation_admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_REQUEUEJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
+  _globals['_REQUEUEJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_PAUSETIERREQUEST'].fields_by_name['tier']._loaded_options = None
+  _globals['_PAUSETIERREQUEST'].fields_by_name['tier']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_PAUSETIERREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_PAUSETIERREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_RESUMETIERREQUEST'].fields_by_name['tier']._loaded_options = None
+  _globals['_RESUMETIERREQUEST'].fields_by_name['tier']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_GENERATIONADMINSERVICE'].methods_by_name['GetQueue']._loaded_options = None
   _globals['_GENERATIONADMINSERVICE'].methods_by_name['GetQueue']._serialized_options = b'\212\265\030\004\010\002 \003\202\323\344\223\002\025\022\023/api/v1/admin/queue'
   _globals['_GENERATIONADMINSERVICE'].methods_by_name['ListWorkers']._loaded_options = None
@@ -42,6 +53,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONADMINSERVICE'].methods_by_name['DrainWorker']._serialized_options = b'\212\265\030\004\010\002 \003\202\323\344\223\002,\"\'/api/v1/admin/workers/{worker_id}/drain:\001*'
   _globals['_GENERATIONADMINSERVICE'].methods_by_name['GetJobRecord']._loaded_options = None
   _globals['_GENERATIONADMINSERVICE'].methods_by_name['GetJobRecord']._serialized_options = b'\212\265\030\004\010\002 \003\202\323\344\223\002\035\022\033/api/v1/admin/jobs/{job_id}'
-  _globals['_GENERATIONADMINSERVICE']._serialized_start=195
-  _globals['_GENERATIONADMINSERVICE']._serialized_end=783
+  _globals['_GENERATIONADMINSERVICE'].methods_by_name['RequeueJob']._loaded_options = None
+  _globals['_GENERATIONADMINSERVICE'].methods_by_name['RequeueJob']._serialized_options = b'\212\265\030\004\010\002 \003\202\323\344\223\002(\"#/api/v1/admin/jobs/{job_id}/requeue:\001*'
+  _globals['_GENERATIONADMINSERVICE'].methods_by_name['PauseTier']._loaded_options = None
+  _globals['_GENERATIONADMINSERVICE'].methods_by_name['PauseTier']._serialized_options = b'\212\265\030\004\010\002 \003\202\323\344\223\002\036\"\031/api/v1/admin/queue/pause:\001*'
+  _globals['_GENERATIONADMINSERVICE'].methods_by_name['ResumeTier']._loaded_options = None
+  _globals['_GENERATIONADMINSERVICE'].methods_by_name['ResumeTier']._serialized_options = b'\212\265\030\004\010\002 \003\202\323\344\223\002\037\"\032/api/v1/admin/queue/resume:\001*'
+  _globals['_REQUEUEJOBREQUEST']._serialized_start=286
+  _globals['_REQUEUEJOBREQUEST']._serialized_end=331
+  _globals['_REQUEUEJOBRESPONSE']._serialized_start=333
+  _globals['_REQUEUEJOBRESPONSE']._serialized_end=441
+  _globals['_PAUSETIERREQUEST']._serialized_start=443
+  _globals['_PAUSETIERREQUEST']._serialized_end=538
+  _globals['_PAUSETIERRESPONSE']._serialized_start=540
+  _globals['_PAUSETIERRESPONSE']._serialized_end=579
+  _globals['_RESUMETIERREQUEST']._serialized_start=581
+  _globals['_RESUMETIERREQUEST']._serialized_end=651
+  _globals['_RESUMETIERRESPONSE']._serialized_start=653
+  _globals['_RESUMETIERRESPONSE']._serialized_end=693
+  _globals['_GENERATIONADMINSERVICE']._serialized_start=696
+  _globals['_GENERATIONADMINSERVICE']._serialized_end=1730
 # @@protoc_insertion_point(module_scope)

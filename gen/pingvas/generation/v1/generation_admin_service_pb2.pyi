@@ -4,5 +4,160 @@ isort:skip_file
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from pingvas.common.v1 import tier_pb2 as _tier_pb2
+from pingvas.generation.v1 import job_pb2 as _job_pb2
+import builtins as _builtins
+import sys
+import typing as _typing
+
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
+else:
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class RequeueJobRequest(_message.Message):
+    """Names the job that GenerationAdminService.RequeueJob takes back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Identifies the job."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequeueJobRequest: _TypeAlias = RequeueJobRequest  # noqa: Y015
+
+@_typing.final
+class RequeueJobResponse(_message.Message):
+    """Answers GenerationAdminService.RequeueJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_REQUEUED_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    is_requeued: _builtins.bool
+    """Tells whether this call took the job back. False: it waited already, and stays where it is."""
+    worker_id: _builtins.str
+    """Names the worker that the job was taken from. Empty: it waited already."""
+    state: _job_pb2.JobState.ValueType
+    """Tells how far the job is now. Another worker may have begun with it by then."""
+    def __init__(
+        self,
+        *,
+        is_requeued: _builtins.bool = ...,
+        worker_id: _builtins.str = ...,
+        state: _job_pb2.JobState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_requeued", b"is_requeued", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequeueJobResponse: _TypeAlias = RequeueJobResponse  # noqa: Y015
+
+@_typing.final
+class PauseTierRequest(_message.Message):
+    """Names the tier that GenerationAdminService.PauseTier pauses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    tier: _tier_pb2.Tier.ValueType
+    """Names the tier."""
+    reason: _builtins.str
+    """Says why, for other administrators and the audit log; neither secrets nor addresses. Empty: no reason is given."""
+    def __init__(
+        self,
+        *,
+        tier: _tier_pb2.Tier.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseTierRequest: _TypeAlias = PauseTierRequest  # noqa: Y015
+
+@_typing.final
+class PauseTierResponse(_message.Message):
+    """Answers GenerationAdminService.PauseTier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_CHANGED_FIELD_NUMBER: _builtins.int
+    is_changed: _builtins.bool
+    """Tells whether this call paused the tier. False: it was paused before."""
+    def __init__(
+        self,
+        *,
+        is_changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_changed", b"is_changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseTierResponse: _TypeAlias = PauseTierResponse  # noqa: Y015
+
+@_typing.final
+class ResumeTierRequest(_message.Message):
+    """Names the tier that GenerationAdminService.ResumeTier resumes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    tier: _tier_pb2.Tier.ValueType
+    """Names the tier."""
+    def __init__(
+        self,
+        *,
+        tier: _tier_pb2.Tier.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTierRequest: _TypeAlias = ResumeTierRequest  # noqa: Y015
+
+@_typing.final
+class ResumeTierResponse(_message.Message):
+    """Answers GenerationAdminService.ResumeTier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_CHANGED_FIELD_NUMBER: _builtins.int
+    is_changed: _builtins.bool
+    """Tells whether this call resumed the tier. False: it wasn't paused."""
+    def __init__(
+        self,
+        *,
+        is_changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_changed", b"is_changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTierResponse: _TypeAlias = ResumeTierResponse  # noqa: Y015

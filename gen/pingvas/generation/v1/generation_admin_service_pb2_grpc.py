@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from pingvas.generation.v1 import generation_admin_service_pb2 as pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2
 from pingvas.generation.v1 import operator_service_pb2 as pingvas_dot_generation_dot_v1_dot_operator__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,9 +27,10 @@ if _version_not_supported:
 
 
 class GenerationAdminServiceStub:
-    """Serves administrators: shows the queue, the workers and anybody's jobs, and drains workers.
+    """Serves administrators: shows the queue, the workers and anybody's jobs, drains workers, takes jobs back and pauses tiers.
 
     What OperatorService does for the platform's own tools, this does for people: the messages and the effects are the same.
+    What only people may do is written into the audit log before it is done; when the log can't be written, nothing is done.
     """
 
     def __init__(self, channel):
@@ -57,12 +59,28 @@ class GenerationAdminServiceStub:
                 request_serializer=pingvas_dot_generation_dot_v1_dot_operator__service__pb2.GetJobRecordRequest.SerializeToString,
                 response_deserializer=pingvas_dot_generation_dot_v1_dot_operator__service__pb2.JobRecord.FromString,
                 _registered_method=True)
+        self.RequeueJob = channel.unary_unary(
+                '/pingvas.generation.v1.GenerationAdminService/RequeueJob',
+                request_serializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.RequeueJobRequest.SerializeToString,
+                response_deserializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.RequeueJobResponse.FromString,
+                _registered_method=True)
+        self.PauseTier = channel.unary_unary(
+                '/pingvas.generation.v1.GenerationAdminService/PauseTier',
+                request_serializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.PauseTierRequest.SerializeToString,
+                response_deserializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.PauseTierResponse.FromString,
+                _registered_method=True)
+        self.ResumeTier = channel.unary_unary(
+                '/pingvas.generation.v1.GenerationAdminService/ResumeTier',
+                request_serializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.ResumeTierRequest.SerializeToString,
+                response_deserializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.ResumeTierResponse.FromString,
+                _registered_method=True)
 
 
 class GenerationAdminServiceServicer:
-    """Serves administrators: shows the queue, the workers and anybody's jobs, and drains workers.
+    """Serves administrators: shows the queue, the workers and anybody's jobs, drains workers, takes jobs back and pauses tiers.
 
     What OperatorService does for the platform's own tools, this does for people: the messages and the effects are the same.
+    What only people may do is written into the audit log before it is done; when the log can't be written, nothing is done.
     """
 
     def GetQueue(self, request, context):
@@ -103,6 +121,45 @@ class GenerationAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequeueJob(self, request, context):
+        """Takes a running job away from its worker and queues it again, at the head of its account's jobs. For a worker that isn't
+        trusted: drain it first, or it may claim the job again.
+
+        What the worker reports of the job from then on is refused. The attempt counts as given back, so it isn't among the three
+        that may be lost, and nothing is charged for it. A job that waits already stays where it is; repeating is safe.
+
+        Errors:
+        - NOT_FOUND (JOB_NOT_FOUND): there is no such job.
+        - FAILED_PRECONDITION (JOB_NOT_REQUEUABLE): the job has ended, or its pictures are being stored; `state` says which.
+        - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseTier(self, request, context):
+        """Stops the queue of a tier: its jobs are accepted and wait, and no worker begins one until ResumeTier. Running jobs go on.
+
+        It holds across restarts and across the loss of Redis. Other tiers are served as before, and no workers are asked for on
+        behalf of a paused one. Pausing a tier that is paused replaces the reason.
+
+        Errors:
+        - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTier(self, request, context):
+        """Lets the queue of a tier go on. Repeating it is safe, and so is resuming a tier that isn't paused.
+
+        Errors:
+        - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GenerationAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +183,21 @@ def add_GenerationAdminServiceServicer_to_server(servicer, server):
                     request_deserializer=pingvas_dot_generation_dot_v1_dot_operator__service__pb2.GetJobRecordRequest.FromString,
                     response_serializer=pingvas_dot_generation_dot_v1_dot_operator__service__pb2.JobRecord.SerializeToString,
             ),
+            'RequeueJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequeueJob,
+                    request_deserializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.RequeueJobRequest.FromString,
+                    response_serializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.RequeueJobResponse.SerializeToString,
+            ),
+            'PauseTier': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTier,
+                    request_deserializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.PauseTierRequest.FromString,
+                    response_serializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.PauseTierResponse.SerializeToString,
+            ),
+            'ResumeTier': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTier,
+                    request_deserializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.ResumeTierRequest.FromString,
+                    response_serializer=pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.ResumeTierResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pingvas.generation.v1.GenerationAdminService', rpc_method_handlers)
@@ -135,9 +207,10 @@ def add_GenerationAdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GenerationAdminService:
-    """Serves administrators: shows the queue, the workers and anybody's jobs, and drains workers.
+    """Serves administrators: shows the queue, the workers and anybody's jobs, drains workers, takes jobs back and pauses tiers.
 
     What OperatorService does for the platform's own tools, this does for people: the messages and the effects are the same.
+    What only people may do is written into the audit log before it is done; when the log can't be written, nothing is done.
     """
 
     @staticmethod
@@ -238,6 +311,87 @@ class GenerationAdminService:
             '/pingvas.generation.v1.GenerationAdminService/GetJobRecord',
             pingvas_dot_generation_dot_v1_dot_operator__service__pb2.GetJobRecordRequest.SerializeToString,
             pingvas_dot_generation_dot_v1_dot_operator__service__pb2.JobRecord.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequeueJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.generation.v1.GenerationAdminService/RequeueJob',
+            pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.RequeueJobRequest.SerializeToString,
+            pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.RequeueJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTier(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.generation.v1.GenerationAdminService/PauseTier',
+            pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.PauseTierRequest.SerializeToString,
+            pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.PauseTierResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTier(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pingvas.generation.v1.GenerationAdminService/ResumeTier',
+            pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.ResumeTierRequest.SerializeToString,
+            pingvas_dot_generation_dot_v1_dot_generation__admin__service__pb2.ResumeTierResponse.FromString,
             options,
             channel_credentials,
             insecure,

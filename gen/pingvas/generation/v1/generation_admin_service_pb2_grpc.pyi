@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from pingvas.generation.v1 import generation_admin_service_pb2 as _generation_admin_service_pb2
 from pingvas.generation.v1 import operator_service_pb2 as _operator_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -27,9 +28,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GenerationAdminServiceStub:
-    """Serves administrators: shows the queue, the workers and anybody's jobs, and drains workers.
+    """Serves administrators: shows the queue, the workers and anybody's jobs, drains workers, takes jobs back and pauses tiers.
 
     What OperatorService does for the platform's own tools, this does for people: the messages and the effects are the same.
+    What only people may do is written into the audit log before it is done; when the log can't be written, nothing is done.
     """
 
     @_typing.overload
@@ -57,12 +59,40 @@ class GenerationAdminServiceStub:
     Errors:
     - NOT_FOUND (JOB_NOT_FOUND): there is no such job.
     """
+    RequeueJob: _grpc.UnaryUnaryMultiCallable[_generation_admin_service_pb2.RequeueJobRequest, _generation_admin_service_pb2.RequeueJobResponse]
+    """Takes a running job away from its worker and queues it again, at the head of its account's jobs. For a worker that isn't
+    trusted: drain it first, or it may claim the job again.
+
+    What the worker reports of the job from then on is refused. The attempt counts as given back, so it isn't among the three
+    that may be lost, and nothing is charged for it. A job that waits already stays where it is; repeating is safe.
+
+    Errors:
+    - NOT_FOUND (JOB_NOT_FOUND): there is no such job.
+    - FAILED_PRECONDITION (JOB_NOT_REQUEUABLE): the job has ended, or its pictures are being stored; `state` says which.
+    - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+    """
+    PauseTier: _grpc.UnaryUnaryMultiCallable[_generation_admin_service_pb2.PauseTierRequest, _generation_admin_service_pb2.PauseTierResponse]
+    """Stops the queue of a tier: its jobs are accepted and wait, and no worker begins one until ResumeTier. Running jobs go on.
+
+    It holds across restarts and across the loss of Redis. Other tiers are served as before, and no workers are asked for on
+    behalf of a paused one. Pausing a tier that is paused replaces the reason.
+
+    Errors:
+    - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+    """
+    ResumeTier: _grpc.UnaryUnaryMultiCallable[_generation_admin_service_pb2.ResumeTierRequest, _generation_admin_service_pb2.ResumeTierResponse]
+    """Lets the queue of a tier go on. Repeating it is safe, and so is resuming a tier that isn't paused.
+
+    Errors:
+    - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+    """
 
 @_typing.type_check_only
 class GenerationAdminServiceAsyncStub(GenerationAdminServiceStub):
-    """Serves administrators: shows the queue, the workers and anybody's jobs, and drains workers.
+    """Serves administrators: shows the queue, the workers and anybody's jobs, drains workers, takes jobs back and pauses tiers.
 
     What OperatorService does for the platform's own tools, this does for people: the messages and the effects are the same.
+    What only people may do is written into the audit log before it is done; when the log can't be written, nothing is done.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -87,11 +117,39 @@ class GenerationAdminServiceAsyncStub(GenerationAdminServiceStub):
     Errors:
     - NOT_FOUND (JOB_NOT_FOUND): there is no such job.
     """
+    RequeueJob: _aio.UnaryUnaryMultiCallable[_generation_admin_service_pb2.RequeueJobRequest, _generation_admin_service_pb2.RequeueJobResponse]  # type: ignore[assignment]
+    """Takes a running job away from its worker and queues it again, at the head of its account's jobs. For a worker that isn't
+    trusted: drain it first, or it may claim the job again.
+
+    What the worker reports of the job from then on is refused. The attempt counts as given back, so it isn't among the three
+    that may be lost, and nothing is charged for it. A job that waits already stays where it is; repeating is safe.
+
+    Errors:
+    - NOT_FOUND (JOB_NOT_FOUND): there is no such job.
+    - FAILED_PRECONDITION (JOB_NOT_REQUEUABLE): the job has ended, or its pictures are being stored; `state` says which.
+    - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+    """
+    PauseTier: _aio.UnaryUnaryMultiCallable[_generation_admin_service_pb2.PauseTierRequest, _generation_admin_service_pb2.PauseTierResponse]  # type: ignore[assignment]
+    """Stops the queue of a tier: its jobs are accepted and wait, and no worker begins one until ResumeTier. Running jobs go on.
+
+    It holds across restarts and across the loss of Redis. Other tiers are served as before, and no workers are asked for on
+    behalf of a paused one. Pausing a tier that is paused replaces the reason.
+
+    Errors:
+    - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+    """
+    ResumeTier: _aio.UnaryUnaryMultiCallable[_generation_admin_service_pb2.ResumeTierRequest, _generation_admin_service_pb2.ResumeTierResponse]  # type: ignore[assignment]
+    """Lets the queue of a tier go on. Repeating it is safe, and so is resuming a tier that isn't paused.
+
+    Errors:
+    - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+    """
 
 class GenerationAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Serves administrators: shows the queue, the workers and anybody's jobs, and drains workers.
+    """Serves administrators: shows the queue, the workers and anybody's jobs, drains workers, takes jobs back and pauses tiers.
 
     What OperatorService does for the platform's own tools, this does for people: the messages and the effects are the same.
+    What only people may do is written into the audit log before it is done; when the log can't be written, nothing is done.
     """
 
     @_abc_1.abstractmethod
@@ -137,6 +195,51 @@ class GenerationAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND (JOB_NOT_FOUND): there is no such job.
+        """
+
+    @_abc_1.abstractmethod
+    def RequeueJob(
+        self,
+        request: _generation_admin_service_pb2.RequeueJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_admin_service_pb2.RequeueJobResponse, _abc.Awaitable[_generation_admin_service_pb2.RequeueJobResponse]]:
+        """Takes a running job away from its worker and queues it again, at the head of its account's jobs. For a worker that isn't
+        trusted: drain it first, or it may claim the job again.
+
+        What the worker reports of the job from then on is refused. The attempt counts as given back, so it isn't among the three
+        that may be lost, and nothing is charged for it. A job that waits already stays where it is; repeating is safe.
+
+        Errors:
+        - NOT_FOUND (JOB_NOT_FOUND): there is no such job.
+        - FAILED_PRECONDITION (JOB_NOT_REQUEUABLE): the job has ended, or its pictures are being stored; `state` says which.
+        - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseTier(
+        self,
+        request: _generation_admin_service_pb2.PauseTierRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_admin_service_pb2.PauseTierResponse, _abc.Awaitable[_generation_admin_service_pb2.PauseTierResponse]]:
+        """Stops the queue of a tier: its jobs are accepted and wait, and no worker begins one until ResumeTier. Running jobs go on.
+
+        It holds across restarts and across the loss of Redis. Other tiers are served as before, and no workers are asked for on
+        behalf of a paused one. Pausing a tier that is paused replaces the reason.
+
+        Errors:
+        - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeTier(
+        self,
+        request: _generation_admin_service_pb2.ResumeTierRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_admin_service_pb2.ResumeTierResponse, _abc.Awaitable[_generation_admin_service_pb2.ResumeTierResponse]]:
+        """Lets the queue of a tier go on. Repeating it is safe, and so is resuming a tier that isn't paused.
+
+        Errors:
+        - UNAVAILABLE (DEPENDENCY_UNAVAILABLE): the audit log can't be written; nothing was done, try again.
         """
 
 def add_GenerationAdminServiceServicer_to_server(servicer: GenerationAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

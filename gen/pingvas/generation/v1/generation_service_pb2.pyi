@@ -76,6 +76,7 @@ class JobQuote(_message.Message):
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
     ESTIMATED_WAIT_SECONDS_FIELD_NUMBER: _builtins.int
     ESTIMATED_WAIT_P90_SECONDS_FIELD_NUMBER: _builtins.int
+    IS_TIER_PAUSED_FIELD_NUMBER: _builtins.int
     credits: _builtins.str
     """Tells the expected cost, in credits."""
     credits_held: _builtins.str
@@ -86,6 +87,8 @@ class JobQuote(_message.Message):
     """Estimates the seconds until it would start: half of such jobs start sooner."""
     estimated_wait_p90_seconds: _builtins.float
     """Estimates the seconds until it would start: nine of ten such jobs start sooner."""
+    is_tier_paused: _builtins.bool
+    """Tells that the operator has paused the queue of the tier. The estimates count from the moment in which it goes on."""
     def __init__(
         self,
         *,
@@ -94,10 +97,11 @@ class JobQuote(_message.Message):
         queue_position: _builtins.int = ...,
         estimated_wait_seconds: _builtins.float = ...,
         estimated_wait_p90_seconds: _builtins.float = ...,
+        is_tier_paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "credits_held", b"credits_held", "estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "queue_position", b"queue_position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "credits_held", b"credits_held", "estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "is_tier_paused", b"is_tier_paused", "queue_position", b"queue_position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -408,6 +412,7 @@ class QueueStatus(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     ESTIMATED_WAIT_SECONDS_FIELD_NUMBER: _builtins.int
     ESTIMATED_WAIT_P90_SECONDS_FIELD_NUMBER: _builtins.int
+    IS_TIER_PAUSED_FIELD_NUMBER: _builtins.int
     tier: _tier_pb2.Tier.ValueType
     """Names the caller's tier."""
     own_waiting: _builtins.int
@@ -422,6 +427,10 @@ class QueueStatus(_message.Message):
     """Estimates the seconds until a new job of the caller's starts: half of such jobs start sooner."""
     estimated_wait_p90_seconds: _builtins.float
     """Estimates the seconds until a new job of the caller's starts: nine of ten such jobs start sooner."""
+    is_tier_paused: _builtins.bool
+    """Tells that the operator has paused the queue of the caller's tier: jobs are accepted, and begin some time after it goes on.
+    The estimates count from that moment.
+    """
     def __init__(
         self,
         *,
@@ -432,10 +441,11 @@ class QueueStatus(_message.Message):
         running: _builtins.int = ...,
         estimated_wait_seconds: _builtins.float = ...,
         estimated_wait_p90_seconds: _builtins.float = ...,
+        is_tier_paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "own_running", b"own_running", "own_waiting", b"own_waiting", "running", b"running", "tier", b"tier", "waiting_ahead", b"waiting_ahead"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "is_tier_paused", b"is_tier_paused", "own_running", b"own_running", "own_waiting", b"own_waiting", "running", b"running", "tier", b"tier", "waiting_ahead", b"waiting_ahead"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,29 +27,29 @@ from pingvas.common.v1 import error_reason_pb2 as pingvas_dot_common_dot_v1_dot_
 from pingvas.generation.v1 import job_pb2 as pingvas_dot_generation_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%pingvas/generation/v1/job_event.proto\x12\x15pingvas.generation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$pingvas/common/v1/error_reason.proto\x1a\x1fpingvas/generation/v1/job.proto\"\x98\x04\n\x08JobEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.pingvas.generation.v1.JobState\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x06queued\x18\x05 \x01(\x0b\x32 .pingvas.generation.v1.JobQueuedH\x00\x12\x34\n\x07started\x18\x06 \x01(\x0b\x32!.pingvas.generation.v1.JobStartedH\x00\x12\x36\n\x08progress\x18\x07 \x01(\x0b\x32\".pingvas.generation.v1.JobProgressH\x00\x12\x38\n\tcompleted\x18\x08 \x01(\x0b\x32#.pingvas.generation.v1.JobCompletedH\x00\x12\x32\n\x06\x66\x61iled\x18\t \x01(\x0b\x32 .pingvas.generation.v1.JobFailedH\x00\x12\x38\n\tcancelled\x18\n \x01(\x0b\x32#.pingvas.generation.v1.JobCancelledH\x00\x12\x35\n\theartbeat\x18\x0b \x01(\x0b\x32 .pingvas.generation.v1.HeartbeatH\x00\x42\x08\n\x06\x64\x65tail\"a\n\tJobQueued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x02 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x03 \x01(\x01\"\x1d\n\nJobStarted\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\"\xe2\x01\n\x0bJobProgress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x12\n\nstep_count\x18\x02 \x01(\x05\x12\x0f\n\x07percent\x18\x03 \x01(\x05\x12\x14\n\x0cseconds_left\x18\x04 \x01(\x01\x12\x14\n\x0cpreview_jpeg\x18\x05 \x01(\x0c\x12\x13\n\x0bimage_index\x18\x06 \x01(\x05\x12.\n\x05stage\x18\x07 \x01(\x0e\x32\x1f.pingvas.generation.v1.JobStage\x12\x15\n\rfetched_bytes\x18\x08 \x01(\x03\x12\x18\n\x10\x66\x65tch_size_bytes\x18\t \x01(\x03\"U\n\x0cJobCompleted\x12/\n\x06images\x18\x01 \x03(\x0b\x32\x1f.pingvas.generation.v1.JobImage\x12\x14\n\x0c\x63redits_used\x18\x02 \x01(\t\"f\n\tJobFailed\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.pingvas.common.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x18\n\x10\x63redits_refunded\x18\x03 \x01(\t\"$\n\x0cJobCancelled\x12\x14\n\x0c\x63redits_used\x18\x01 \x01(\t\"\x0b\n\tHeartbeat*y\n\x08JobStage\x12\x19\n\x15JOB_STAGE_UNSPECIFIED\x10\x00\x12\x1c\n\x18JOB_STAGE_FETCHING_MODEL\x10\x01\x12\x1b\n\x17JOB_STAGE_LOADING_MODEL\x10\x02\x12\x17\n\x13JOB_STAGE_RENDERING\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%pingvas/generation/v1/job_event.proto\x12\x15pingvas.generation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$pingvas/common/v1/error_reason.proto\x1a\x1fpingvas/generation/v1/job.proto\"\x98\x04\n\x08JobEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.pingvas.generation.v1.JobState\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x06queued\x18\x05 \x01(\x0b\x32 .pingvas.generation.v1.JobQueuedH\x00\x12\x34\n\x07started\x18\x06 \x01(\x0b\x32!.pingvas.generation.v1.JobStartedH\x00\x12\x36\n\x08progress\x18\x07 \x01(\x0b\x32\".pingvas.generation.v1.JobProgressH\x00\x12\x38\n\tcompleted\x18\x08 \x01(\x0b\x32#.pingvas.generation.v1.JobCompletedH\x00\x12\x32\n\x06\x66\x61iled\x18\t \x01(\x0b\x32 .pingvas.generation.v1.JobFailedH\x00\x12\x38\n\tcancelled\x18\n \x01(\x0b\x32#.pingvas.generation.v1.JobCancelledH\x00\x12\x35\n\theartbeat\x18\x0b \x01(\x0b\x32 .pingvas.generation.v1.HeartbeatH\x00\x42\x08\n\x06\x64\x65tail\"y\n\tJobQueued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x1e\n\x16\x65stimated_wait_seconds\x18\x02 \x01(\x01\x12\"\n\x1a\x65stimated_wait_p90_seconds\x18\x03 \x01(\x01\x12\x16\n\x0eis_tier_paused\x18\x04 \x01(\x08\"\x1d\n\nJobStarted\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\"\xe2\x01\n\x0bJobProgress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x12\n\nstep_count\x18\x02 \x01(\x05\x12\x0f\n\x07percent\x18\x03 \x01(\x05\x12\x14\n\x0cseconds_left\x18\x04 \x01(\x01\x12\x14\n\x0cpreview_jpeg\x18\x05 \x01(\x0c\x12\x13\n\x0bimage_index\x18\x06 \x01(\x05\x12.\n\x05stage\x18\x07 \x01(\x0e\x32\x1f.pingvas.generation.v1.JobStage\x12\x15\n\rfetched_bytes\x18\x08 \x01(\x03\x12\x18\n\x10\x66\x65tch_size_bytes\x18\t \x01(\x03\"U\n\x0cJobCompleted\x12/\n\x06images\x18\x01 \x03(\x0b\x32\x1f.pingvas.generation.v1.JobImage\x12\x14\n\x0c\x63redits_used\x18\x02 \x01(\t\"f\n\tJobFailed\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.pingvas.common.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x18\n\x10\x63redits_refunded\x18\x03 \x01(\t\"$\n\x0cJobCancelled\x12\x14\n\x0c\x63redits_used\x18\x01 \x01(\t\"\x0b\n\tHeartbeat*y\n\x08JobStage\x12\x19\n\x15JOB_STAGE_UNSPECIFIED\x10\x00\x12\x1c\n\x18JOB_STAGE_FETCHING_MODEL\x10\x01\x12\x1b\n\x17JOB_STAGE_LOADING_MODEL\x10\x02\x12\x17\n\x13JOB_STAGE_RENDERING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pingvas.generation.v1.job_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTAGE']._serialized_start=1308
-  _globals['_JOBSTAGE']._serialized_end=1429
+  _globals['_JOBSTAGE']._serialized_start=1332
+  _globals['_JOBSTAGE']._serialized_end=1453
   _globals['_JOBEVENT']._serialized_start=169
   _globals['_JOBEVENT']._serialized_end=705
   _globals['_JOBQUEUED']._serialized_start=707
-  _globals['_JOBQUEUED']._serialized_end=804
-  _globals['_JOBSTARTED']._serialized_start=806
-  _globals['_JOBSTARTED']._serialized_end=835
-  _globals['_JOBPROGRESS']._serialized_start=838
-  _globals['_JOBPROGRESS']._serialized_end=1064
-  _globals['_JOBCOMPLETED']._serialized_start=1066
-  _globals['_JOBCOMPLETED']._serialized_end=1151
-  _globals['_JOBFAILED']._serialized_start=1153
-  _globals['_JOBFAILED']._serialized_end=1255
-  _globals['_JOBCANCELLED']._serialized_start=1257
-  _globals['_JOBCANCELLED']._serialized_end=1293
-  _globals['_HEARTBEAT']._serialized_start=1295
-  _globals['_HEARTBEAT']._serialized_end=1306
+  _globals['_JOBQUEUED']._serialized_end=828
+  _globals['_JOBSTARTED']._serialized_start=830
+  _globals['_JOBSTARTED']._serialized_end=859
+  _globals['_JOBPROGRESS']._serialized_start=862
+  _globals['_JOBPROGRESS']._serialized_end=1088
+  _globals['_JOBCOMPLETED']._serialized_start=1090
+  _globals['_JOBCOMPLETED']._serialized_end=1175
+  _globals['_JOBFAILED']._serialized_start=1177
+  _globals['_JOBFAILED']._serialized_end=1279
+  _globals['_JOBCANCELLED']._serialized_start=1281
+  _globals['_JOBCANCELLED']._serialized_end=1317
+  _globals['_HEARTBEAT']._serialized_start=1319
+  _globals['_HEARTBEAT']._serialized_end=1330
 # @@protoc_insertion_point(module_scope)

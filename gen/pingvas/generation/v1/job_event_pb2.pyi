@@ -141,22 +141,26 @@ class JobQueued(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     ESTIMATED_WAIT_SECONDS_FIELD_NUMBER: _builtins.int
     ESTIMATED_WAIT_P90_SECONDS_FIELD_NUMBER: _builtins.int
+    IS_TIER_PAUSED_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Tells how many jobs are expected to start before it."""
     estimated_wait_seconds: _builtins.float
     """Estimates the seconds until it starts: half of such jobs start sooner."""
     estimated_wait_p90_seconds: _builtins.float
     """Estimates the seconds until it starts: nine of ten such jobs start sooner."""
+    is_tier_paused: _builtins.bool
+    """Tells that the operator has paused the queue of the tier. The estimates count from the moment in which it goes on."""
     def __init__(
         self,
         *,
         position: _builtins.int = ...,
         estimated_wait_seconds: _builtins.float = ...,
         estimated_wait_p90_seconds: _builtins.float = ...,
+        is_tier_paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "is_tier_paused", b"is_tier_paused", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

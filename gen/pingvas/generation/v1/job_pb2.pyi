@@ -89,6 +89,7 @@ class Job(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
+    IS_TIER_PAUSED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Identifies the job."""
     state: Global___JobState.ValueType
@@ -113,6 +114,10 @@ class Job(_message.Message):
     """
     event_id: _builtins.str
     """Identifies the newest event of the job, to be given to WatchJob as `after`."""
+    is_tier_paused: _builtins.bool
+    """Tells that the operator has paused the queue of the tier: the job waits and begins some time after the queue goes on. The
+    estimates of its wait count from that moment. False unless the job waits.
+    """
     @_builtins.property
     def text_to_image(self) -> Global___TextToImage:
         """Asks for pictures from a prompt."""
@@ -172,10 +177,11 @@ class Job(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         event_id: _builtins.str = ...,
+        is_tier_paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "image_to_image", b"image_to_image", "inpaint", b"inpaint", "operation", b"operation", "start_time", b"start_time", "text_to_image", b"text_to_image", "upscale", b"upscale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "credits_held", b"credits_held", "credits_quoted", b"credits_quoted", "credits_used", b"credits_used", "end_time", b"end_time", "estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "event_id", b"event_id", "failure", b"failure", "image_to_image", b"image_to_image", "images", b"images", "inpaint", b"inpaint", "job_id", b"job_id", "operation", b"operation", "queue_position", b"queue_position", "start_time", b"start_time", "state", b"state", "text_to_image", b"text_to_image", "tier", b"tier", "upscale", b"upscale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "credits_held", b"credits_held", "credits_quoted", b"credits_quoted", "credits_used", b"credits_used", "end_time", b"end_time", "estimated_wait_p90_seconds", b"estimated_wait_p90_seconds", "estimated_wait_seconds", b"estimated_wait_seconds", "event_id", b"event_id", "failure", b"failure", "image_to_image", b"image_to_image", "images", b"images", "inpaint", b"inpaint", "is_tier_paused", b"is_tier_paused", "job_id", b"job_id", "operation", b"operation", "queue_position", b"queue_position", "start_time", b"start_time", "state", b"state", "text_to_image", b"text_to_image", "tier", b"tier", "upscale", b"upscale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["text_to_image", "image_to_image", "inpaint", "upscale"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015

@@ -78,6 +78,8 @@ class QueueTier(_message.Message):
     RUNNING_COUNT_FIELD_NUMBER: _builtins.int
     WAITING_GPU_SECONDS_FIELD_NUMBER: _builtins.int
     OLDEST_CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PAUSE_TIME_FIELD_NUMBER: _builtins.int
+    PAUSE_REASON_FIELD_NUMBER: _builtins.int
     tier: _tier_pb2.Tier.ValueType
     """Names the tier."""
     waiting_count: _builtins.int
@@ -86,9 +88,15 @@ class QueueTier(_message.Message):
     """Tells how many jobs run."""
     waiting_gpu_seconds: _builtins.float
     """Gives the work of the waiting jobs, in GPU seconds."""
+    pause_reason: _builtins.str
+    """Says why it is paused, as the administrator put it. Empty: no reason was given, or it isn't paused."""
     @_builtins.property
     def oldest_create_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when the oldest waiting job was accepted. Absent: none waits."""
+
+    @_builtins.property
+    def pause_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells since when an administrator has the tier paused: its jobs wait, and no worker begins one. Absent: it isn't paused."""
 
     def __init__(
         self,
@@ -98,10 +106,12 @@ class QueueTier(_message.Message):
         running_count: _builtins.int = ...,
         waiting_gpu_seconds: _builtins.float = ...,
         oldest_create_time: _timestamp_pb2.Timestamp | None = ...,
+        pause_time: _timestamp_pb2.Timestamp | None = ...,
+        pause_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_create_time", b"oldest_create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_create_time", b"oldest_create_time", "pause_time", b"pause_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_create_time", b"oldest_create_time", "running_count", b"running_count", "tier", b"tier", "waiting_count", b"waiting_count", "waiting_gpu_seconds", b"waiting_gpu_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_create_time", b"oldest_create_time", "pause_reason", b"pause_reason", "pause_time", b"pause_time", "running_count", b"running_count", "tier", b"tier", "waiting_count", b"waiting_count", "waiting_gpu_seconds", b"waiting_gpu_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,6 +90,12 @@ class _AuditEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditE
     """Means that an administrator put the account on a tier; `after` names it. It is written before the tier changes."""
     AUDIT_EVENT_KIND_ENTERPRISE_ACTIVATED: _AuditEventKind.ValueType  # 30
     """Means that an administrator activated a contract of the enterprise plan; `after` has its reference."""
+    AUDIT_EVENT_KIND_JOB_REQUEUED: _AuditEventKind.ValueType  # 31
+    """Means that an administrator took a running job back from its worker; `after` names both. It is written before it is done."""
+    AUDIT_EVENT_KIND_TIER_PAUSED: _AuditEventKind.ValueType  # 32
+    """Means that an administrator paused the queue of a tier; `after` names it, and the reason. It is written before it is done."""
+    AUDIT_EVENT_KIND_TIER_RESUMED: _AuditEventKind.ValueType  # 33
+    """Means that an administrator let the queue of a tier go on; `after` names it. It is written before it is done."""
 
 class AuditEventKind(_AuditEventKind, metaclass=_AuditEventKindEnumTypeWrapper):
     """Names what can be done to an account.
@@ -161,6 +167,12 @@ AUDIT_EVENT_KIND_TIER_SET: AuditEventKind.ValueType  # 29
 """Means that an administrator put the account on a tier; `after` names it. It is written before the tier changes."""
 AUDIT_EVENT_KIND_ENTERPRISE_ACTIVATED: AuditEventKind.ValueType  # 30
 """Means that an administrator activated a contract of the enterprise plan; `after` has its reference."""
+AUDIT_EVENT_KIND_JOB_REQUEUED: AuditEventKind.ValueType  # 31
+"""Means that an administrator took a running job back from its worker; `after` names both. It is written before it is done."""
+AUDIT_EVENT_KIND_TIER_PAUSED: AuditEventKind.ValueType  # 32
+"""Means that an administrator paused the queue of a tier; `after` names it, and the reason. It is written before it is done."""
+AUDIT_EVENT_KIND_TIER_RESUMED: AuditEventKind.ValueType  # 33
+"""Means that an administrator let the queue of a tier go on; `after` names it. It is written before it is done."""
 Global___AuditEventKind: _TypeAlias = AuditEventKind  # noqa: Y015
 
 @_typing.final
@@ -225,7 +237,9 @@ class AuditEvent(_message.Message):
     event_id: _builtins.str
     """Identifies the event; ids sort by time."""
     account_id: _builtins.str
-    """Identifies the account that it was done to. Absent: a log-in with an address that nobody has."""
+    """Identifies the account that it was done to. Absent: a log-in with an address that nobody has, or what was
+    done to the platform.
+    """
     actor: _builtins.str
     """Tells who did it: "user:" and an id, the name of a part of the platform, or "anonymous"."""
     kind: Global___AuditEventKind.ValueType

@@ -28,7 +28,7 @@ from pingvas.user.v1 import audit_event_pb2 as pingvas_dot_user_dot_v1_dot_audit
 from pingvas.user.v1 import user_pb2 as pingvas_dot_user_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,pingvas/user/v1/user_directory_service.proto\x12\x0fpingvas.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%pingvas/common/v1/authorization.proto\x1a!pingvas/user/v1/audit_event.proto\x1a\x1apingvas/user/v1/user.proto\".\n\x11LookupUserRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01\"U\n\x1a\x45nsureAdministratorRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1c\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\n(\x80\x01\"\xd8\x02\n\x1bRecordAdministrationRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x39\n\x04kind\x18\x03 \x01(\x0e\x32\x1f.pingvas.user.v1.AuditEventKindB\n\xbaH\x07\x82\x01\x04\x18\x1c\x18\x1d\x12_\n\x05\x61\x66ter\x18\x04 \x03(\x0b\x32\x37.pingvas.user.v1.RecordAdministrationRequest.AfterEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x08\"\x06r\x04\x10\x01\x18(*\x05r\x03\x18\xc8\x01\x12\x18\n\x07network\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\nuser_agent\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x1a,\n\nAfterEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1e\n\x1cRecordAdministrationResponse\"-\n\x1b\x45nsureAdministratorResponse\x12\x0e\n\x06is_new\x18\x01 \x01(\x08\x32\x81\x03\n\x14UserDirectoryService\x12Y\n\nLookupUser\x12\".pingvas.user.v1.LookupUserRequest\x1a\x15.pingvas.user.v1.User\"\x10\x8a\xb5\x18\x0c\x08\x03\x12\x08operator\x12\x82\x01\n\x13\x45nsureAdministrator\x12+.pingvas.user.v1.EnsureAdministratorRequest\x1a,.pingvas.user.v1.EnsureAdministratorResponse\"\x10\x8a\xb5\x18\x0c\x08\x03\x12\x08operator\x12\x88\x01\n\x14RecordAdministration\x12,.pingvas.user.v1.RecordAdministrationRequest\x1a-.pingvas.user.v1.RecordAdministrationResponse\"\x13\x8a\xb5\x18\x0f\x08\x03\x12\x0bsvc_paymentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,pingvas/user/v1/user_directory_service.proto\x12\x0fpingvas.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%pingvas/common/v1/authorization.proto\x1a!pingvas/user/v1/audit_event.proto\x1a\x1apingvas/user/v1/user.proto\".\n\x11LookupUserRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01\"U\n\x1a\x45nsureAdministratorRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1c\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\n(\x80\x01\"\xe1\x02\n\x1bRecordAdministrationRequest\x12\x1f\n\naccount_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12?\n\x04kind\x18\x03 \x01(\x0e\x32\x1f.pingvas.user.v1.AuditEventKindB\x10\xbaH\r\x82\x01\n\x18\x1c\x18\x1d\x18\x1f\x18 \x18!\x12_\n\x05\x61\x66ter\x18\x04 \x03(\x0b\x32\x37.pingvas.user.v1.RecordAdministrationRequest.AfterEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x08\"\x06r\x04\x10\x01\x18(*\x05r\x03\x18\xc8\x01\x12\x18\n\x07network\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\nuser_agent\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x1a,\n\nAfterEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1e\n\x1cRecordAdministrationResponse\"-\n\x1b\x45nsureAdministratorResponse\x12\x0e\n\x06is_new\x18\x01 \x01(\x08\x32\x91\x03\n\x14UserDirectoryService\x12Y\n\nLookupUser\x12\".pingvas.user.v1.LookupUserRequest\x1a\x15.pingvas.user.v1.User\"\x10\x8a\xb5\x18\x0c\x08\x03\x12\x08operator\x12\x82\x01\n\x13\x45nsureAdministrator\x12+.pingvas.user.v1.EnsureAdministratorRequest\x1a,.pingvas.user.v1.EnsureAdministratorResponse\"\x10\x8a\xb5\x18\x0c\x08\x03\x12\x08operator\x12\x98\x01\n\x14RecordAdministration\x12,.pingvas.user.v1.RecordAdministrationRequest\x1a-.pingvas.user.v1.RecordAdministrationResponse\"#\x8a\xb5\x18\x1f\x08\x03\x12\x0bsvc_payment\x12\x0esvc_generationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,11 +44,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDADMINISTRATIONREQUEST_AFTERENTRY']._loaded_options = None
   _globals['_RECORDADMINISTRATIONREQUEST_AFTERENTRY']._serialized_options = b'8\001'
   _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['account_id']._loaded_options = None
-  _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['kind']._loaded_options = None
-  _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\030\034\030\035'
+  _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['kind']._serialized_options = b'\272H\r\202\001\n\030\034\030\035\030\037\030 \030!'
   _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['after']._loaded_options = None
   _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['after']._serialized_options = b'\272H\024\232\001\021\020\010\"\006r\004\020\001\030(*\005r\003\030\310\001'
   _globals['_RECORDADMINISTRATIONREQUEST'].fields_by_name['network']._loaded_options = None
@@ -60,19 +60,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERDIRECTORYSERVICE'].methods_by_name['EnsureAdministrator']._loaded_options = None
   _globals['_USERDIRECTORYSERVICE'].methods_by_name['EnsureAdministrator']._serialized_options = b'\212\265\030\014\010\003\022\010operator'
   _globals['_USERDIRECTORYSERVICE'].methods_by_name['RecordAdministration']._loaded_options = None
-  _globals['_USERDIRECTORYSERVICE'].methods_by_name['RecordAdministration']._serialized_options = b'\212\265\030\017\010\003\022\013svc_payment'
+  _globals['_USERDIRECTORYSERVICE'].methods_by_name['RecordAdministration']._serialized_options = b'\212\265\030\037\010\003\022\013svc_payment\022\016svc_generation'
   _globals['_LOOKUPUSERREQUEST']._serialized_start=196
   _globals['_LOOKUPUSERREQUEST']._serialized_end=242
   _globals['_ENSUREADMINISTRATORREQUEST']._serialized_start=244
   _globals['_ENSUREADMINISTRATORREQUEST']._serialized_end=329
   _globals['_RECORDADMINISTRATIONREQUEST']._serialized_start=332
-  _globals['_RECORDADMINISTRATIONREQUEST']._serialized_end=676
-  _globals['_RECORDADMINISTRATIONREQUEST_AFTERENTRY']._serialized_start=632
-  _globals['_RECORDADMINISTRATIONREQUEST_AFTERENTRY']._serialized_end=676
-  _globals['_RECORDADMINISTRATIONRESPONSE']._serialized_start=678
-  _globals['_RECORDADMINISTRATIONRESPONSE']._serialized_end=708
-  _globals['_ENSUREADMINISTRATORRESPONSE']._serialized_start=710
-  _globals['_ENSUREADMINISTRATORRESPONSE']._serialized_end=755
-  _globals['_USERDIRECTORYSERVICE']._serialized_start=758
-  _globals['_USERDIRECTORYSERVICE']._serialized_end=1143
+  _globals['_RECORDADMINISTRATIONREQUEST']._serialized_end=685
+  _globals['_RECORDADMINISTRATIONREQUEST_AFTERENTRY']._serialized_start=641
+  _globals['_RECORDADMINISTRATIONREQUEST_AFTERENTRY']._serialized_end=685
+  _globals['_RECORDADMINISTRATIONRESPONSE']._serialized_start=687
+  _globals['_RECORDADMINISTRATIONRESPONSE']._serialized_end=717
+  _globals['_ENSUREADMINISTRATORRESPONSE']._serialized_start=719
+  _globals['_ENSUREADMINISTRATORRESPONSE']._serialized_end=764
+  _globals['_USERDIRECTORYSERVICE']._serialized_start=767
+  _globals['_USERDIRECTORYSERVICE']._serialized_end=1168
 # @@protoc_insertion_point(module_scope)

@@ -100,7 +100,7 @@ class RecordAdministrationRequest(_message.Message):
     NETWORK_FIELD_NUMBER: _builtins.int
     USER_AGENT_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """Identifies the account that it is done to."""
+    """Identifies the account that it is done to. Absent: it is done to the platform."""
     user_id: _builtins.str
     """Identifies the administrator."""
     kind: _audit_event_pb2.AuditEventKind.ValueType

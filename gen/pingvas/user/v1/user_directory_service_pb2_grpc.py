@@ -81,8 +81,8 @@ class UserDirectoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordAdministration(self, request, context):
-        """Writes into the audit log what an administrator is about to do to an account elsewhere, as that part of the platform was
-        called. Repeating it writes it again.
+        """Writes into the audit log what an administrator is about to do to an account or to the platform elsewhere, as that part of
+        it was called. Repeating it writes it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

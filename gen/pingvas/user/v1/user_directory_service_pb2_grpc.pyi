@@ -50,8 +50,8 @@ class UserDirectoryServiceStub:
     - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
     """
     RecordAdministration: _grpc.UnaryUnaryMultiCallable[_user_directory_service_pb2.RecordAdministrationRequest, _user_directory_service_pb2.RecordAdministrationResponse]
-    """Writes into the audit log what an administrator is about to do to an account elsewhere, as that part of the platform was
-    called. Repeating it writes it again.
+    """Writes into the audit log what an administrator is about to do to an account or to the platform elsewhere, as that part of
+    it was called. Repeating it writes it again.
     """
 
 @_typing.type_check_only
@@ -75,8 +75,8 @@ class UserDirectoryServiceAsyncStub(UserDirectoryServiceStub):
     - INVALID_ARGUMENT (INVALID_FIELD): `password` is one that is guessed at once; choose a longer one.
     """
     RecordAdministration: _aio.UnaryUnaryMultiCallable[_user_directory_service_pb2.RecordAdministrationRequest, _user_directory_service_pb2.RecordAdministrationResponse]  # type: ignore[assignment]
-    """Writes into the audit log what an administrator is about to do to an account elsewhere, as that part of the platform was
-    called. Repeating it writes it again.
+    """Writes into the audit log what an administrator is about to do to an account or to the platform elsewhere, as that part of
+    it was called. Repeating it writes it again.
     """
 
 class UserDirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -115,8 +115,8 @@ class UserDirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_directory_service_pb2.RecordAdministrationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_directory_service_pb2.RecordAdministrationResponse, _abc.Awaitable[_user_directory_service_pb2.RecordAdministrationResponse]]:
-        """Writes into the audit log what an administrator is about to do to an account elsewhere, as that part of the platform was
-        called. Repeating it writes it again.
+        """Writes into the audit log what an administrator is about to do to an account or to the platform elsewhere, as that part of
+        it was called. Repeating it writes it again.
         """
 
 def add_UserDirectoryServiceServicer_to_server(servicer: UserDirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

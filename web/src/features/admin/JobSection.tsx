@@ -1,9 +1,10 @@
 import { type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { operations } from "@/api/admin";
+import { Button } from "@/components/ui";
 import { Tier } from "@/gen/pingvas/common/v1/tier_pb";
 import { JobState } from "@/gen/pingvas/generation/v1/job_pb";
 import type { JobRecord } from "@/gen/pingvas/generation/v1/operator_service_pb";
@@ -73,8 +74,36 @@ function Found({ job }: { job: JobRecord }) {
           </div>
         ))}
       </dl>
-      <Happenings job={job} />
+      <div className="flex flex-col gap-4">
+        <Happenings job={job} />
+        {job.state === JobState.RUNNING && <TakeBack jobId={job.jobId} />}
+      </div>
     </div>
+  );
+}
+
+/** Takes a running job away from its worker. */
+function TakeBack({ jobId }: { jobId: string }) {
+  const { t } = useTranslation();
+  const client = useQueryClient();
+  const [isSure, setSure] = useState(false);
+  const requeue = useMutation({
+    mutationFn: () => operations.requeueJob({ jobId }),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["admin", "job", jobId] }),
+  });
+  return (
+    <section className="flex flex-col gap-3 rounded-2xl border border-line bg-surface p-5">
+      <p className="text-sm text-muted">{t("admin.requeueHint")}</p>
+      <Refusal error={requeue.error} />
+      <Button
+        kind="danger"
+        className="self-start"
+        disabled={requeue.isPending}
+        onClick={() => (isSure ? requeue.mutate() : setSure(true))}
+      >
+        {isSure ? t("admin.requeueSure") : t("admin.requeue")}
+      </Button>
+    </section>
   );
 }
 

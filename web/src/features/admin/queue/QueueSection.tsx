@@ -6,6 +6,7 @@ import { Tier } from "@/gen/pingvas/common/v1/tier_pb";
 import type { Queue } from "@/gen/pingvas/generation/v1/operator_service_pb";
 import { Refusal } from "../Refusal";
 import { elapsed } from "./elapsed";
+import { Pause } from "./Pause";
 import { Workers } from "./Workers";
 
 const AGAIN_MS = 2000;
@@ -52,6 +53,9 @@ function Tiers({ queue }: { queue: Queue }) {
                 {t(`queueColumn.${name}`)}
               </th>
             ))}
+            <th scope="col" className="px-5 py-3 text-left font-medium">
+              {t("queueColumn.pause")}
+            </th>
           </tr>
         </thead>
         <tbody className="divide-y divide-line">
@@ -67,6 +71,9 @@ function Tiers({ queue }: { queue: Queue }) {
                 {tier.oldestCreateTime
                   ? elapsed(timestampDate(tier.oldestCreateTime), new Date(), i18n.language)
                   : "–"}
+              </td>
+              <td className="px-5 py-2">
+                <Pause tier={tier} />
               </td>
             </tr>
           ))}
