@@ -41,3 +41,4 @@ class AuditKind(enum.StrEnum):
     CREDITS_GRANTED = "credits_granted"
     TIER_SET = "tier_set"
     ENTERPRISE_ACTIVATED = "enterprise_activated"
+    ACCOUNT_EXPORT_REQUESTED = "account_export_requested"

@@ -90,6 +90,8 @@ class _AuditEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditE
     """Means that an administrator put the account on a tier; `after` names it. It is written before the tier changes."""
     AUDIT_EVENT_KIND_ENTERPRISE_ACTIVATED: _AuditEventKind.ValueType  # 30
     """Means that an administrator activated a contract of the enterprise plan; `after` has its reference."""
+    AUDIT_EVENT_KIND_ACCOUNT_EXPORT_REQUESTED: _AuditEventKind.ValueType  # 31
+    """Means that its owner asked for a copy of everything of the account; `after` has the export's id."""
 
 class AuditEventKind(_AuditEventKind, metaclass=_AuditEventKindEnumTypeWrapper):
     """Names what can be done to an account.
@@ -161,6 +163,8 @@ AUDIT_EVENT_KIND_TIER_SET: AuditEventKind.ValueType  # 29
 """Means that an administrator put the account on a tier; `after` names it. It is written before the tier changes."""
 AUDIT_EVENT_KIND_ENTERPRISE_ACTIVATED: AuditEventKind.ValueType  # 30
 """Means that an administrator activated a contract of the enterprise plan; `after` has its reference."""
+AUDIT_EVENT_KIND_ACCOUNT_EXPORT_REQUESTED: AuditEventKind.ValueType  # 31
+"""Means that its owner asked for a copy of everything of the account; `after` has the export's id."""
 Global___AuditEventKind: _TypeAlias = AuditEventKind  # noqa: Y015
 
 @_typing.final
