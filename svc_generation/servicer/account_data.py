@@ -3,7 +3,7 @@
 from typing import Final
 
 from pingvas.common.v1.account_export_pb2 import AccountPage, ExportAccountRequest
-from pingvas.generation.v1 import job_data_service_pb2_grpc, job_pb2
+from pingvas.generation.v1 import job_data_service_pb2, job_data_service_pb2_grpc, job_pb2
 
 from svc_common.account_data import AccountPager, rows_of, without
 from svc_common.db import Database
@@ -14,6 +14,10 @@ from svc_generation.messages.webhooks import delivery_message, endpoint_message
 from svc_generation.store.models import Job, WebhookDelivery, WebhookEndpoint
 
 _NO_WAIT: Final = WaitEstimate(0.0, 0.0)
+
+
+# The method's rules are there once its module is; the stubs import messages only.
+_SERVICE: Final = job_data_service_pb2.DESCRIPTOR
 
 
 class JobDataServicer(job_data_service_pb2_grpc.JobDataServiceServicer):

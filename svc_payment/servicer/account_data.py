@@ -1,10 +1,11 @@
 """Serves PaymentDataService: what svc_payment has of an account, for the copy that its owner asks for."""
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from pingvas.common.v1.account_export_pb2 import AccountPage, ExportAccountRequest
-from pingvas.payment.v1 import payment_data_service_pb2_grpc
+from pingvas.payment.v1 import payment_data_service_pb2, payment_data_service_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_common.account_data import AccountPager, Collection, Document, Place, rows_of, single
@@ -17,6 +18,9 @@ from svc_payment.servicer.subscription_messages import invoice_message, subscrip
 from svc_payment.store import notices, statement
 from svc_payment.store.models import EnterpriseLead, Grant, Invoice
 from svc_payment.usecases.entitlement import entitlement
+
+# The method's rules are there once its module is; the stubs import messages only.
+_SERVICE: Final = payment_data_service_pb2.DESCRIPTOR
 
 
 class PaymentDataServicer(payment_data_service_pb2_grpc.PaymentDataServiceServicer):
