@@ -50,7 +50,7 @@ class Service:
 
 SERVICES: Final[tuple[Service, ...]] = (
     # `user` is a reserved word in SQL.
-    Service(area="user", number=1, schema="users", needs=frozenset({Need.SIGNING_KEY, Need.MAIL})),
+    Service(area="user", number=1, schema="users", needs=frozenset({Need.PICTURES, Need.SIGNING_KEY, Need.MAIL})),
     Service(area="payment", number=2, schema="payment", needs=frozenset({Need.PAYMENT_PROVIDERS})),
     Service(
         area="generation",

@@ -7,6 +7,7 @@ from typing import Final
 
 from pingvas.gallery.v1.board_service_pb2_grpc import add_BoardServiceServicer_to_server
 from pingvas.gallery.v1.export_service_pb2_grpc import add_ExportServiceServicer_to_server
+from pingvas.gallery.v1.gallery_data_service_pb2_grpc import add_GalleryDataServiceServicer_to_server
 from pingvas.gallery.v1.gallery_erasure_service_pb2_grpc import add_GalleryErasureServiceServicer_to_server
 from pingvas.gallery.v1.gallery_service_pb2_grpc import add_GalleryServiceServicer_to_server
 from pingvas.gallery.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
@@ -37,6 +38,7 @@ from svc_gallery.servicer import (
     BoardServicer,
     ExportServicer,
     Filler,
+    GalleryDataServicer,
     GalleryErasureServicer,
     GalleryServicer,
     ImportServicer,
@@ -91,7 +93,11 @@ def compose(settings: GallerySettings, now: Callable[[], datetime] = clock.now) 
     exporting = ExportServicer(database, objects, page_tokens, now, clock.new_id, require_room)
     boards = BoardServicer(database, objects, page_tokens, now, clock.new_id)
     passwords = LinkPasswords()
-    sharing = SharingServicer(database, objects, ShareTokens.derived_from(secret), passwords, now, clock.new_id)
+    share_tokens = ShareTokens.derived_from(secret)
+    sharing = SharingServicer(database, objects, share_tokens, passwords, now, clock.new_id)
+    account_data = GalleryDataServicer(
+        database=database, objects=objects, page_tokens=page_tokens, share_tokens=share_tokens, now=now
+    )
     filler = Filler(database, ShippedTemplates.load())
     templates = TemplateServicer(filler, objects, page_tokens, now, clock.new_id)
     return Server(
@@ -111,6 +117,7 @@ def compose(settings: GallerySettings, now: Callable[[], datetime] = clock.now) 
             (add_PresetServiceServicer_to_server, PresetServicer(filler)),
             (add_SourceServiceServicer_to_server, SourceServicer(database, objects, now)),
             (add_GalleryErasureServiceServicer_to_server, GalleryErasureServicer(tasks_database, objects)),
+            (add_GalleryDataServiceServicer_to_server, account_data),
         ],
         background=[
             partial(run_sweeps, tasks_database, [*sweeper.sweeps(), *purger.sweeps(), *exports.sweeps()]),

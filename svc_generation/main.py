@@ -12,6 +12,7 @@ from pingvas.gallery.v1.source_service_pb2_grpc import SourceServiceStub
 from pingvas.generation.v1.account_event_service_pb2_grpc import add_AccountEventServiceServicer_to_server
 from pingvas.generation.v1.generation_admin_service_pb2_grpc import add_GenerationAdminServiceServicer_to_server
 from pingvas.generation.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
+from pingvas.generation.v1.job_data_service_pb2_grpc import add_JobDataServiceServicer_to_server
 from pingvas.generation.v1.job_erasure_service_pb2_grpc import add_JobErasureServiceServicer_to_server
 from pingvas.generation.v1.model_use_service_pb2_grpc import add_ModelUseServiceServicer_to_server
 from pingvas.generation.v1.operator_service_pb2_grpc import add_OperatorServiceServicer_to_server
@@ -46,6 +47,7 @@ from svc_common.tokens import ServiceCredential
 from svc_generation.domain.limits import LARGEST_DRAWN_SEED
 from svc_generation.messages.jobs import JobConverter
 from svc_generation.messages.webhooks import body_of, secret_text
+from svc_generation.servicer.account_data import JobDataServicer
 from svc_generation.servicer.account_events import AccountEventServicer
 from svc_generation.servicer.administration import GenerationAdminServicer
 from svc_generation.servicer.erasure import JobErasureServicer
@@ -299,6 +301,10 @@ def compose(
         internal=[
             (add_WorkerServiceServicer_to_server, worker),
             (add_JobErasureServiceServicer_to_server, JobErasureServicer(eraser)),
+            (
+                add_JobDataServiceServicer_to_server,
+                JobDataServicer(database=parts.requests, page_tokens=page_tokens, converter=converter),
+            ),
             (add_ModelUseServiceServicer_to_server, ModelUseServicer(parts.requests)),
             (add_OperatorServiceServicer_to_server, operator),
             (add_AccountEventServiceServicer_to_server, AccountEventServicer(parts.requests, clock.now)),

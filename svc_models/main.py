@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from pingvas.generation.v1.model_use_service_pb2_grpc import ModelUseServiceStub
 from pingvas.models.v1.catalogue_service_pb2_grpc import add_CatalogueServiceServicer_to_server
+from pingvas.models.v1.lora_data_service_pb2_grpc import add_LoraDataServiceServicer_to_server
 from pingvas.models.v1.lora_erasure_service_pb2_grpc import add_LoraErasureServiceServicer_to_server
 from pingvas.models.v1.lora_service_pb2_grpc import add_LoraServiceServicer_to_server
 from pingvas.models.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
@@ -34,6 +35,7 @@ from svc_models.domain.manifest import Manifest
 from svc_models.servicer import (
     CatalogueServicer,
     CatalogueSnapshot,
+    LoraDataServicer,
     LoraErasureServicer,
     LoraServicer,
     ModelServicer,
@@ -110,6 +112,7 @@ def compose(
         internal=[
             (add_CatalogueServiceServicer_to_server, catalogue),
             (add_LoraErasureServiceServicer_to_server, LoraErasureServicer(tasks_database, objects)),
+            (add_LoraDataServiceServicer_to_server, LoraDataServicer(database=database, page_tokens=page_tokens)),
         ],
         background=[
             snapshot.keep_fresh,

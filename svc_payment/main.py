@@ -11,6 +11,7 @@ from pingvas.payment.v1.enterprise_service_pb2_grpc import add_EnterpriseService
 from pingvas.payment.v1.entitlement_pb2 import Entitlement
 from pingvas.payment.v1.ledger_service_pb2_grpc import add_LedgerServiceServicer_to_server
 from pingvas.payment.v1.payment_admin_service_pb2_grpc import add_PaymentAdminServiceServicer_to_server
+from pingvas.payment.v1.payment_data_service_pb2_grpc import add_PaymentDataServiceServicer_to_server
 from pingvas.payment.v1.subscription_service_pb2_grpc import add_SubscriptionServiceServicer_to_server
 from pingvas.payment.v1.webhook_service_pb2_grpc import add_WebhookServiceServicer_to_server
 from pingvas.user.v1.account_notice_service_pb2_grpc import AccountNoticeServiceStub
@@ -38,6 +39,7 @@ from svc_payment.providers.interface import Provider
 from svc_payment.providers.lemon_squeezy import LemonSqueezy
 from svc_payment.providers.polar import Polar
 from svc_payment.servicer import messages
+from svc_payment.servicer.account_data import PaymentDataServicer
 from svc_payment.servicer.administration import PaymentAdminServicer
 from svc_payment.servicer.credits import CreditServicer
 from svc_payment.servicer.enterprise import EnterpriseServicer
@@ -179,6 +181,7 @@ def compose(settings: PaymentSettings) -> Server:
         internal=[
             (add_LedgerServiceServicer_to_server, ledger_servicer),
             (add_WebhookServiceServicer_to_server, WebhookServicer(inbox=inbox)),
+            (add_PaymentDataServiceServicer_to_server, PaymentDataServicer(database=database, page_tokens=page_tokens)),
         ],
         background=[partial(run_sweeps, tasks_database, sweeps), inbox.run],
         on_stop=[

@@ -8,12 +8,17 @@ from functools import partial
 from typing import Final
 
 from envoyproxy.rls_pb2_grpc import add_RateLimitServiceServicer_to_server
+from pingvas.gallery.v1.gallery_data_service_pb2_grpc import GalleryDataServiceStub
 from pingvas.gallery.v1.gallery_erasure_service_pb2_grpc import GalleryErasureServiceStub
+from pingvas.generation.v1.job_data_service_pb2_grpc import JobDataServiceStub
 from pingvas.generation.v1.job_erasure_service_pb2_grpc import JobErasureServiceStub
+from pingvas.models.v1.lora_data_service_pb2_grpc import LoraDataServiceStub
 from pingvas.models.v1.lora_erasure_service_pb2_grpc import LoraErasureServiceStub
 from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from pingvas.payment.v1.payment_data_service_pb2_grpc import PaymentDataServiceStub
 from pingvas.user.v1 import auth_service_pb2_grpc
 from pingvas.user.v1.account_admin_service_pb2_grpc import add_AccountAdminServiceServicer_to_server
+from pingvas.user.v1.account_export_service_pb2_grpc import add_AccountExportServiceServicer_to_server
 from pingvas.user.v1.account_notice_service_pb2_grpc import add_AccountNoticeServiceServicer_to_server
 from pingvas.user.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from pingvas.user.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
@@ -28,6 +33,7 @@ from svc_common import clock, settings
 from svc_common.capacity import service_capacity
 from svc_common.client_address import ClientAddresses
 from svc_common.clients import channel
+from svc_common.concurrency import until_set
 from svc_common.connection_budget import service_databases
 from svc_common.credits import MILLICREDITS_PER_CREDIT
 from svc_common.entitlements import from_ledger
@@ -37,6 +43,7 @@ from svc_common.limits.accounts import AccountLimits
 from svc_common.limits.attempts import SharedAttempts
 from svc_common.limits.buckets import SharedBuckets
 from svc_common.limits.redis_guard import RedisGuard
+from svc_common.objects import S3ObjectStore
 from svc_common.paging import PageTokens
 from svc_common.redis_client import connect
 from svc_common.revocations import Revocations
@@ -52,6 +59,7 @@ from svc_user.mail import LetterWriter, MailDelivery, MailServer
 from svc_user.providers import Discord, Google, OAuthProvider
 from svc_user.servicer import (
     AccountAdminServicer,
+    AccountExportServicer,
     AccountNoticeServicer,
     ApiKeyServicer,
     AuditServicer,
@@ -68,9 +76,11 @@ from svc_user.servicer import (
     Throttle,
     UserDirectoryServicer,
     UserServicer,
+    account_pager,
 )
 from svc_user.settings import UserSettings
 from svc_user.usecases import (
+    AccountExporter,
     AuditTrail,
     Challenges,
     ClientOfCall,
@@ -88,9 +98,9 @@ SERVICE_NAME: Final = "svc_user"
 
 def compose(user_settings: UserSettings, now: Callable[[], datetime] = clock.now) -> Server:
     """Returns the service, ready to start; `now` is the clock of sessions. Called within the event loop."""
-    capacity = service_capacity(user_settings, Store.POSTGRESQL)
-    # The other one is the mail that is being sent.
-    database, tasks_database = service_databases(user_settings, capacity, sweeps=5, others=1)
+    capacity = service_capacity(user_settings, Store.POSTGRESQL, Store.OBJECTS)
+    # The others are the mail that is being sent and the copy that is being made.
+    database, tasks_database = service_databases(user_settings, capacity, sweeps=6, others=2)
     passwords = PasswordHasher(user_settings.password_limits())
     signing = _signing(user_settings, now)
     tokens = TokenSource(issuer=signing.issuer, random_bytes=secrets.token_bytes, clock=now)
@@ -107,10 +117,14 @@ def compose(user_settings: UserSettings, now: Callable[[], datetime] = clock.now
         )
     )
     ledger = LedgerServiceStub(payment)
+    objects = S3ObjectStore.from_settings(
+        user_settings, user_settings.s3_bucket, public_url=user_settings.objects_public_url
+    )
     delivery = MailDelivery(
         tasks_database=tasks_database,
         writer=LetterWriter(user_settings.studio_url, user_settings.mail_sender),
         server=MailServer.parse(user_settings.smtp_url),
+        objects=objects,
         random_bytes=secrets.token_bytes,
         clock=now,
     )
@@ -220,6 +234,27 @@ def compose(user_settings: UserSettings, now: Callable[[], datetime] = clock.now
         gallery=GalleryErasureServiceStub(gallery),
         clock=now,
     )
+    exports = AccountExportServicer(
+        database=database,
+        objects=objects,
+        proof=proof,
+        audit=audit,
+        require_room=partial(capacity.require, Store.POSTGRESQL, Store.OBJECTS),
+        clock=now,
+    )
+    exporter = AccountExporter(
+        tasks_database=tasks_database,
+        objects=objects,
+        sources={
+            "account": account_pager(database, page_tokens).page,
+            "credits": PaymentDataServiceStub(payment).ExportAccount,
+            "jobs": JobDataServiceStub(generation).ExportAccount,
+            "gallery": GalleryDataServiceStub(gallery).ExportAccount,
+            "models": LoraDataServiceStub(models).ExportAccount,
+        },
+        announce_mail=delivery.announce,
+        clock=now,
+    )
     account_notices = AccountNoticeServicer(
         tasks_database=tasks_database,
         announce_mail=delivery.announce,
@@ -234,6 +269,7 @@ def compose(user_settings: UserSettings, now: Callable[[], datetime] = clock.now
             (add_IdentityServiceServicer_to_server, IdentityServicer(database, sign_in, throttle, page_tokens)),
             (add_EmailServiceServicer_to_server, emails),
             (add_DeletionServiceServicer_to_server, deletions),
+            (add_AccountExportServiceServicer_to_server, exports),
             (add_UserServiceServicer_to_server, UserServicer(database, page_tokens, audit, now)),
             (add_ApiKeyServiceServicer_to_server, api_keys),
             (add_SecondFactorServiceServicer_to_server, second_factors),
@@ -251,8 +287,9 @@ def compose(user_settings: UserSettings, now: Callable[[], datetime] = clock.now
             )
         ],
         background=[
-            partial(run_sweeps, tasks_database, tasks.sweeps(tasks_database, welcome, erasure, now)),
+            partial(run_sweeps, tasks_database, tasks.sweeps(tasks_database, welcome, erasure, exporter, now)),
             delivery.run,
+            partial(until_set, work=partial(tasks.make_exports, exporter)),
             signing.run,
         ],
         on_stop=[

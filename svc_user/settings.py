@@ -8,7 +8,7 @@ from typing import Final, Self
 from pydantic import Field, FilePath, model_validator
 
 from svc_common.limits.buckets import Rate
-from svc_common.settings import ServiceSettings, neighbour
+from svc_common.settings import PictureSettings, ServiceSettings, neighbour
 from svc_user.domain.attempts import AttemptPolicy, Backoff
 from svc_user.domain.federation import Provider
 from svc_user.providers import ProviderClient
@@ -20,7 +20,7 @@ from svc_user.servicer import PasswordLimits, ThrottleLimits
 _PROVIDER_URL: Final = r"^https://|^http://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)"
 
 
-class UserSettings(ServiceSettings):
+class UserSettings(ServiceSettings, PictureSettings):
     """Adds what only svc_user needs. The defaults of argon2id are those recommended for 64 MiB a hash."""
 
     payment_internal_address: str = neighbour("payment")

@@ -1,29 +1,40 @@
-"""Owns what svc_user does without being called: clearing away old sessions and links, and granting what is due."""
+"""Owns what svc_user does without being called: clearing away what is old, granting what is due, and making copies."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from svc_common.db import Database
 from svc_common.sweeps import Sweep
 from svc_user.store import queries
 from svc_user.store.email_changes import delete_expired_former_emails
-from svc_user.usecases import Erasure, WelcomeCredits
+from svc_user.usecases import AccountExporter, Erasure, WelcomeCredits
+
+_log: Final = structlog.get_logger(__name__)
 
 _INTERVAL: Final = timedelta(hours=1)
 # Somebody waits for these credits who wasn't given them at once.
 _WELCOME_INTERVAL: Final = timedelta(seconds=10)
 # Jobs that still run are stopped first, and asked for again then.
 _ERASURE_INTERVAL: Final = timedelta(seconds=10)
+_EXPORT_INTERVAL: Final = timedelta(minutes=1)
+_LOOK_SECONDS: Final = 1.0
+"""How soon a copy that is asked for is begun."""
 # Each session takes its used tokens along, up to one for every ten minutes of its life: small batches, short locks.
 _SESSIONS_A_BATCH: Final = 100
 _LINK_TOKENS_A_BATCH: Final = 1000
 
 
 def sweeps(
-    tasks_database: Database, welcome: WelcomeCredits, erasure: Erasure, clock: Callable[[], datetime]
+    tasks_database: Database,
+    welcome: WelcomeCredits,
+    erasure: Erasure,
+    exporter: AccountExporter,
+    clock: Callable[[], datetime],
 ) -> list[Sweep]:
     """Returns the sweeps to run on the database under the tasks role."""
 
@@ -42,7 +53,20 @@ def sweeps(
         Sweep("user.expired_links", _INTERVAL, clear_expired_link_tokens),
         Sweep("user.due_welcomes", _WELCOME_INTERVAL, welcome.grant_due),
         Sweep("user.due_erasures", _ERASURE_INTERVAL, erasure.erase_due),
+        Sweep("user.expired_exports", _EXPORT_INTERVAL, exporter.delete_expired),
     ]
+
+
+async def make_exports(exporter: AccountExporter) -> None:
+    """Makes copies of accounts until it is cancelled; one that is being made then is taken up when its lease is over."""
+    while True:
+        try:
+            made_one = await exporter.make_next()
+        except Exception as error:  # noqa: BLE001 - one copy that fails must not keep the others waiting
+            _log.error("account_export.failed", exc_info=error)
+            made_one = False
+        if not made_one:
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def delete_expired_sessions(

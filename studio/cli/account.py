@@ -1,12 +1,16 @@
 """`pingvas register`, `login`, `logout` and `account`: who this person is at a deployment."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
 from google.protobuf.json_format import MessageToDict
+from pingvas.user.v1.account_export_service_pb2 import AccountExportState, ExportMeRequest, GetMyExportRequest
+from pingvas.user.v1.account_export_service_pb2_grpc import AccountExportServiceStub
 from pingvas.user.v1.auth_service_pb2 import (
     ChangePasswordRequest,
     ForgotPasswordRequest,
@@ -34,12 +38,14 @@ from pingvas.user.v1.user_service_pb2_grpc import UserServiceStub
 
 from studio.cli.client import connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
+from studio.cli.downloads import download
 from studio.cli.failures import CommandError, ExitCode
 from studio.cli.provider_login import PROVIDERS, login_at_provider
 from studio.cli.second_factor import second_factor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_LOOK_SECONDS: Final = 2.0
 _TOKEN_IN_LINK = "#token="  # noqa: S105 - where a token stands
 
 
@@ -253,6 +259,30 @@ def delete(shared: Shared, *, password: str | None, yes: bool) -> None:
     click.echo(
         f"The account is closed. It is erased on {when:%Y-%m-%d}; until then log in and use `pingvas account keep`."
     )
+
+
+@account.command("export")
+@shared_options
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--password", envvar="PINGVAS_PASSWORD", help="Default: $PINGVAS_PASSWORD, or asked for.")
+@pass_shared
+def export_account(shared: Shared, file: Path, *, password: str | None) -> None:
+    """Download everything that the platform has of you as the zip FILE. Its address is mailed as well."""
+    secret = password or click.prompt("Password (empty if you have just logged in)", "", hide_input=True, err=True)
+    with connect(shared) as client:
+        if secret:
+            email = client.call(UserServiceStub(client.channel).GetMe, GetMeRequest()).email
+            client.login(email, secret)
+        stub = AccountExportServiceStub(client.channel)
+        export = client.call(stub.ExportMe, ExportMeRequest())
+        while export.state == AccountExportState.ACCOUNT_EXPORT_STATE_PENDING:
+            click.echo(f"Pictures so far: {export.image_count}", err=True)
+            time.sleep(_LOOK_SECONDS)
+            export = client.call(stub.GetMyExport, GetMyExportRequest())
+        if not export.download_url:
+            raise CommandError("the copy could not be made", advice="Run the command again later.")
+        download(export.download_url, file)
+    click.echo(f"Saved {file}: {export.image_count} pictures, {export.left_out_count} without their files")
 
 
 @account.command()

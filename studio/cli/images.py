@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import httpx
 from google.protobuf.json_format import MessageToDict
 from pingvas.gallery.v1.export_pb2 import ExportState, ImageExport
 from pingvas.gallery.v1.export_service_pb2 import (
@@ -25,12 +24,12 @@ from pingvas.gallery.v1.sharing_service_pb2_grpc import SharingServiceStub
 
 from studio.cli.client import Client, connect
 from studio.cli.context import Shared, json_option, pass_shared, shared_options
+from studio.cli.downloads import download
 from studio.cli.endpoint import page_address
-from studio.cli.failures import CommandError, ExitCode
+from studio.cli.failures import CommandError
 from svc_common import clock
 
 _LOOK_SECONDS: Final = 1.0
-_DOWNLOAD_SECONDS: Final = 60.0
 
 
 @click.group()
@@ -112,7 +111,7 @@ def export_images(
         export = client.call(ExportServiceStub(client.channel).CreateImageExport, request)
         try:
             ready = _made(client, export)
-            _download(ready.download_url, file)
+            download(ready.download_url, file)
         finally:
             forget = DeleteImageExportRequest(export_id=export.export_id)
             client.call(ExportServiceStub(client.channel).DeleteImageExport, forget)
@@ -128,16 +127,3 @@ def _made(client: Client, export: ImageExport) -> ImageExport:
     if export.state != ExportState.EXPORT_STATE_READY:
         raise CommandError("the zip could not be made", advice="Try again, or export fewer pictures at once.")
     return export
-
-
-def _download(url: str, file: Path) -> None:
-    try:
-        with httpx.stream("GET", url, timeout=_DOWNLOAD_SECONDS) as answer, file.open("wb") as out:
-            for chunk in answer.raise_for_status().iter_bytes():
-                out.write(chunk)
-    except httpx.HTTPError as error:
-        raise CommandError(
-            f"the zip could not be downloaded: {error}",
-            advice="Run the command again.",
-            exit_code=ExitCode.UNREACHABLE,
-        ) from error

@@ -1,5 +1,6 @@
 """Answers the RPCs of the area `gallery`: those for people, and those for other services."""
 
+from svc_gallery.servicer.account_data import GalleryDataServicer
 from svc_gallery.servicer.boards import BoardServicer
 from svc_gallery.servicer.erasure import GalleryErasureServicer
 from svc_gallery.servicer.exports import ExportServicer
@@ -18,6 +19,7 @@ __all__ = [
     "BoardServicer",
     "ExportServicer",
     "Filler",
+    "GalleryDataServicer",
     "GalleryErasureServicer",
     "GalleryServicer",
     "ImportServicer",

@@ -14,11 +14,11 @@ from sqlalchemy import Row
 from svc_common.db import Database
 from svc_common.errors import ServiceError
 from svc_common.objects import ObjectStore, OpenObject
+from svc_common.zip_stream import ZipStream
 from svc_gallery.domain.exports import EXPORT_LIFETIME, ExportState, FileNames, zip_key, zip_keys
 from svc_gallery.domain.images import object_keys
 from svc_gallery.store import exports
 from svc_gallery.store.models import Export, Image
-from svc_gallery.usecases.zip_stream import ZipStream
 
 _log: Final = structlog.get_logger(__name__)
 

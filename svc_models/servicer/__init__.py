@@ -1,5 +1,6 @@
-"""Answers the RPCs of the area `models`: ModelService and LoraService (public), CatalogueService and LoraErasureService."""
+"""Answers the RPCs of the area `models`: ModelService and LoraService (public); the others are internal."""
 
+from svc_models.servicer.account_data import LoraDataServicer
 from svc_models.servicer.catalogue import CatalogueServicer
 from svc_models.servicer.erasure import LoraErasureServicer
 from svc_models.servicer.listing import ModelServicer
@@ -11,6 +12,7 @@ from svc_models.servicer.stored_files import StoredFiles
 __all__ = [
     "CatalogueServicer",
     "CatalogueSnapshot",
+    "LoraDataServicer",
     "LoraErasureServicer",
     "LoraServicer",
     "ModelServicer",

@@ -44,3 +44,4 @@ class AuditKind(enum.StrEnum):
     JOB_REQUEUED = "job_requeued"
     TIER_PAUSED = "tier_paused"
     TIER_RESUMED = "tier_resumed"
+    ACCOUNT_EXPORT_REQUESTED = "account_export_requested"

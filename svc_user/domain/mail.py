@@ -51,6 +51,8 @@ class MailKind(enum.StrEnum):
     """What a month did to the credits."""
     ENTERPRISE_LEAD = "enterprise_lead"
     """Somebody asked for the enterprise plan; it goes to our sales team."""
+    ACCOUNT_EXPORT = "account_export"
+    """The copy of everything of an account is ready; its id is that of the mail."""
 
 
 def retry_delay(attempt_count: int) -> timedelta:

@@ -18,11 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from svc_common.concurrency import end_tasks
 from svc_common.db import Database
 from svc_common.errors import ServiceError
+from svc_common.objects import ObjectStore
 from svc_user import domain
 from svc_user.domain import LinkPurpose, MailKind
+from svc_user.domain.account_exports import zip_key
 from svc_user.mail.letters import LINK_PURPOSES, LetterWriter
 from svc_user.mail.smtp import MailRefusedError, MailServer, MailServerError
-from svc_user.store import outbox
+from svc_user.store import account_exports, outbox
 from svc_user.store.models import LinkToken, Mail
 from svc_user.store.outbox import Recipient
 
@@ -51,14 +53,16 @@ class MailDelivery:
         tasks_database: Database,
         writer: LetterWriter,
         server: MailServer,
+        objects: ObjectStore,
         random_bytes: Callable[[int], bytes],
         clock: Callable[[], datetime],
         poll_interval: timedelta = _POLL_INTERVAL,
     ) -> None:
-        """Takes the database under the tasks role."""
+        """Takes the database under the tasks role, and the store that holds what is mailed an address of."""
         self._database = tasks_database
         self._writer = writer
         self._server = server
+        self._objects = objects
         self._random_bytes = random_bytes
         self._clock = clock
         self._poll_interval = poll_interval
@@ -112,6 +116,12 @@ class MailDelivery:
         if recipient is None or (kind is MailKind.VERIFY_EMAIL and recipient.email_verified):
             await outbox.delete_mail(transaction, mail.mail_id)
             return None
+        address = None
+        if kind is MailKind.ACCOUNT_EXPORT:
+            address = await self._export_address(transaction, mail, recipient, now)
+            if address is None:
+                await outbox.delete_mail(transaction, mail.mail_id)
+                return None
         token = await self._link_token(transaction, kind, mail.email, recipient, now)
         message = self._writer.write(
             kind,
@@ -121,8 +131,19 @@ class MailDelivery:
             token=token,
             now=now,
             content=mail.content,
+            address=address,
         )
         return _Letter(mail.mail_id, mail.kind, mail.attempt_count, message)
+
+    async def _export_address(
+        self, transaction: AsyncSession, mail: Mail, recipient: Recipient, now: datetime
+    ) -> str | None:
+        """Signs the address of a copy until the copy is deleted; None if it is gone. Signing asks nobody."""
+        export = await account_exports.find_ready(transaction, mail.mail_id, recipient.account_id, now)
+        if export is None or export.expire_time is None:
+            return None
+        key = zip_key(export.account_id, export.export_id, export.attempt)
+        return self._objects.public_address(await self._objects.presign_get(key, export.expire_time - now))
 
     async def _link_token(
         self, transaction: AsyncSession, kind: MailKind, email: str, recipient: Recipient, now: datetime

@@ -44,6 +44,7 @@ _PAGES: Final = {
     MailKind.LOW_BALANCE: "billing",
     MailKind.STATEMENT: "billing",
     MailKind.ENTERPRISE_LEAD: "pricing",
+    MailKind.ACCOUNT_EXPORT: "account",
 }
 _UNITS: Final = {"days": timedelta(days=1), "hours": timedelta(hours=1), "minutes": timedelta(minutes=1)}
 
@@ -70,9 +71,15 @@ class LetterWriter:
         token: str | None,
         now: datetime,
         content: bytes | None = None,
+        address: str | None = None,
     ) -> EmailMessage:
-        """Returns a mail. Its Message-ID follows from its id, so that a mail that is sent twice is one to its reader."""
+        """Returns a mail. Its Message-ID follows from its id, so that a mail that is sent twice is one to its reader.
+
+        `address` is where it leads to, in place of the studio's page.
+        """
         values = self._values(kind, locale, token, content)
+        if address is not None:
+            values["link"] = address
         message = EmailMessage(policy=SMTP)
         message["From"] = self._sender
         message["To"] = Address(addr_spec=to)

@@ -3,6 +3,8 @@
 All of its services are public, but for UserDirectoryService and AccountNoticeService, which are internal.
 """
 
+from svc_user.servicer.account_data import account_pager
+from svc_user.servicer.account_exports import AccountExportServicer
 from svc_user.servicer.account_notices import AccountNoticeServicer
 from svc_user.servicer.administration import AccountAdminServicer
 from svc_user.servicer.api_keys import ApiKeyServicer, KeySource
@@ -21,6 +23,7 @@ from svc_user.servicer.throttle import Throttle, ThrottleLimits
 
 __all__ = [
     "AccountAdminServicer",
+    "AccountExportServicer",
     "AccountNoticeServicer",
     "ApiKeyServicer",
     "AuditServicer",
@@ -39,4 +42,5 @@ __all__ = [
     "ThrottleLimits",
     "UserDirectoryServicer",
     "UserServicer",
+    "account_pager",
 ]

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from pingvas.user.v1 import audit_event_pb2, audit_service_pb2, audit_service_pb2_grpc
+from pingvas.user.v1 import audit_service_pb2, audit_service_pb2_grpc
 
 from svc_common.caller import current_account
 from svc_common.db import Database
 from svc_common.paging import PageTokens, page_size
-from svc_user import domain
-from svc_user.domain.audit import NOBODY
-from svc_user.servicer.messages import AUDIT_KIND_PREFIX, audit_kind
+from svc_user.servicer.messages import audit_event_message, audit_kind
 from svc_user.store import audit
 from svc_user.store.models import AuditEvent
 
@@ -57,19 +55,4 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
 
     def _page(self, found: Sequence[AuditEvent], size: int, scope: str) -> audit_service_pb2.ListAuditEventsResponse:
         page, token = self._page_tokens.cut(found, size, scope, lambda event: (str(event.event_id),))
-        return audit_service_pb2.ListAuditEventsResponse(events=map(_message, page), next_page_token=token)
-
-
-def _message(event: AuditEvent) -> audit_event_pb2.AuditEvent:
-    message = audit_event_pb2.AuditEvent(
-        event_id=str(event.event_id),
-        account_id="" if event.account_id == NOBODY else str(event.account_id),
-        actor=event.actor,
-        kind=audit_event_pb2.AuditEventKind.Value(f"{AUDIT_KIND_PREFIX}{event.kind.upper()}"),
-        network=event.network,
-        device=domain.device_name(event.user_agent),
-        before=event.before,
-        after=event.after,
-    )
-    message.create_time.FromDatetime(event.create_time)
-    return message
+        return audit_service_pb2.ListAuditEventsResponse(events=map(audit_event_message, page), next_page_token=token)

@@ -21,11 +21,11 @@ from svc_common.credits import format_credits, parse
 from svc_common.errors import invalid_field
 from svc_common.scopes import role_value
 from svc_user import domain
-from svc_user.domain.audit import AuditKind
+from svc_user.domain.audit import NOBODY, AuditKind
 from svc_user.domain.federation import Provider
-from svc_user.store.models import ApiKey, Identity, Session, User
+from svc_user.store.models import ApiKey, AuditEvent, Identity, Session, User
 
-AUDIT_KIND_PREFIX: Final = "AUDIT_EVENT_KIND_"
+_AUDIT_KIND_PREFIX: Final = "AUDIT_EVENT_KIND_"
 _PUBLIC_MEMBERS: Final = ("kty", "crv", "x", "y", "kid", "alg", "use")
 
 PROVIDERS: Final[Mapping[identity_pb2.Provider.ValueType, Provider]] = {
@@ -156,4 +156,20 @@ def jwk_set_message(keys: Iterable[Mapping[str, str]]) -> auth_service_pb2.JwkSe
 
 def audit_kind(kind: audit_event_pb2.AuditEventKind.ValueType) -> AuditKind:
     """Returns what was done, as the audit log keeps it."""
-    return AuditKind[audit_event_pb2.AuditEventKind.Name(kind).removeprefix(AUDIT_KIND_PREFIX)]
+    return AuditKind[audit_event_pb2.AuditEventKind.Name(kind).removeprefix(_AUDIT_KIND_PREFIX)]
+
+
+def audit_event_message(event: AuditEvent) -> audit_event_pb2.AuditEvent:
+    """Returns the message of an event."""
+    message = audit_event_pb2.AuditEvent(
+        event_id=str(event.event_id),
+        account_id="" if event.account_id == NOBODY else str(event.account_id),
+        actor=event.actor,
+        kind=audit_event_pb2.AuditEventKind.Value(f"{_AUDIT_KIND_PREFIX}{event.kind.upper()}"),
+        network=event.network,
+        device=domain.device_name(event.user_agent),
+        before=event.before,
+        after=event.after,
+    )
+    message.create_time.FromDatetime(event.create_time)
+    return message

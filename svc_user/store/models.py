@@ -289,3 +289,33 @@ class AuditEvent(Base):
     user_agent: Mapped[str]
     before: Mapped[dict[str, Any]] = mapped_column(JSONB)
     after: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class AccountExport(Base):
+    """Holds a copy of everything of an account: asked for, being made, ready, or over."""
+
+    __tablename__ = "account_exports"
+    __table_args__ = (
+        Index("ix_account_exports_account", "account_id", "create_time"),
+        Index("ix_account_exports_pending", "account_id", unique=True, postgresql_where=text("state = 'pending'")),
+        Index("ix_account_exports_expire_time", "expire_time"),
+        ForeignKeyConstraint(
+            ["account_id", "user_id"], ["users.users.account_id", "users.users.user_id"], ondelete="CASCADE"
+        ),
+    )
+
+    export_id: Mapped[UUID] = mapped_column(primary_key=True)
+    """Also the id of the mail that tells of it."""
+    account_id: Mapped[UUID]
+    user_id: Mapped[UUID]
+    state: Mapped[str]
+    attempt: Mapped[int]
+    lease_until: Mapped[datetime | None]
+    """Until when the attempt is taken for alive, or put off."""
+    image_count: Mapped[int]
+    left_out_count: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    create_time: Mapped[datetime]
+    ready_time: Mapped[datetime | None]
+    expire_time: Mapped[datetime | None]
+    """When the zip is deleted; null until it is ready."""

@@ -18,7 +18,7 @@ from pingvas.models.v1 import lora_erasure_service_pb2_grpc
 from pingvas.models.v1.lora_erasure_service_pb2 import EraseLorasRequest
 
 from svc_common.db import Database
-from svc_user.store import deletions
+from svc_user.store import account_exports, deletions
 
 _log: Final = structlog.get_logger()
 
@@ -58,8 +58,12 @@ class Erasure:
         """Erases an account and tells whether nothing of it is left.
 
         Jobs go first: they use LoRAs and put pictures into the gallery, which erases every object of the account at the end.
+        Before that nobody may write a copy of everything any more, which is such an object.
         """
         account = str(account_id)
+        async with self._tasks_database.transaction() as transaction:
+            if await account_exports.stop_exports(transaction, account_id, self._clock()):
+                return False
         if not await _until_done(lambda: self._jobs.EraseJobs(EraseJobsRequest(account_id=account))):
             return False
         if not await _until_done(lambda: self._loras.EraseLoras(EraseLorasRequest(account_id=account))):

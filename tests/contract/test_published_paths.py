@@ -91,6 +91,7 @@ SERVED = [
     ("GET", "/api/v1/shared/{share_token}", "SharingService.GetSharedImage"),
     ("DELETE", "/api/v1/images/{image_id}/share", "SharingService.RevokeShareLinks"),
     ("DELETE", "/api/v1/users/me", "DeletionService.DeleteMe"),
+    ("GET", "/api/v1/users/me/export", "AccountExportService.GetMyExport"),
     ("POST", "/api/v1/images:export", "ExportService.CreateImageExport"),
     ("GET", "/api/v1/dashboard/stats", "UsageService.GetMyUsage"),
     ("GET", "/api/v1/dashboard/recent", "GenerationService.ListJobs"),
@@ -114,7 +115,6 @@ OF_THE_BRIDGE = [
     ("GET", "/api/v1/shared/{share_token}/content"),
 ]
 LATER = {
-    ("GET", "/api/v1/users/me/export"): "leaving: export of everything",
     ("POST", "/api/v1/generate/workflow"): "workflows",
     ("POST", "/api/v1/jobs/{job_id}:retry"): "workflows: repeating a job",
     ("POST", "/api/v1/models/{model_id}:install"): "administration of models",

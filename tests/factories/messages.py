@@ -36,6 +36,7 @@ from pingvas.payment.v1 import (
 )
 from pingvas.user.v1 import (
     account_admin_service_pb2,
+    account_export_service_pb2,
     api_key_pb2,
     api_key_service_pb2,
     audit_event_pb2,
@@ -107,6 +108,8 @@ _REQUESTS: dict[str, Message] = {
         current_password="correct horse", new_password="correct battery"
     ),
     "AuthService.GetJwks": auth_service_pb2.GetJwksRequest(),
+    "AccountExportService.ExportMe": account_export_service_pb2.ExportMeRequest(),
+    "AccountExportService.GetMyExport": account_export_service_pb2.GetMyExportRequest(),
     "DeletionService.DeleteMe": deletion_service_pb2.DeleteMeRequest(),
     "DeletionService.GetDeletion": deletion_service_pb2.GetDeletionRequest(),
     "DeletionService.CancelDeletion": deletion_service_pb2.CancelDeletionRequest(),

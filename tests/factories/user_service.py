@@ -32,6 +32,7 @@ from svc_common.status import STATUS_DETAILS_KEY, from_status
 from svc_common.tokens import ServiceCredential, SigningKey, public_jwk
 from svc_user.main import UserSettings, compose
 from tests.harness_postgres import ServiceDatabase
+from tests.harness_s3 import S3Server
 
 PASSWORD = "correct horse battery"
 LOOKUP_CALLERS = ("operator", "svc_gallery", "svc_user")
@@ -164,6 +165,10 @@ def user_settings(database: ServiceDatabase, keys: Keys, **changed: Any) -> User
         "service_key_file": keys.path("svc_user"),
         "user_signing_key_file": keys.path("users"),
         "smtp_url": "smtp://127.0.0.1:1",
+        "s3_endpoint_url": "http://127.0.0.1:1",
+        "s3_access_key": S3Server.access_key,
+        "s3_secret_key": S3Server.secret_key,
+        "s3_bucket": S3Server.bucket,
         "studio_url": "http://studio.example.com",
         "login_requires_verified_email": False,
         "administrators_need_second_factor": False,

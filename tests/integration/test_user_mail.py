@@ -12,6 +12,7 @@ from pingvas.user.v1.account_notice_service_pb2 import AccountLetter, LowBalance
 
 from svc_common.clock import new_id
 from svc_common.db import Database
+from svc_common.objects import S3ObjectStore
 from svc_user import domain, tasks
 from svc_user.domain import MailKind
 from svc_user.mail import LetterWriter, MailDelivery, MailServerError
@@ -35,6 +36,19 @@ _LETTERS = {
     ),
 }
 CONTENTS = {kind: letter.SerializeToString() for kind, letter in _LETTERS.items()}
+
+
+def signing_store() -> S3ObjectStore:
+    """Returns a store that signs addresses, which asks nobody."""
+    url = "http://127.0.0.1:1"
+    return S3ObjectStore(
+        bucket="pictures",
+        region="us-east-1",
+        endpoint_url=url,
+        signing_endpoint_url=url,
+        access_key="test-access",
+        secret_key="made-up-secret",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,7 @@ class PostOffice:
             tasks_database=self.tasks,
             writer=LetterWriter(STUDIO, "Studio <post@example.com>"),
             server=MailServerAddress.parse(self.server.url),
+            objects=signing_store(),
             random_bytes=secrets.token_bytes,
             clock=self.clock,
         )

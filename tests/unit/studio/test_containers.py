@@ -175,6 +175,7 @@ def test_each_process_knows_its_own_secrets_only(secrets: Path) -> None:
         "svc_user"
     ]
     assert {name for name, files in held.items() if "s3_secret_key" in files} == {
+        "svc_user",
         "svc_generation",
         "svc_gallery",
         "svc_models",

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svc_common.errors import Reason, ServiceError
+from svc_common.zip_stream import ZipStream
 from svc_gallery.domain.exports import FileNames, check_export_room, check_selection
-from svc_gallery.usecases.zip_stream import ZipStream
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 

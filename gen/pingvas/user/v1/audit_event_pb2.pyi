@@ -96,6 +96,8 @@ class _AuditEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditE
     """Means that an administrator paused the queue of a tier; `after` names it, and the reason. It is written before it is done."""
     AUDIT_EVENT_KIND_TIER_RESUMED: _AuditEventKind.ValueType  # 33
     """Means that an administrator let the queue of a tier go on; `after` names it. It is written before it is done."""
+    AUDIT_EVENT_KIND_ACCOUNT_EXPORT_REQUESTED: _AuditEventKind.ValueType  # 34
+    """Means that its owner asked for a copy of everything of the account; `after` has the export's id."""
 
 class AuditEventKind(_AuditEventKind, metaclass=_AuditEventKindEnumTypeWrapper):
     """Names what can be done to an account.
@@ -173,6 +175,8 @@ AUDIT_EVENT_KIND_TIER_PAUSED: AuditEventKind.ValueType  # 32
 """Means that an administrator paused the queue of a tier; `after` names it, and the reason. It is written before it is done."""
 AUDIT_EVENT_KIND_TIER_RESUMED: AuditEventKind.ValueType  # 33
 """Means that an administrator let the queue of a tier go on; `after` names it. It is written before it is done."""
+AUDIT_EVENT_KIND_ACCOUNT_EXPORT_REQUESTED: AuditEventKind.ValueType  # 34
+"""Means that its owner asked for a copy of everything of the account; `after` has the export's id."""
 Global___AuditEventKind: _TypeAlias = AuditEventKind  # noqa: Y015
 
 @_typing.final

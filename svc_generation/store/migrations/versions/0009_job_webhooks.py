@@ -5,7 +5,7 @@ registered. The trigger finds it by that id, and the registered ones by an index
 very many jobs pays no more for a change than one with few.
 
 Revision ID: 0009
-Revises: 0007
+Revises: 0008
 """
 
 from alembic import op
@@ -14,7 +14,7 @@ from svc_common.db import migration_roles, rls_statements
 from svc_common.functions import replace_function
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 _TABLE = """
 CREATE TABLE generation.webhook_secrets (

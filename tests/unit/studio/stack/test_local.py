@@ -90,7 +90,7 @@ def test_processes_get_the_secrets_only_that_they_need(layout: Layout) -> None:
 
     ours = {service.name for service in SERVICES}
     assert holders("DATABASE") == ours
-    assert holders("S3_SECRET_KEY") == {"svc_generation", "svc_gallery", "svc_models"}
+    assert holders("S3_SECRET_KEY") == {"svc_user", "svc_generation", "svc_gallery", "svc_models"}
     assert holders("SIGNING_KEY") == holders("SMTP_URL") == {"svc_user"}
     assert holders("LEMON_SQUEEZY_KEY") | holders("POLAR_KEY") <= {"svc_payment"}
     assert holders("SERVICE_KEY_FILE") == ours | {"worker-0", "edge_http"}

@@ -10,7 +10,7 @@ _EARLIEST: Final = datetime(1980, 1, 1, tzinfo=UTC)
 
 
 class ZipStream:
-    """A zip whose entries are stored as they are: pictures are compressed already."""
+    """A zip whose entries are stored as they are, since pictures are compressed already, unless one asks for it."""
 
     def __init__(self) -> None:
         """Begins an empty zip."""
@@ -18,12 +18,20 @@ class ZipStream:
         self._zip = zipfile.ZipFile(cast("IO[bytes]", self._sink), "w", zipfile.ZIP_STORED)
 
     async def entry(
-        self, name: str, time: datetime, size_bytes: int, chunks: AsyncIterator[bytes]
+        self,
+        name: str,
+        time: datetime,
+        size_bytes: int | None,
+        chunks: AsyncIterator[bytes],
+        *,
+        is_compressed: bool = False,
     ) -> AsyncIterator[bytes]:
-        """Adds an entry and yields what the zip has grown by; `size_bytes` is about how large it becomes."""
+        """Adds an entry and yields what the zip has grown by; `size_bytes` is about how large it becomes, None if unknown."""
         info = zipfile.ZipInfo(name, max(time.astimezone(UTC), _EARLIEST).timetuple()[:6])
+        info.compress_type = zipfile.ZIP_DEFLATED if is_compressed else zipfile.ZIP_STORED
         # Above it, sizes need 64 bits, which has to be said at the beginning of an entry.
-        with self._zip.open(info, "w", force_zip64=size_bytes >= zipfile.ZIP64_LIMIT) as entry:
+        is_large = size_bytes is None or size_bytes >= zipfile.ZIP64_LIMIT
+        with self._zip.open(info, "w", force_zip64=is_large) as entry:
             async for chunk in chunks:
                 entry.write(chunk)
                 yield self._sink.taken()
