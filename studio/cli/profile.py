@@ -89,10 +89,10 @@ def ends_lines(used: Usage) -> list[str]:
     if not used.job_count:
         return []
     ends = f"completed: {used.completed_count}, failed: {used.failed_count}, cancelled: {used.cancelled_count}"
-    if not used.HasField("median_wait"):
+    if not used.HasField("median_wait_seconds"):
         return [ends]
-    median, p90 = (wait.ToTimedelta().total_seconds() for wait in (used.median_wait, used.p90_wait))
-    return [ends, f"half waited up to {median:.1f} s, nine in ten up to {p90:.1f} s"]
+    waits = f"half waited up to {used.median_wait_seconds:.1f} s, nine in ten up to {used.p90_wait_seconds:.1f} s"
+    return [ends, waits]
 
 
 def usage_lines(models: Sequence[ModelUsage]) -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import datetime, time, timedelta
 from typing import Final
 
-from google.protobuf.duration_pb2 import Duration
 from pingvas.generation.v1 import usage_service_pb2, usage_service_pb2_grpc
 from pingvas.models.v1 import model_pb2
 
@@ -47,8 +46,8 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
             completed_count=sum(each.completed_count for each in kinds),
             failed_count=sum(each.failed_count for each in kinds),
             cancelled_count=sum(each.cancelled_count for each in kinds),
-            median_wait=_duration(waited.median),
-            p90_wait=_duration(waited.p90),
+            median_wait_seconds=_seconds(waited.median),
+            p90_wait_seconds=_seconds(waited.p90),
         )
 
 
@@ -62,12 +61,8 @@ def _model_usage(usage: DayUsage) -> usage_service_pb2.ModelUsage:
     )
 
 
-def _duration(length: timedelta | None) -> Duration | None:
-    if length is None:
-        return None
-    duration = Duration()
-    duration.FromTimedelta(length)
-    return duration
+def _seconds(length: timedelta | None) -> float | None:
+    return None if length is None else length.total_seconds()
 
 
 def _operation_usage(usage: KindUsage) -> usage_service_pb2.OperationUsage:

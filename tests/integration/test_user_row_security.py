@@ -19,6 +19,7 @@ from svc_common.roles import roles_of
 from svc_user import domain
 from svc_user.store import queries
 from svc_user.store.models import (
+    AccountExport,
     ApiKey,
     AuditEvent,
     Avatar,
@@ -39,7 +40,10 @@ from tests.factories.user_service import UserService, running_user_service
 from tests.harness_postgres import ROLE_PASSWORD, DatabaseFactory, PostgresServer, ServiceDatabase
 
 TABLES = (User, Session, RefreshToken, Identity)
-OTHER_TABLES = (Mail, LinkToken, Welcome, ApiKey, SecondFactor, RecoveryCode, AuditEvent, Avatar, FormerEmail)
+OTHER_TABLES = (
+    *(Mail, LinkToken, Welcome, ApiKey, SecondFactor, RecoveryCode, AuditEvent, Avatar, FormerEmail),
+    AccountExport,
+)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,9 @@ Global___RequeueJobRequest: _TypeAlias = RequeueJobRequest  # noqa: Y015
 
 @_typing.final
 class RequeueJobResponse(_message.Message):
-    """Answers GenerationAdminService.RequeueJob."""
+    """Answers GenerationAdminService.RequeueJob. The job's picture is drawn anew, by the same recipe: its seed doesn't change. What
+    the attempt that was ended had cost isn't charged.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -72,7 +74,10 @@ Global___RequeueJobResponse: _TypeAlias = RequeueJobResponse  # noqa: Y015
 
 @_typing.final
 class PauseTierRequest(_message.Message):
-    """Names the tier that GenerationAdminService.PauseTier pauses."""
+    """Names the tier that GenerationAdminService.PauseTier pauses. All of its accounts are meant: there is no pause for one of
+    them, which AccountAdminService.SuspendAccount is for. Jobs of a paused tier keep their places, and what they were told
+    of their waits counts from the resumption on.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

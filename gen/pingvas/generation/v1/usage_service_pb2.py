@@ -24,12 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
-from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
 from pingvas.models.v1 import model_pb2 as pingvas_dot_models_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)pingvas/generation/v1/usage_service.proto\x12\x15pingvas.generation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1dpingvas/models/v1/model.proto\"b\n\x11GetMyUsageRequest\x12\x1c\n\tday_count\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\\(\x00\x12/\n\x12utc_offset_minutes\x18\x02 \x01(\x05\x42\x13\xbaH\x10\x1a\x0e\x18\xc8\x06(\xb0\xfa\xff\xff\xff\xff\xff\xff\xff\x01\"\xf8\x02\n\x05Usage\x12\x11\n\tfirst_day\x18\x01 \x01(\t\x12\x10\n\x08last_day\x18\x02 \x01(\t\x12\x0f\n\x07\x63redits\x18\x03 \x01(\t\x12\x11\n\tjob_count\x18\x04 \x01(\x05\x12\x13\n\x0bimage_count\x18\x05 \x01(\x05\x12\x31\n\x06models\x18\x06 \x03(\x0b\x32!.pingvas.generation.v1.ModelUsage\x12\x39\n\noperations\x18\x07 \x03(\x0b\x32%.pingvas.generation.v1.OperationUsage\x12\x17\n\x0f\x63ompleted_count\x18\x08 \x01(\x05\x12\x14\n\x0c\x66\x61iled_count\x18\t \x01(\x05\x12\x17\n\x0f\x63\x61ncelled_count\x18\n \x01(\x05\x12.\n\x0bmedian_wait\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08p90_wait\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\"z\n\x0eOperationUsage\x12/\n\toperation\x18\x01 \x01(\x0e\x32\x1c.pingvas.models.v1.Operation\x12\x0f\n\x07\x63redits\x18\x02 \x01(\t\x12\x11\n\tjob_count\x18\x03 \x01(\x05\x12\x13\n\x0bimage_count\x18\x04 \x01(\x05\"d\n\nModelUsage\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63redits\x18\x03 \x01(\t\x12\x11\n\tjob_count\x18\x04 \x01(\x05\x12\x13\n\x0bimage_count\x18\x05 \x01(\x05\x32\xa8\x01\n\x0cUsageService\x12\x97\x01\n\nGetMyUsage\x12(.pingvas.generation.v1.GetMyUsageRequest\x1a\x1c.pingvas.generation.v1.Usage\"A\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x33\x12\x16/api/v1/users/me/usageZ\x19\x12\x17/api/v1/dashboard/statsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)pingvas/generation/v1/usage_service.proto\x12\x15pingvas.generation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\x1a\x1dpingvas/models/v1/model.proto\"b\n\x11GetMyUsageRequest\x12\x1c\n\tday_count\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\\(\x00\x12/\n\x12utc_offset_minutes\x18\x02 \x01(\x05\x42\x13\xbaH\x10\x1a\x0e\x18\xc8\x06(\xb0\xfa\xff\xff\xff\xff\xff\xff\xff\x01\"\x89\x03\n\x05Usage\x12\x11\n\tfirst_day\x18\x01 \x01(\t\x12\x10\n\x08last_day\x18\x02 \x01(\t\x12\x0f\n\x07\x63redits\x18\x03 \x01(\t\x12\x11\n\tjob_count\x18\x04 \x01(\x05\x12\x13\n\x0bimage_count\x18\x05 \x01(\x05\x12\x31\n\x06models\x18\x06 \x03(\x0b\x32!.pingvas.generation.v1.ModelUsage\x12\x39\n\noperations\x18\x07 \x03(\x0b\x32%.pingvas.generation.v1.OperationUsage\x12\x17\n\x0f\x63ompleted_count\x18\x08 \x01(\x05\x12\x14\n\x0c\x66\x61iled_count\x18\t \x01(\x05\x12\x17\n\x0f\x63\x61ncelled_count\x18\n \x01(\x05\x12 \n\x13median_wait_seconds\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10p90_wait_seconds\x18\x0c \x01(\x01H\x01\x88\x01\x01\x42\x16\n\x14_median_wait_secondsB\x13\n\x11_p90_wait_seconds\"z\n\x0eOperationUsage\x12/\n\toperation\x18\x01 \x01(\x0e\x32\x1c.pingvas.models.v1.Operation\x12\x0f\n\x07\x63redits\x18\x02 \x01(\t\x12\x11\n\tjob_count\x18\x03 \x01(\x05\x12\x13\n\x0bimage_count\x18\x04 \x01(\x05\"d\n\nModelUsage\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63redits\x18\x03 \x01(\t\x12\x11\n\tjob_count\x18\x04 \x01(\x05\x12\x13\n\x0bimage_count\x18\x05 \x01(\x05\x32\xa8\x01\n\x0cUsageService\x12\x97\x01\n\nGetMyUsage\x12(.pingvas.generation.v1.GetMyUsageRequest\x1a\x1c.pingvas.generation.v1.Usage\"A\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x33\x12\x16/api/v1/users/me/usageZ\x19\x12\x17/api/v1/dashboard/statsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,14 +41,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMYUSAGEREQUEST'].fields_by_name['utc_offset_minutes']._serialized_options = b'\272H\020\032\016\030\310\006(\260\372\377\377\377\377\377\377\377\001'
   _globals['_USAGESERVICE'].methods_by_name['GetMyUsage']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['GetMyUsage']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\0023\022\026/api/v1/users/me/usageZ\031\022\027/api/v1/dashboard/stats'
-  _globals['_GETMYUSAGEREQUEST']._serialized_start=229
-  _globals['_GETMYUSAGEREQUEST']._serialized_end=327
-  _globals['_USAGE']._serialized_start=330
-  _globals['_USAGE']._serialized_end=706
-  _globals['_OPERATIONUSAGE']._serialized_start=708
-  _globals['_OPERATIONUSAGE']._serialized_end=830
-  _globals['_MODELUSAGE']._serialized_start=832
-  _globals['_MODELUSAGE']._serialized_end=932
-  _globals['_USAGESERVICE']._serialized_start=935
-  _globals['_USAGESERVICE']._serialized_end=1103
+  _globals['_GETMYUSAGEREQUEST']._serialized_start=197
+  _globals['_GETMYUSAGEREQUEST']._serialized_end=295
+  _globals['_USAGE']._serialized_start=298
+  _globals['_USAGE']._serialized_end=691
+  _globals['_OPERATIONUSAGE']._serialized_start=693
+  _globals['_OPERATIONUSAGE']._serialized_end=815
+  _globals['_MODELUSAGE']._serialized_start=817
+  _globals['_MODELUSAGE']._serialized_end=917
+  _globals['_USAGESERVICE']._serialized_start=920
+  _globals['_USAGESERVICE']._serialized_end=1088
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,6 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from pingvas.models.v1 import model_pb2 as _model_pb2
@@ -64,8 +63,8 @@ class Usage(_message.Message):
     COMPLETED_COUNT_FIELD_NUMBER: _builtins.int
     FAILED_COUNT_FIELD_NUMBER: _builtins.int
     CANCELLED_COUNT_FIELD_NUMBER: _builtins.int
-    MEDIAN_WAIT_FIELD_NUMBER: _builtins.int
-    P90_WAIT_FIELD_NUMBER: _builtins.int
+    MEDIAN_WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    P90_WAIT_SECONDS_FIELD_NUMBER: _builtins.int
     first_day: _builtins.str
     """Names the first of the days, such as "2026-11-01"."""
     last_day: _builtins.str
@@ -82,6 +81,12 @@ class Usage(_message.Message):
     """Tells how many failed; they cost nothing."""
     cancelled_count: _builtins.int
     """Tells how many were cancelled."""
+    median_wait_seconds: _builtins.float
+    """Tells for how many seconds a job waited from its acceptance until a worker began with it: half of those that were begun waited no
+    longer. For one that was begun again it is the last time. Absent: none was begun.
+    """
+    p90_wait_seconds: _builtins.float
+    """Tells what nine in ten of them waited at most. Absent: none was begun."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelUsage]:
         """Lists what was used by day and model, oldest first. Days and models without a job are left out."""
@@ -89,16 +94,6 @@ class Usage(_message.Message):
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationUsage]:
         """Lists what was used by operation, the most jobs first. Operations without a job are left out."""
-
-    @_builtins.property
-    def median_wait(self) -> _duration_pb2.Duration:
-        """Tells how long a job waited from its acceptance until a worker began with it: half of those that were begun waited no
-        longer. For one that was begun again it is the last time. Absent: none was begun.
-        """
-
-    @_builtins.property
-    def p90_wait(self) -> _duration_pb2.Duration:
-        """Tells what nine in ten of them waited at most. Absent: none was begun."""
 
     def __init__(
         self,
@@ -113,14 +108,21 @@ class Usage(_message.Message):
         completed_count: _builtins.int = ...,
         failed_count: _builtins.int = ...,
         cancelled_count: _builtins.int = ...,
-        median_wait: _duration_pb2.Duration | None = ...,
-        p90_wait: _duration_pb2.Duration | None = ...,
+        median_wait_seconds: _builtins.float | None = ...,
+        p90_wait_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["median_wait", b"median_wait", "p90_wait", b"p90_wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_median_wait_seconds", b"_median_wait_seconds", "_p90_wait_seconds", b"_p90_wait_seconds", "median_wait_seconds", b"median_wait_seconds", "p90_wait_seconds", b"p90_wait_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_count", b"cancelled_count", "completed_count", b"completed_count", "credits", b"credits", "failed_count", b"failed_count", "first_day", b"first_day", "image_count", b"image_count", "job_count", b"job_count", "last_day", b"last_day", "median_wait", b"median_wait", "models", b"models", "operations", b"operations", "p90_wait", b"p90_wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_median_wait_seconds", b"_median_wait_seconds", "_p90_wait_seconds", b"_p90_wait_seconds", "cancelled_count", b"cancelled_count", "completed_count", b"completed_count", "credits", b"credits", "failed_count", b"failed_count", "first_day", b"first_day", "image_count", b"image_count", "job_count", b"job_count", "last_day", b"last_day", "median_wait_seconds", b"median_wait_seconds", "models", b"models", "operations", b"operations", "p90_wait_seconds", b"p90_wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__median_wait_seconds: _TypeAlias = _typing.Literal["median_wait_seconds"]  # noqa: Y015
+    _WhichOneofArgType__median_wait_seconds: _TypeAlias = _typing.Literal["_median_wait_seconds", b"_median_wait_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__p90_wait_seconds: _TypeAlias = _typing.Literal["p90_wait_seconds"]  # noqa: Y015
+    _WhichOneofArgType__p90_wait_seconds: _TypeAlias = _typing.Literal["_p90_wait_seconds", b"_p90_wait_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__median_wait_seconds) -> _WhichOneofReturnType__median_wait_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p90_wait_seconds) -> _WhichOneofReturnType__p90_wait_seconds | None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
 

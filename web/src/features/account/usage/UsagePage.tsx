@@ -1,4 +1,3 @@
-import { durationMs } from "@bufbuild/protobuf/wkt";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
@@ -75,11 +74,12 @@ function Facts({ usage }: { usage: Usage }) {
     unit: "second",
     maximumFractionDigits: 1,
   });
+  const told = (wait?: number) => (wait === undefined ? undefined : seconds.format(wait));
   const rate = successRate(usage);
   const facts: [string, string | undefined][] = [
     [t("usage.succeeded"), rate === undefined ? undefined : share.format(rate)],
-    [t("usage.medianWait"), usage.medianWait && seconds.format(durationMs(usage.medianWait) / 1000)],
-    [t("usage.p90Wait"), usage.p90Wait && seconds.format(durationMs(usage.p90Wait) / 1000)],
+    [t("usage.medianWait"), told(usage.medianWaitSeconds)],
+    [t("usage.p90Wait"), told(usage.p90WaitSeconds)],
   ];
   if (facts.every(([, value]) => value === undefined)) return null;
   return (
