@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from svc_user.domain.account_exports import zip_key
 from tests.e2e.stage import Stage, until
 
 QUIET_SECONDS: Final = 60.0
@@ -116,7 +117,10 @@ def _assert_pictures(stage: Stage) -> None:
     folders = {f"users/{row['account_id']}/images/{row['image_id']}": row for row in rows}
     wanted = {f"{folder}/{name}" for folder in folders for name in ("original.png", "thumbnail.webp", "metadata.json")}
     uploads = stage.rows("SELECT account_id, upload_id FROM gallery.uploads")
-    assert set(objects) - {f"users/{row['account_id']}/uploads/{row['upload_id']}" for row in uploads} == wanted
+    others = {f"users/{row['account_id']}/uploads/{row['upload_id']}" for row in uploads}
+    copies = stage.rows("SELECT account_id, export_id, attempt FROM users.account_exports WHERE state = 'ready'")
+    others |= {zip_key(*(row[name] for name in ("account_id", "export_id", "attempt"))) for row in copies}
+    assert set(objects) - others == wanted
     for folder, row in folders.items():
         content = objects[f"{folder}/original.png"].read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (row["size_bytes"], row["sha256"])

@@ -33,11 +33,13 @@ async def test_all_services_together_answer_at_the_rate_of_the_tier(strict: Stag
     headers = dict(person.metadata)
     answers: list[httpx.Response] = []
     async with httpx.AsyncClient(base_url=f"{strict.fleet.http}/api/v1/", headers=headers) as client:
-        began = time.monotonic()
+        began, longest = time.monotonic(), 0.0
 
         async def caller(path: str) -> None:
+            nonlocal longest
             while time.monotonic() < began + SECONDS:
                 answers.append(await client.get(path))
+                longest = max(longest, answers[-1].elapsed.total_seconds())
 
         calls = asyncio.gather(*(caller(path) for path in READS for _ in range(2)))
         await asyncio.sleep(SECONDS / 2)
@@ -47,7 +49,8 @@ async def test_all_services_together_answer_at_the_rate_of_the_tier(strict: Stag
 
     statuses = Counter(answer.status_code for answer in answers)
     assert statuses.keys() == {200, 429}
-    assert BURST + RATE * (seconds - 1) <= statuses[200] <= BURST + RATE * seconds * 1.05
+    # What came into the bucket during the last calls may be left there.
+    assert BURST + RATE * (seconds - 1 - 2 * longest) <= statuses[200] <= BURST + RATE * seconds * 1.05
     refused = [answer for answer in answers if answer.status_code == 429]
     assert {json_refusal(answer)[1].reason for answer in refused} == {Reason.RATE_LIMITED}
     assert {answer.headers["retry-after"] for answer in refused} == {"1"}

@@ -38,8 +38,8 @@ def person(shaken: Stage) -> Person:
 def submit_many(person: Person) -> list[Job]:
     """Submits jobs until one runs on each worker and twenty more wait."""
     # The first two last until all are there; the rest are quick, since nothing but their number matters.
-    prompts = ["[[slow=0.15]] a starling"] * 2 + ["a starling"] * WAITING
-    jobs = [person.create(prompt, step_count=10) for prompt in prompts]
+    jobs = [person.create("[[slow=0.15]] a starling", step_count=40) for _ in range(2)]
+    jobs += [person.create("a starling", step_count=10) for _ in range(WAITING)]
     statement = "SELECT count(*) FROM generation.jobs WHERE account_id = $1 AND state = $2"
     running = int(job_pb2.JOB_STATE_RUNNING)
     until(lambda: person.stage.value(statement, person.account_id, running) == 2, "both workers to work")
