@@ -37,8 +37,15 @@ def service_databases(
     tasks. `tasks_share` is the part for tasks where that is more; a service raises it that answers calls with that role.
     """
     tasks = max(sweeps + 1 + others, round(settings.database_connections * tasks_share))
-    requests = settings.database_connections - tasks
+    requests, wait = settings.database_connections - tasks, settings.database_wait_seconds
     return (
-        Database(settings.database_url, pool_size=requests, overflow=0, capacity=capacity),
-        Database(settings.tasks_database_url, pool_size=tasks, overflow=0, most_sweeps=sweeps, capacity=capacity),
+        Database(settings.database_url, pool_size=requests, overflow=0, wait_seconds=wait, capacity=capacity),
+        Database(
+            settings.tasks_database_url,
+            pool_size=tasks,
+            overflow=0,
+            wait_seconds=wait,
+            most_sweeps=sweeps,
+            capacity=capacity,
+        ),
     )

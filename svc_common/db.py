@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import asyncpg
 import sqlalchemy.exc
@@ -45,7 +46,7 @@ _log: Final = structlog.get_logger("db")
 # Work without a caller (sweeps) has no deadline of its own.
 _DEFAULT_STATEMENT_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 5.0
-_CHECKOUT_SECONDS: Final = 5.0
+_USUAL_WAIT_SECONDS: Final = 5.0
 
 _NAMING_CONVENTION: Final = {
     "ix": "ix_%(column_0_label)s",
@@ -56,6 +57,7 @@ _NAMING_CONVENTION: Final = {
 }
 
 _ACCOUNT: Final = "account_id"
+_TURNS: Final = "turns"
 
 # asyncpg lets OSError and TimeoutError out as they are when it can't connect; its own errors come from direct statements.
 # Those of the adapter come from the pool, when the server refuses the connection that a direct statement is to go to:
@@ -109,6 +111,35 @@ class _Connection(asyncpg.Connection):
         return status
 
 
+class _TurnsTaken:
+    """The turns that one transaction has taken among those of its process."""
+
+    __slots__ = ("_locks", "_taken")
+
+    def __init__(self, locks: WeakValueDictionary[str, asyncio.Lock]) -> None:
+        self._locks = locks
+        self._taken: dict[str, asyncio.Lock] = {}
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_exception: object) -> None:
+        for lock in self._taken.values():
+            lock.release()
+
+    async def take(self, key: str) -> None:
+        """Waits for a turn, no longer than for a statement; a turn that the transaction has already is taken at once."""
+        if key in self._taken:
+            return
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        try:
+            async with asyncio.timeout(_statement_seconds()):
+                await lock.acquire()
+        except TimeoutError as error:
+            raise _deadline_too_short() from error
+        self._taken[key] = lock
+
+
 class _AccountSession(Session):
     """A session that knows for which account its transactions are; see `_prepare_transaction`."""
 
@@ -126,22 +157,25 @@ class Database:
         *,
         pool_size: int = 10,
         overflow: int = 10,
+        wait_seconds: float = _USUAL_WAIT_SECONDS,
         most_sweeps: int | None = None,
         capacity: Capacity | None = None,
     ) -> None:
         """Takes a postgresql+asyncpg:// URL, and what is told when its disk is full. Connects at the first use, never here.
 
-        It keeps up to `pool_size` connections, and opens `overflow` more while they are all taken. `most_sweeps` is for
-        how many sweeps they were counted; None: one less than there are connections.
+        It keeps up to `pool_size` connections, and opens `overflow` more while they are all taken; whoever finds none
+        free waits for `wait_seconds`. `most_sweeps` is for how many sweeps they were counted; None: one less than there
+        are connections.
         """
         self.most_connections = pool_size + overflow
         self.most_sweeps = self.most_connections - 1 if most_sweeps is None else most_sweeps
         self._capacity = capacity
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,
             max_overflow=overflow,
-            pool_timeout=_CHECKOUT_SECONDS,
+            pool_timeout=wait_seconds,
             # The connection that was used last: its statements are prepared and planned, and its process is warm.
             pool_use_lifo=True,
             # The text of an error goes to the log; what users wrote, and their keys, don't belong there.
@@ -163,13 +197,14 @@ class Database:
         for tasks all. The connection is taken, and the transaction begun, at the first statement; statements must go
         through the session, never through the driver below it.
         """
+        turns = _TurnsTaken(self._turns)
         session = AsyncSession(
             self._engine,
             sync_session_class=_AccountSession,
             expire_on_commit=False,
-            info={_ACCOUNT: account_id},
+            info={_ACCOUNT: account_id, _TURNS: turns},
         )
-        with self._service_errors():
+        with turns, self._service_errors():
             try:
                 yield session
                 await session.commit()
@@ -283,7 +318,13 @@ async def try_advisory_lock(session: AsyncSession, key: str) -> bool:
 
 
 async def take_turn(session: AsyncSession, key: str) -> None:
-    """Waits for a lock that all processes share, and keeps it until the end of the session's transaction."""
+    """Waits for a lock that all processes share, and keeps it until the end of the session's transaction.
+
+    The transactions of one process queue here, not in PostgreSQL: a caller with many calls in one turn keeps one of them
+    waiting on a connection, and leaves the others to the rest of the world. So it is best the first statement.
+    """
+    turns: _TurnsTaken = session.info[_TURNS]
+    await turns.take(key)
     await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
 
 

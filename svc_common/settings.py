@@ -60,6 +60,9 @@ class ServiceSettings(MutualTlsSettings):
         description="connections to PostgreSQL that this process opens at most, by both roles together; those of all processes "
         "must stay below the server's max_connections",
     )
+    database_wait_seconds: float = Field(
+        default=5.0, gt=0, description="how long a call waits for a free connection before it is refused as OVERLOADED"
+    )
     redis_url: str = Field(pattern=REDIS_ADDRESS, description="redis:// or redis+sentinel:// URL of the queue's Redis")
 
     user_jwks_file: FilePath = Field(description="file with the public keys of users' access tokens, a JWK set")

@@ -100,6 +100,8 @@ def settings_values(
         "tasks_database_url": database.tasks_url,
         # One process has the server for itself.
         "database_connections": 32,
+        # A crowd of calls waits its turn on a slow machine as well; what OVERLOADED means has tests of its own.
+        "database_wait_seconds": 60.0,
         "redis_url": f"redis://{_NOWHERE}/0",
         "s3_endpoint_url": s3.url if s3 else f"http://{_NOWHERE}",
         "s3_access_key": S3Server.access_key,

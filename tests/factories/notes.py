@@ -30,10 +30,12 @@ async def create_notes(server: PostgresServer) -> str:
     return name
 
 
-def database(server: PostgresServer, name: str, role: str, *, pool_size: int = 1, overflow: int = 10) -> Database:
+def database(
+    server: PostgresServer, name: str, role: str, *, pool_size: int = 1, overflow: int = 10, wait_seconds: float = 5.0
+) -> Database:
     """Returns a handle on the notes under a role."""
     url = server.url(user=role, database=name, driver="postgresql+asyncpg")
-    return Database(url, pool_size=pool_size, overflow=overflow)
+    return Database(url, pool_size=pool_size, overflow=overflow, wait_seconds=wait_seconds)
 
 
 async def write(handle: Database, account_id: UUID, body: str, *, as_account: UUID | None) -> None:

@@ -160,6 +160,8 @@ def user_settings(database: ServiceDatabase, keys: Keys, **changed: Any) -> User
         "tasks_database_url": database.tasks_url,
         "redis_url": "redis://127.0.0.1:1",
         "database_connections": 32,
+        # A crowd of calls waits its turn on a slow machine as well; what OVERLOADED means has tests of its own.
+        "database_wait_seconds": 60.0,
         "user_jwks_file": keys.folder / "users.jwks",
         "service_jwks_file": keys.folder / "services.jwks",
         "service_key_file": keys.path("svc_user"),

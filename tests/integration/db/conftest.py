@@ -29,11 +29,8 @@ async def tasks(postgres: PostgresServer, notes: str) -> AsyncIterator[Database]
 
 
 @pytest.fixture
-async def one_connection(
-    postgres: PostgresServer, notes: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Database]:
+async def one_connection(postgres: PostgresServer, notes: str) -> AsyncIterator[Database]:
     """The notes under the requests' role, over one connection that nobody waits long for."""
-    monkeypatch.setattr("svc_common.db._CHECKOUT_SECONDS", 0.05)
-    handle = database(postgres, notes, REQUESTS, overflow=0)
+    handle = database(postgres, notes, REQUESTS, overflow=0, wait_seconds=0.05)
     yield handle
     await handle.close()
