@@ -29,6 +29,8 @@ class MailServer:
         self.received: list[EmailMessage] = []
         self.answers: deque[str] = deque()
         """What the server answers to the next mails instead of taking them."""
+        self.delays: deque[float] = deque()
+        """How many seconds the server thinks about each of the next mails."""
         self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
 
@@ -49,6 +51,8 @@ class MailServer:
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
         """Takes a mail, or gives the next of `answers`; aiosmtpd calls it."""
+        if self.delays:
+            await asyncio.sleep(self.delays.popleft())
         if self.answers:
             return self.answers.popleft()
         message = message_from_bytes(envelope.content, policy=policy.default)

@@ -5,7 +5,7 @@ under the same Message-ID. Any number of processes may deliver at the same time.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -86,7 +86,11 @@ class MailDelivery:
             mails = await outbox.claim_mails(transaction, now, _AT_ONCE)
             letters = [await self._letter(transaction, mail, now) for mail in mails]
         # The transaction is over: none stays open while the mail server is waited for.
-        sends = (self._send(letter) for letter in letters if letter is not None)
+        of_each: dict[str, list[_Letter]] = {}
+        for letter in letters:
+            if letter is not None:
+                of_each.setdefault(letter.message["To"], []).append(letter)
+        sends = (self._send_in_order(own) for own in of_each.values())
         failures = [end for end in await asyncio.gather(*sends, return_exceptions=True) if end is not None]
         if failures:
             raise failures[0]
@@ -163,6 +167,11 @@ class MailDelivery:
         )
         await outbox.insert_link_token(transaction, row)
         return token
+
+    async def _send_in_order(self, letters: Sequence[_Letter]) -> None:
+        """Sends one after the other what is for one address: of two mails about one thing, people trust the later one."""
+        for letter in letters:
+            await self._send(letter)
 
     async def _send(self, letter: _Letter) -> None:
         about = {"mail_id": str(letter.mail_id), "kind": letter.kind, "attempts": letter.attempt_count}

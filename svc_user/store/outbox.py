@@ -66,7 +66,7 @@ async def claim_mails(session: AsyncSession, now: datetime, limit: int) -> Seque
     The next attempt is scheduled with it: a process that dies in this one leaves nothing to be repaired. SKIP LOCKED
     lets several processes take different mails.
     """
-    due = select(Mail).where(Mail.next_attempt_time <= now).order_by(Mail.next_attempt_time).limit(limit)
+    due = select(Mail).where(Mail.next_attempt_time <= now).order_by(Mail.next_attempt_time, Mail.mail_id).limit(limit)
     mails = list(await session.scalars(due.with_for_update(skip_locked=True)))
     for mail in mails:
         mail.attempt_count += 1

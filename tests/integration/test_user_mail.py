@@ -171,6 +171,20 @@ async def test_mail_is_sent_once_when_server_was_down_for_a_while(office: PostOf
     assert (len(office.server.to(email)), await office.waiting()) == (1, 0)
 
 
+async def test_mails_to_one_address_come_in_the_order_in_which_they_were_put_in(office: PostOffice) -> None:
+    await office.server.start()
+    # A server that is slow with the first of two lets a second connection overtake it.
+    office.server.delays.extend([0.2, 0.0])
+    email = await office.user()
+    await office.put(email, MailKind.VERIFY_EMAIL)
+    await office.put(email, MailKind.RESET_PASSWORD)
+
+    assert await office.delivery().deliver_due() == 2
+
+    subjects = [mail["Subject"] for mail in office.server.to(email)]
+    assert subjects == ["Confirm your e-mail address", "Choose a new password"]
+
+
 @pytest.mark.parametrize("answer", ["421 going down", "451 try again later"])
 async def test_mail_is_tried_again_with_another_token_when_server_is_busy(office: PostOffice, answer: str) -> None:
     await office.server.start()
