@@ -12,7 +12,7 @@ from edge_http.main import EdgeHttpSettings
 from gpu_worker.main import WorkerSettings
 from studio.deployment.__main__ import make
 from svc_gallery.main import GallerySettings
-from svc_generation.main import GenerationSettings
+from svc_generation.settings import GenerationSettings
 from svc_models.main import ModelsSettings
 from svc_payment.main import PaymentSettings
 from svc_user.main import UserSettings

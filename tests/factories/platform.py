@@ -22,9 +22,10 @@ from svc_common.redis_client import connect
 from svc_common.server import Server
 from svc_gallery.main import GallerySettings
 from svc_gallery.main import compose as compose_gallery
-from svc_generation.main import GenerationSettings, Parts
 from svc_generation.main import compose as compose_generation
+from svc_generation.parts import Parts
 from svc_generation.servicer.watch import HEARTBEAT_SECONDS
+from svc_generation.settings import GenerationSettings
 from svc_generation.tasks.sweeps import Sweeper
 from svc_generation.usecases.cancelling import Canceller
 from svc_generation.usecases.uncertain_holds import UncertainHolds
