@@ -35,10 +35,10 @@ from svc_common.settings import ServiceSettings, load, neighbour
 from svc_common.sweeps import run_sweeps
 from svc_common.tokens import ServiceCredential
 from svc_payment import tasks
+from svc_payment.messages import credits as messages
 from svc_payment.providers.interface import Provider
 from svc_payment.providers.lemon_squeezy import LemonSqueezy
 from svc_payment.providers.polar import Polar
-from svc_payment.servicer import messages
 from svc_payment.servicer.account_data import PaymentDataServicer
 from svc_payment.servicer.administration import PaymentAdminServicer
 from svc_payment.servicer.credits import CreditServicer

@@ -20,8 +20,8 @@ from svc_common.db import Database
 from svc_common.objects import ObjectStore
 from svc_common.paging import PageTokens
 from svc_gallery.domain.share_links import ShareTokens
-from svc_gallery.servicer.messages import image_message, share_link_message
-from svc_gallery.servicer.template_messages import template_message
+from svc_gallery.messages.images import image_message, share_link_message
+from svc_gallery.messages.templates import template_message
 from svc_gallery.store.models import Board, BoardImage, Image, ShareLink, Template
 
 # The method's rules are there once its module is; the stubs import messages only.

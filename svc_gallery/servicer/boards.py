@@ -14,7 +14,7 @@ from svc_common.objects import ObjectStore
 from svc_common.paging import PageTokens, moment_and_id, page_size
 from svc_gallery.domain.boards import check_board_room, check_move, check_parent, clean_name, request_hash
 from svc_gallery.domain.images import image_not_found
-from svc_gallery.servicer.messages import batch_message, board_message
+from svc_gallery.messages.images import batch_message, board_message
 from svc_gallery.store import boards, queries
 from svc_gallery.store.models import Board
 

@@ -18,8 +18,8 @@ from svc_common.paging import PageTokens, page_size
 from svc_gallery.domain.images import BIN_LIFETIME, ImageCursor, clean_tags, image_not_found
 from svc_gallery.domain.search import searched_for
 from svc_gallery.domain.uploads import UPLOAD_LIFETIME, check_count, check_quota
+from svc_gallery.messages.images import batch_message, image_message, upload_message
 from svc_gallery.servicer.filters import image_filter
-from svc_gallery.servicer.messages import batch_message, image_message, upload_message
 from svc_gallery.store import boards, queries, uploads
 from svc_gallery.store.models import Upload
 

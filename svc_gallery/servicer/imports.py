@@ -8,7 +8,7 @@ from pingvas.gallery.v1 import import_service_pb2, import_service_pb2_grpc
 
 from svc_common.db import Database
 from svc_gallery.domain.images import check_distinct, job_of_another_account
-from svc_gallery.servicer.messages import image_rows
+from svc_gallery.messages.images import image_rows
 from svc_gallery.store import boards, queries, templates
 
 

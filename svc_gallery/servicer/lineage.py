@@ -11,7 +11,7 @@ from svc_common.caller import current_account
 from svc_common.db import Database
 from svc_common.objects import ObjectStore
 from svc_gallery.domain.images import image_not_found
-from svc_gallery.servicer.messages import image_message
+from svc_gallery.messages.images import image_message
 from svc_gallery.store import lineage, queries
 
 _MOST_DESCENDANTS: Final = 200

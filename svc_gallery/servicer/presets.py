@@ -8,8 +8,8 @@ from pingvas.gallery.v1 import preset_service_pb2, preset_service_pb2_grpc, temp
 
 from svc_common.db import Database
 from svc_gallery.domain.templates import Texts, add_style, fill_template, template_not_found
+from svc_gallery.messages.templates import stored_content, texts_of, variables_of
 from svc_gallery.servicer.shipped_templates import ShippedTemplates
-from svc_gallery.servicer.template_messages import stored_content, texts_of, variables_of
 from svc_gallery.store import templates
 
 _Request: TypeAlias = preset_service_pb2.ResolvePresetRequest | template_service_pb2.FillTemplateRequest

@@ -24,8 +24,8 @@ from svc_gallery.domain.share_links import (
     too_many_passwords,
     without_recipe,
 )
+from svc_gallery.messages.images import share_link_message, shared_image_message
 from svc_gallery.servicer.link_passwords import LinkPasswords
-from svc_gallery.servicer.messages import share_link_message, shared_image_message
 from svc_gallery.store import queries, share_links
 from svc_gallery.store.models import ShareLink
 

@@ -16,14 +16,14 @@ from svc_common.objects import ObjectStore
 from svc_common.paging import PageTokens, moment_and_id, page_size
 from svc_gallery.domain.images import image_not_found
 from svc_gallery.domain.templates import TEMPLATES_OF_AN_ACCOUNT, check_template_room
-from svc_gallery.servicer.presets import Filler
-from svc_gallery.servicer.template_messages import (
+from svc_gallery.messages.templates import (
     clean_content,
     hash_of,
     stored_bytes,
     stored_content,
     template_message,
 )
+from svc_gallery.servicer.presets import Filler
 from svc_gallery.store import queries, templates
 from svc_gallery.store.models import Template
 

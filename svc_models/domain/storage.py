@@ -1,5 +1,7 @@
 """Owns where the files of models lie in the models bucket, and the refusal of a model that isn't there."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from svc_common.errors import Reason, ServiceError
@@ -7,6 +9,14 @@ from svc_common.errors import Reason, ServiceError
 MANIFEST_NAME: Final = "manifest.json"
 
 _MANIFEST_DEPTH: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Holds addresses by path, all of which expire at one time."""
+
+    addresses: dict[str, str]
+    expire_time: datetime
 
 
 def object_key(model_id: str, revision: str, path: str) -> str:

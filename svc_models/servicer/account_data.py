@@ -8,7 +8,7 @@ from pingvas.models.v1 import lora_data_service_pb2, lora_data_service_pb2_grpc
 from svc_common.account_data import AccountPager, rows_of
 from svc_common.db import Database
 from svc_common.paging import PageTokens
-from svc_models.servicer.lora_messages import lora_message
+from svc_models.messages.loras import lora_message
 from svc_models.store.models import OwnLora
 
 # The method's rules are there once its module is; the stubs import messages only.

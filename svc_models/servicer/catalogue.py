@@ -8,7 +8,7 @@ from svc_common.db import Database
 from svc_common.own_models import own_lora_id
 from svc_models.domain.access import model_not_found
 from svc_models.domain.storage import revision_folder
-from svc_models.servicer.messages import located_message, manifest_files
+from svc_models.messages.catalogue import located_message, manifest_files
 from svc_models.servicer.own_models import OwnModels
 from svc_models.servicer.snapshot import CatalogueSnapshot
 from svc_models.servicer.stored_files import StoredFiles

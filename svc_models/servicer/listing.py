@@ -11,7 +11,7 @@ from svc_common.entitlements import Entitlements
 from svc_common.own_models import own_lora_id
 from svc_common.paging import PageTokens, page_size
 from svc_common.tiers import model_not_in_tier
-from svc_models.servicer.messages import reach_of
+from svc_models.messages.catalogue import reach_of
 from svc_models.servicer.own_models import OwnModels
 from svc_models.servicer.snapshot import CatalogueSnapshot, minimum_tier_of
 

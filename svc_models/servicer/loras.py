@@ -32,7 +32,7 @@ from svc_models.domain.loras import (
     parts_missing,
     state_conflict,
 )
-from svc_models.servicer.lora_messages import lora_message, place_of
+from svc_models.messages.loras import lora_message, place_of
 from svc_models.store import loras
 from svc_models.store.models import OwnLora
 from svc_models.usecases.assembling import facts_columns, refuse

@@ -11,8 +11,9 @@ from svc_models.domain.access import model_not_found
 from svc_models.domain.lora_keys import file_folder
 from svc_models.domain.loras import FILE_NAME
 from svc_models.domain.manifest import ManifestFile
-from svc_models.servicer.lora_messages import own_model_spec
-from svc_models.servicer.stored_files import Located, StoredFiles
+from svc_models.domain.storage import Located
+from svc_models.messages.loras import own_model_spec
+from svc_models.servicer.stored_files import StoredFiles
 from svc_models.store import loras
 
 

@@ -17,7 +17,7 @@ from svc_common.concurrency import is_set_within
 from svc_common.db import Database
 from svc_common.errors import ServiceError
 from svc_models.domain.access import model_not_found
-from svc_models.servicer.messages import model_spec_message
+from svc_models.messages.catalogue import model_spec_message
 from svc_models.store import queries
 
 _log = structlog.get_logger(__name__)

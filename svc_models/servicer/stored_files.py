@@ -3,26 +3,17 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from svc_common.objects import ObjectStore
 from svc_models.domain.manifest import ManifestFile
-from svc_models.domain.storage import model_not_stored
+from svc_models.domain.storage import Located, model_not_stored
 
 _ADDRESS_LIFETIME: Final = timedelta(hours=1)
 _HEADS_AT_ONCE: Final = 8
 # Workers that start together ask for the same model; what is stored is hardly ever taken away.
 _REMEMBERED: Final = timedelta(seconds=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """Holds addresses by path, all of which expire at one time."""
-
-    addresses: dict[str, str]
-    expire_time: datetime
 
 
 class StoredFiles:

@@ -12,9 +12,9 @@ from svc_common.account_data import AccountPager, Collection, Document, Place, r
 from svc_common.db import Database
 from svc_common.paging import PageTokens
 from svc_payment.domain.statement import MovementFilter
-from svc_payment.messages import lead_message
-from svc_payment.servicer import messages
-from svc_payment.servicer.subscription_messages import invoice_message, subscription_message
+from svc_payment.messages import credits as messages
+from svc_payment.messages.notices import lead_message
+from svc_payment.messages.subscriptions import invoice_message, subscription_message
 from svc_payment.store import notices, statement
 from svc_payment.store.models import EnterpriseLead, Grant, Invoice
 from svc_payment.usecases.entitlement import entitlement

@@ -12,8 +12,9 @@ from svc_common.db import Database
 from svc_common.paging import PageTokens, page_size
 from svc_payment.domain.notices import NoticeChoice, parse_threshold
 from svc_payment.domain.statement import Month, Movement
-from svc_payment.messages import statement_message
-from svc_payment.servicer import csv_pages, messages
+from svc_payment.messages import credits as messages
+from svc_payment.messages.notices import statement_message
+from svc_payment.servicer import csv_pages
 from svc_payment.store import notices, queries, statement
 from svc_payment.usecases.entitlement import entitlement
 

@@ -15,8 +15,9 @@ from svc_common.errors import invalid_field
 from svc_common.idempotency import idempotency_key, idempotency_key_reused
 from svc_common.paging import PageTokens, moment_and_id, page_size
 from svc_payment.domain.notices import Channel, NoticeKind
-from svc_payment.messages import lead_message
-from svc_payment.servicer import messages, refusals
+from svc_payment.messages import credits as messages
+from svc_payment.messages import refusals
+from svc_payment.messages.notices import lead_message
 from svc_payment.store import enterprise, notices, queries
 from svc_payment.store.models import EnterpriseContract, EnterpriseLead
 from svc_payment.usecases.entitlement import entitlement

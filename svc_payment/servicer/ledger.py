@@ -19,7 +19,8 @@ from svc_common.group_commit import GroupCommit
 from svc_common.paging import PageTokens, moment_and_id, page_size
 from svc_common.status import to_status
 from svc_payment.domain.ledger import CloseOutcome, Closing, GrantOutcome, Hold, HoldTerms, Reservation, ReserveOutcome
-from svc_payment.servicer import messages, refusals
+from svc_payment.messages import credits as messages
+from svc_payment.messages import refusals
 from svc_payment.store import audit, queries
 from svc_payment.usecases.entitlement import entitlement
 

@@ -10,9 +10,9 @@ from svc_common.db import Database
 from svc_common.idempotency import idempotency_key
 from svc_common.paging import PageTokens, page_size
 from svc_payment.domain.billing import ItemKind
-from svc_payment.servicer import subscription_messages as messages
+from svc_payment.messages import subscriptions as messages
 from svc_payment.store import billing as store
-from svc_payment.usecases.entitlement import Entitlement
+from svc_payment.store.billing import Entitlement
 from svc_payment.usecases.subscribing import Shop, Subscribing
 
 ItemT = TypeVar("ItemT")
@@ -36,7 +36,10 @@ class SubscriptionServicer(subscription_service_pb2_grpc.SubscriptionServiceServ
         async with self._database.transaction() as session:
             plans = (await store.catalogue(session)).plans
             limits = await store.all_limits(session)
-        found = [messages.plan_message(plan, limits[plan.tier], self._shop) for plan in plans.values()]
+        found = [
+            messages.plan_message(plan, limits[plan.tier], is_sold=plan.is_for_sale and self._shop.sells(plan.plan_id))
+            for plan in plans.values()
+        ]
         page, token = self._page(found, request, "plans", lambda plan: plan.plan_id)
         return subscription_service_pb2.ListPlansResponse(plans=page, next_page_token=token)
 
@@ -46,7 +49,7 @@ class SubscriptionServicer(subscription_service_pb2_grpc.SubscriptionServiceServ
         """Lists the packs, the smallest first."""
         async with self._database.transaction() as session:
             packs = (await store.catalogue(session)).packs
-        found = [messages.pack_message(pack, self._shop) for pack in packs.values()]
+        found = [messages.pack_message(pack, is_sold=self._shop.sells(pack.pack_id)) for pack in packs.values()]
         page, token = self._page(found, request, "packs", lambda pack: pack.pack_id)
         return subscription_service_pb2.ListPacksResponse(packs=page, next_page_token=token)
 

@@ -26,6 +26,7 @@ from svc_payment.domain.billing import (
     Status,
 )
 from svc_payment.domain.ledger import SPENDING_PRIORITY, GrantKind, GrantOutcome, GrantTerms
+from svc_payment.domain.standing import Standing
 from svc_payment.store import models, queries
 
 _GRANT_PLAN: Final = text("""
@@ -59,6 +60,21 @@ class Holdings:
     given_tier: Tier
     subscriptions: list[models.Subscription]
     now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """The tier of an account with its limits, and whether new work may begin.
+
+    `subscription` is the one that decides, with the provider that has it and how it stands by itself; None when none does.
+    """
+
+    tier: Tier
+    limits: models.TierLimits
+    standing: Standing
+    subscription: billing.Subscription | None
+    provider: str
+    own_standing: Standing = Standing.GOOD
 
 
 async def holdings(session: AsyncSession, account_id: UUID) -> Holdings:

@@ -1,31 +1,15 @@
 """What an account may do now: computed from what it has bought whenever somebody asks, so that no flag can be out of date."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from pingvas.vocabulary import Tier
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from svc_payment.domain import billing
 from svc_payment.domain import standing as standing_rules
 from svc_payment.domain.standing import Standing
 from svc_payment.store import billing as store
-from svc_payment.store import enterprise, models, queries
-
-
-@dataclass(frozen=True, slots=True)
-class Entitlement:
-    """The tier of an account with its limits, and whether new work may begin.
-
-    `subscription` is the one that decides, with the provider that has it and how it stands by itself; None when none does.
-    """
-
-    tier: Tier
-    limits: models.TierLimits
-    standing: Standing
-    subscription: billing.Subscription | None
-    provider: str
-    own_standing: Standing = Standing.GOOD
+from svc_payment.store import enterprise, queries
+from svc_payment.store.billing import Entitlement
 
 
 async def entitlement(session: AsyncSession, account_id: UUID) -> Entitlement:

@@ -13,7 +13,7 @@ from svc_common.db import Database
 from svc_common.errors import ServiceError
 from svc_payment.domain.notices import KEPT_FOR, MONTH_SETTLES_WITHIN, Channel, NoticeKind
 from svc_payment.domain.statement import Month
-from svc_payment.messages import lead_message, low_balance_event, low_balance_letter, statement_message
+from svc_payment.messages.notices import lead_message, low_balance_event, low_balance_letter, statement_message
 from svc_payment.store import notices, queries
 from svc_payment.store.models import EnterpriseLead, Notice
 from svc_payment.store.statement import statement

@@ -18,8 +18,9 @@ from svc_payment.domain.billing import ItemKind, Plan, Status, Subscription
 from svc_payment.providers.interface import ChangeTime, CheckoutOrder, Provider, Report
 from svc_payment.store import billing as store
 from svc_payment.store import models
+from svc_payment.store.billing import Entitlement
 from svc_payment.usecases.applying import Billing
-from svc_payment.usecases.entitlement import Entitlement, entitlement
+from svc_payment.usecases.entitlement import entitlement
 from svc_payment.usecases.reconciling import Listings
 
 _CHECKOUT_LIFE: Final = timedelta(hours=24)

@@ -8,7 +8,7 @@ from pingvas.user.v1 import user_pb2
 from svc_common.account_data import AccountPager, Document, rows_of
 from svc_common.db import Database
 from svc_common.paging import PageTokens
-from svc_user.servicer.messages import (
+from svc_user.messages import (
     api_key_message,
     audit_event_message,
     identity_message,

@@ -26,7 +26,7 @@ from svc_common.scopes import role_named
 from svc_user.domain import MailKind
 from svc_user.domain.administration import check_administrator_remains, sought
 from svc_user.domain.audit import AuditKind
-from svc_user.servicer.messages import managed_user_message
+from svc_user.messages import managed_user_message
 from svc_user.store import accounts, outbox, second_factors
 from svc_user.store.models import User
 from svc_user.usecases.audit import AuditTrail

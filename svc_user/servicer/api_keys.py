@@ -21,7 +21,7 @@ from svc_common.scopes import scope_names
 from svc_common.tokens import AccessTokenIssuer
 from svc_user import domain
 from svc_user.domain.audit import AuditKind
-from svc_user.servicer.messages import api_key_message, key_limits, limits_of
+from svc_user.messages import api_key_message, key_limits, limits_of
 from svc_user.servicer.throttle import Throttle
 from svc_user.servicer.users import get_caller
 from svc_user.store import api_keys

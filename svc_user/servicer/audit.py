@@ -8,7 +8,7 @@ from pingvas.user.v1 import audit_service_pb2, audit_service_pb2_grpc
 from svc_common.caller import current_account
 from svc_common.db import Database
 from svc_common.paging import PageTokens, page_size
-from svc_user.servicer.messages import audit_event_message, audit_kind
+from svc_user.messages import audit_event_message, audit_kind
 from svc_user.store import audit
 from svc_user.store.models import AuditEvent
 

@@ -17,7 +17,7 @@ from svc_user import domain
 from svc_user.domain import LinkPurpose, MailKind, PresentedToken, RefreshOutcome
 from svc_user.domain import second_factors as factor_rules
 from svc_user.domain.audit import NOBODY, AuditKind
-from svc_user.servicer.messages import jwk_set_message, user_message
+from svc_user.messages import jwk_set_message, user_message
 from svc_user.servicer.passwords import PasswordCheck, PasswordHasher
 from svc_user.servicer.throttle import Throttle
 from svc_user.servicer.users import get_caller

@@ -15,7 +15,7 @@ from svc_common.errors import Reason, ServiceError
 from svc_common.revocations import Revocation, Revocations
 from svc_user import domain
 from svc_user.domain.audit import NOBODY, AuditKind
-from svc_user.servicer.messages import audit_kind, user_message
+from svc_user.messages import audit_kind, user_message
 from svc_user.servicer.passwords import PasswordHasher
 from svc_user.store import accounts, queries
 from svc_user.store.models import User

@@ -23,8 +23,8 @@ from svc_common.tickets import Tickets
 from svc_user.domain import MailKind, choose_locale, federation
 from svc_user.domain.audit import AuditKind
 from svc_user.domain.federation import Attempt, Cause, Loopback, Profile, Provider
+from svc_user.messages import PROVIDERS, identity_message, provider_value
 from svc_user.providers import OAuthProvider, unavailable
-from svc_user.servicer.messages import PROVIDERS, identity_message, provider_value
 from svc_user.servicer.throttle import Throttle
 from svc_user.servicer.users import get_caller
 from svc_user.store import outbox, queries

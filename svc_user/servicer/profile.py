@@ -12,8 +12,8 @@ from svc_common.errors import Reason, ServiceError
 from svc_common.paging import PageTokens, page_size
 from svc_user import domain
 from svc_user.domain.audit import AuditKind
+from svc_user.messages import session_message, user_message
 from svc_user.servicer.avatars import AvatarMaker
-from svc_user.servicer.messages import session_message, user_message
 from svc_user.servicer.users import get_caller
 from svc_user.store import avatars, queries
 from svc_user.usecases.audit import AuditTrail

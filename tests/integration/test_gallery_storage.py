@@ -15,7 +15,7 @@ from svc_common.db import Database
 from svc_common.migrations import Area, migrate
 from svc_common.roles import roles_of
 from svc_gallery.domain.images import ImageFilter
-from svc_gallery.servicer.messages import image_rows
+from svc_gallery.messages.images import image_rows
 from svc_gallery.store import queries
 from tests.factories.gallery import import_request
 from tests.harness_postgres import DatabaseFactory, PostgresServer, ServiceDatabase

@@ -20,8 +20,8 @@ from svc_gallery.domain.templates import (
     check_template_room,
     fill_template,
 )
+from svc_gallery.messages.templates import clean_content, texts_of, variables_of
 from svc_gallery.servicer.shipped_templates import ShippedTemplates
-from svc_gallery.servicer.template_messages import clean_content, texts_of, variables_of
 from svc_generation.domain.sizes import SIZE_PRESETS
 
 SHIPPED = ShippedTemplates.load()

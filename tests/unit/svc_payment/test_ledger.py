@@ -17,7 +17,8 @@ from svc_payment.domain.ledger import (
     HoldTerms,
     TransactionKind,
 )
-from svc_payment.servicer import messages, refusals
+from svc_payment.messages import credits as messages
+from svc_payment.messages import refusals
 from tests.factories.ledger import HOUR
 
 ACCOUNT, HOLD = UUID(int=1), UUID(int=2)

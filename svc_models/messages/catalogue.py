@@ -8,7 +8,7 @@ from pingvas.vocabulary import Operation, Tier
 from svc_common.tiers import Reach
 from svc_models.domain.kinds import ModelKind
 from svc_models.domain.manifest import ManifestFile
-from svc_models.servicer.stored_files import Located
+from svc_models.domain.storage import Located
 from svc_models.store.models import ModelRevision
 
 

@@ -17,7 +17,7 @@ from svc_payment.domain.notices import NoticeChoice
 from svc_payment.domain.standing import Standing
 from svc_payment.domain.statement import Movement, MovementFilter
 from svc_payment.store import models
-from svc_payment.usecases.entitlement import Entitlement
+from svc_payment.store.billing import Entitlement
 
 GRANT_KINDS: Final[Mapping[GrantKind, credit_service_pb2.GrantKind.ValueType]] = MappingProxyType(
     {

@@ -10,10 +10,9 @@ from pingvas.payment.v1 import subscription_pb2
 from svc_common.credits import format_credits
 from svc_payment.domain.billing import Pack, Plan, Reason, Status
 from svc_payment.domain.standing import Standing, grace_end_time
-from svc_payment.servicer.messages import limits_message, tier_message, timestamp
+from svc_payment.messages.credits import limits_message, tier_message, timestamp
 from svc_payment.store import models
-from svc_payment.usecases.entitlement import Entitlement
-from svc_payment.usecases.subscribing import Shop
+from svc_payment.store.billing import Entitlement
 
 # Of the catalogue. What was paid keeps the currency that the provider took.
 _CURRENCY: Final = "USD"
@@ -30,7 +29,7 @@ INVOICE_REASONS: Final[Mapping[Reason, subscription_pb2.InvoiceReason.ValueType]
 )
 
 
-def plan_message(plan: Plan, limits: models.TierLimits, shop: Shop) -> subscription_pb2.Plan:
+def plan_message(plan: Plan, limits: models.TierLimits, *, is_sold: bool) -> subscription_pb2.Plan:
     """Returns the message of a plan."""
     return subscription_pb2.Plan(
         plan_id=plan.plan_id,
@@ -39,18 +38,18 @@ def plan_message(plan: Plan, limits: models.TierLimits, shop: Shop) -> subscript
         currency=_CURRENCY,
         credits=format_credits(plan.credits),
         limits=limits_message(limits),
-        is_sold=plan.is_for_sale and shop.sells(plan.plan_id),
+        is_sold=is_sold,
     )
 
 
-def pack_message(pack: Pack, shop: Shop) -> subscription_pb2.Pack:
+def pack_message(pack: Pack, *, is_sold: bool) -> subscription_pb2.Pack:
     """Returns the message of a pack."""
     return subscription_pb2.Pack(
         pack_id=pack.pack_id,
         price_cents=pack.price_cents,
         currency=_CURRENCY,
         credits=format_credits(pack.credits),
-        is_sold=shop.sells(pack.pack_id),
+        is_sold=is_sold,
     )
 
 
