@@ -221,7 +221,7 @@ async def test_running_job_is_cancelled_within_one_step(platform: Platform, pers
 async def test_worker_that_lost_its_lease_stops_and_reports_nothing(
     platform: Platform, person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    job = await person.create("[[slow=0.1]]", step_count=50)
+    job = await person.create("[[slow=0.5]]", step_count=50)
     stream = person.watch(job.job_id)
     async with working(platform, lease_seconds=0.6) as consumer:
         await read_until(stream, lambda event: event.progress.step == 2)
@@ -236,8 +236,8 @@ async def test_worker_that_lost_its_lease_stops_and_reports_nothing(
         async def is_idle() -> bool:
             return not consumer.tasks
 
-        # 50 steps would have taken 5 seconds.
-        await until(is_idle, within_seconds=3.0)
+        # 50 steps would have taken 25 seconds.
+        await until(is_idle, within_seconds=15.0)
         await winner.complete(attempt, await winner.upload(attempt))
         assert (await person.ended(job.job_id)).attempt == 2
 
@@ -302,8 +302,8 @@ async def test_finished_job_is_delivered_while_redis_does_not_answer(
         else:
             own_redis.kill()
         try:
-            # A second for the steps that are left. That nobody hears of them must not hold up the pictures.
-            done = await person.ended(job.job_id, within_seconds=6.0)
+            # The steps that are left take a second. That nobody hears of them must not hold up the pictures.
+            done = await person.ended(job.job_id, within_seconds=20.0)
         finally:
             if accident is signal.SIGSTOP:
                 os.kill(own_redis.pid, signal.SIGCONT)
