@@ -2,6 +2,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { Star } from "lucide-react";
 import {
+  memo,
   type PointerEvent,
   type RefObject,
   useEffect,
@@ -20,6 +21,12 @@ const GAP_PX = 8;
 const PADDING_PX = 16;
 const HEADING_PX = 44;
 
+interface TileActions {
+  onOpen: (imageId: string) => void;
+  onDrag: (data: DataTransfer, imageId: string) => void;
+  onSelect: (imageId: string, isRange: boolean) => void;
+}
+
 /** A grid of which only the rows on the screen exist. */
 export function Grid({
   images,
@@ -35,13 +42,10 @@ export function Grid({
   /** Whether each day has a heading. */
   byDay: boolean;
   selected: ReadonlySet<string>;
-  onOpen: (imageId: string) => void;
-  onDrag: (data: DataTransfer, imageId: string) => void;
-  onSelect: (imageId: string, isRange: boolean) => void;
   /** Selects these and no others. */
   onSelectAll: (imageIds: string[]) => void;
   onEnd: () => void;
-}) {
+} & TileActions) {
   const { t, i18n } = useTranslation();
   const scroller = useRef<HTMLElement>(null);
   const width = useWidth(scroller);
@@ -82,7 +86,8 @@ export function Grid({
     const layout = { rows: placed, sidePx: side, gapPx: GAP_PX, paddingPx: PADDING_PX };
     onSelectAll(tilesIn(drawn, layout).flatMap((index) => images[index]?.imageId ?? []));
   });
-  const days = new Intl.DateTimeFormat(i18n.language, { dateStyle: "full" });
+  const actions = useLasting({ onOpen, onDrag, onSelect });
+  const days = useMemo(() => new Intl.DateTimeFormat(i18n.language, { dateStyle: "full" }), [i18n.language]);
 
   return (
     <section
@@ -133,9 +138,7 @@ export function Grid({
                   image={image}
                   isSelected={selected.has(image.imageId)}
                   isSelecting={selected.size > 0}
-                  onOpen={onOpen}
-                  onDrag={onDrag}
-                  onSelect={onSelect}
+                  {...actions}
                 />
               ))}
             </ul>
@@ -146,8 +149,25 @@ export function Grid({
   );
 }
 
-/** One picture. Its mark selects it; so does a click while others are selected, or with Ctrl or Shift. */
-function Tile({
+/** Returns the same functions each time, which do what those do that were given last: tiles aren't drawn anew for others. */
+function useLasting(given: TileActions): TileActions {
+  const latest = useRef(given);
+  useLayoutEffect(() => {
+    latest.current = given;
+  });
+  const [lasting] = useState<TileActions>(() => ({
+    onOpen: (imageId) => latest.current.onOpen(imageId),
+    onDrag: (data, imageId) => latest.current.onDrag(data, imageId),
+    onSelect: (imageId, isRange) => latest.current.onSelect(imageId, isRange),
+  }));
+  return lasting;
+}
+
+/**
+ * One picture. Its mark selects it; so does a click while others are selected, or with Ctrl or Shift. It is drawn anew only
+ * when something of it changes, and not with each row that scrolls in.
+ */
+const Tile = memo(function Tile({
   image,
   isSelected,
   isSelecting,
@@ -158,10 +178,7 @@ function Tile({
   image: Image;
   isSelected: boolean;
   isSelecting: boolean;
-  onOpen: (imageId: string) => void;
-  onDrag: (data: DataTransfer, imageId: string) => void;
-  onSelect: (imageId: string, isRange: boolean) => void;
-}) {
+} & TileActions) {
   const { t } = useTranslation();
   return (
     <li
@@ -205,7 +222,7 @@ function Tile({
       )}
     </li>
   );
-}
+});
 
 /** A rectangle that is drawn with the mouse, from anywhere between the tiles. Fingers scroll. */
 function useRectangle(scroller: RefObject<HTMLElement | null>, onChange: (drawn: Rectangle) => void) {
