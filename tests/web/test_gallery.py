@@ -157,6 +157,20 @@ async def test_viewer_leads_to_what_a_picture_was_made_from_and_back(tab: Tab, s
     await expect(page.get_by_role("dialog", name="a red circle")).to_be_visible()
 
 
+async def test_picture_is_made_larger_from_the_viewer(tab: Tab, studio: Stage) -> None:
+    owner = studio.person()
+    first = owner.end_of(owner.create("a red circle").job_id).images[0]
+    await tab.sign_in(owner)
+    page = tab.page
+    await page.goto(f"/gallery?image={first.image_id}")
+    await page.get_by_role("button", name=re.compile("^Upscale")).click()
+    await expect(page.get_by_role("dialog").get_by_role("status")).to_be_visible()
+    await page.goto("/")
+    await expect(page.locator("li[data-state=COMPLETED]")).to_have_count(2)
+    sizes = studio.rows("SELECT width_px FROM gallery.images WHERE account_id = $1", UUID(str(owner.account_id)))
+    assert sorted(row["width_px"] for row in sizes) == [64, 128]
+
+
 async def test_keys_in_quick_succession_mean_the_picture_that_was_turned_to(tab: Tab, studio: Stage) -> None:
     person = studio.person()
     for prompt in PROMPTS:
