@@ -91,6 +91,14 @@ GOALS: dict[str, tuple[Goal, ...]] = {
         Goal("progress to its watcher, 1,000 streams, p99, ms", lambda f: float(f["p99_ms"]), 50.0),
         Goal("progress lost", lambda f: float(f["lost"]), 0.0),
     ),
+    "gallery_scroll": (
+        Goal(
+            "longest frame of 10,000 pictures, a fourth of the CPU, ms",
+            lambda f: float(f["gallery"]["longest_ms"]),
+            50.0,
+        ),
+        Goal("longest frame over that of an empty page", lambda f: float(f["ratio"]), 3.0),
+    ),
     "sockets": (
         Goal("progress lost of 2,000 WebSockets through one bridge", lambda f: float(f["lost"]), 0.0),
         Goal("share of a core that the bridge used", lambda f: float(f["bridge_cores"]), 1.0),

@@ -65,3 +65,50 @@ async def test_pages_have_no_serious_findings(tab: Tab, studio: Stage, theme: st
     await tab.page.get_by_role("table").wait_for()
     findings += await grave_findings(tab.page, "usage")
     assert findings == []
+
+
+async def test_every_page_fits_phones_and_large_screens_without_serious_findings(tab: Tab, studio: Stage) -> None:
+    person = studio.person("studio")
+    image_id = person.end_of(person.create("a red circle").job_id).images[0].image_id
+    page = tab.page
+    await tab.sign_in(person)
+    too_wide: list[str] = []
+    findings: list[str] = []
+    for path in (
+        "/",
+        "/gallery",
+        f"/gallery?image={image_id}",
+        f"/edit/{image_id}",
+        "/models",
+        "/billing",
+        "/account",
+        "/account/security",
+        "/account/identities",
+        "/account/usage",
+        "/pricing",
+        "/status",
+    ):
+        await page.goto(path)
+        for width, height in ((3840, 2160), (360, 780)):
+            await page.set_viewport_size({"width": width, "height": height})
+            await page.locator("h2, h1").first.wait_for(state="attached")
+            if await page.evaluate("document.documentElement.scrollWidth") > width:
+                too_wide.append(f"{path} at {width} px")
+        findings += await grave_findings(page, f"{path} on a phone")
+    assert too_wide == []
+    assert findings == []
+
+
+async def test_nothing_moves_for_who_asks_for_less_motion(tab: Tab, studio: Stage) -> None:
+    page = tab.page
+    await page.emulate_media(reduced_motion="reduce")
+    person = studio.person()
+    await tab.sign_in(person)
+    with studio.busy_workers():
+        person.create("a red circle")
+        await expect(page.locator("li[data-state=QUEUED]")).to_have_count(1)
+        # What pulses for others while a picture is waited for stands still.
+        longest = await page.evaluate(
+            "Math.max(0, ...document.getAnimations().map((each) => each.effect.getComputedTiming().activeDuration))"
+        )
+        assert longest < 10

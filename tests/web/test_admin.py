@@ -1,10 +1,13 @@
-"""Administration in a browser: credits, tiers, suspensions, the live queue, workers, jobs, and the platform's state."""
+"""Administration in a browser: people and what they may, the live queue, workers, jobs, models, and the platform's state."""
 
 from pingvas.generation.v1 import job_pb2
+from pingvas.payment.v1 import enterprise_service_pb2
+from pingvas.payment.v1.enterprise_service_pb2_grpc import EnterpriseServiceStub
 from playwright.async_api import Page, expect
 
 from studio.stack.administrator import ensure_administrator
-from tests.e2e.stage import PASSWORD, Person, Stage
+from tests.e2e.stage import CALL_SECONDS, PASSWORD, PATIENCE_SECONDS, Person, Stage
+from tests.harness_browser import PATIENCE_MS
 from tests.web.conftest import Tab
 from tests.web.test_accessibility import grave_findings
 from tests.web.test_accounts import sign_in
@@ -16,7 +19,8 @@ async def enter(page: Page, studio: Stage, section: str = "People") -> None:
     administrator = ensure_administrator(studio.fleet.layout.keys)
     await sign_in(page, administrator.email, administrator.password)
     await page.get_by_role("link", name="Admin", exact=True).click()
-    await page.get_by_role("link", name=section, exact=True).click()
+    sections = page.get_by_role("navigation", name="Administration")
+    await sections.get_by_role("link", name=section, exact=True).click()
 
 
 async def manage(page: Page, person: Person) -> None:
@@ -159,3 +163,80 @@ async def test_administration_has_no_serious_findings(tab: Tab, studio: Stage) -
     await page.get_by_text("Everything works.").wait_for()
     findings += await grave_findings(page, "health")
     assert findings == []
+
+
+async def test_who_asked_for_the_enterprise_plan_gets_a_contract(tab: Tab, studio: Stage) -> None:
+    person = studio.person("free", has_credits=5)
+    wish = enterprise_service_pb2.RequestEnterpriseRequest(
+        request_id="once", company="Sea & Sons", contact="the harbour office", message="100,000 pictures a month"
+    )
+    EnterpriseServiceStub(studio.channel).RequestEnterprise(wish, timeout=CALL_SECONDS, metadata=person.metadata)
+    tab.expects_refusals = True
+    page = tab.page
+    await enter(page, studio, "Enterprise requests")
+    lead = page.get_by_role("listitem").filter(has_text=str(person.account_id))
+    await expect(lead).to_contain_text("100,000 pictures a month")
+    findings = await grave_findings(page, "leads")
+    await lead.get_by_role("button", name="Activate a contract with Sea & Sons").click()
+    dialog = page.get_by_role("dialog", name="Contract with Sea & Sons")
+    await dialog.get_by_label("Reference in our books").fill("SEA-1")
+    await dialog.get_by_label("Last day").fill("2020-01-01")
+    await dialog.get_by_label("Credits for the whole term").fill("1000")
+    await dialog.get_by_label("Price").fill("1234.56")
+    await dialog.get_by_label("Jobs at the same time").fill("40")
+    await dialog.get_by_role("button", name="Activate a contract").click()
+    await expect(dialog.get_by_label("Last day")).to_have_attribute("aria-invalid", "true")
+    await expect(dialog.get_by_role("alert")).to_contain_text("must be in the future")
+    findings += await grave_findings(page, "contract")
+
+    await dialog.get_by_label("Last day").fill("2099-12-31")
+    await dialog.get_by_role("button", name="Activate a contract").click()
+    await expect(dialog.get_by_text("Contract SEA-1 counts from now on, until December 31, 2099.")).to_be_visible()
+    assert person.balance().available == "1005.000"
+    await dialog.get_by_role("button", name="Close").click()
+
+    await lead.get_by_role("button", name="Activate a contract with Sea & Sons").click()
+    await dialog.get_by_label("Reference in our books").fill("SEA-1")
+    await dialog.get_by_label("Last day").fill("2099-12-31")
+    await dialog.get_by_label("Credits for the whole term").fill("2000")
+    await dialog.get_by_label("Price").fill("1")
+    await dialog.get_by_role("button", name="Activate a contract").click()
+    await expect(dialog.get_by_label("Reference in our books")).to_have_attribute("aria-invalid", "true")
+    await expect(dialog.get_by_role("alert")).to_have_text("This reference names a contract with other terms.")
+    assert person.balance().available == "1005.000"
+    assert findings == []
+
+
+async def test_models_are_listed_with_the_workers_that_hold_them_and_in_both_languages(tab: Tab, studio: Stage) -> None:
+    person = studio.person()
+    assert person.end_of(person.create("a red circle").job_id).state == job_pb2.JOB_STATE_COMPLETED
+    page = tab.page
+    await enter(page, studio, "Models")
+    await expect(page.get_by_role("row").filter(has_text="pingvas-tiny").first).to_contain_text("worker-0")
+    findings = await grave_findings(page, "models")
+    await page.evaluate("localStorage.setItem('pingvas.language', 'ko')")
+    await page.reload()
+    await expect(page.get_by_role("columnheader", name="메모리에 올린 워커")).to_be_visible()
+    await page.get_by_role("link", name="엔터프라이즈 문의", exact=True).click()
+    await expect(page.get_by_role("link", name="엔터프라이즈 문의", exact=True)).to_have_attribute(
+        "aria-current", "page"
+    )
+    assert findings == []
+
+
+async def test_drained_worker_finishes_and_is_back(tab: Tab, studio: Stage) -> None:
+    page = tab.page
+    await enter(page, studio, "Queue and workers")
+    with working_long(studio):
+        await expect(page.get_by_text("Works on")).to_be_visible()
+        await page.get_by_role("button", name="Drain", exact=True).click()
+        await page.get_by_role("button", name="Yes, drain it").click()
+        # For as long as it works: it isn't gone before it has finished.
+        await expect(page.get_by_text("It takes no more jobs, and ends when it has finished.")).to_be_visible()
+        await expect(page.get_by_text("Works on")).to_be_visible()
+    # It ends behind its job, and its supervisor starts another in its place, which takes jobs.
+    drain = page.get_by_role("button", name="Drain", exact=True)
+    await expect(drain).to_be_visible(timeout=5 * PATIENCE_MS)
+    person = studio.person()
+    done = person.end_of(person.create("a red circle").job_id, within_seconds=5 * PATIENCE_SECONDS)
+    assert done.state == job_pb2.JOB_STATE_COMPLETED

@@ -1,19 +1,21 @@
 """The gallery in a browser: finding pictures, selecting many, starring, deleting and taking it back."""
 
+import asyncio
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from pingvas.generation.v1 import generation_service_pb2, job_pb2
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.e2e.stage import Person, Stage
+from tests.harness_browser import PATIENCE_MS
 from tests.web.conftest import Tab
 from tests.web.test_accessibility import grave_findings
 
-_IS_WIDER = "([picture, width]) => picture.getBoundingClientRect().width > width"
-_IS_NARROWER = "([picture, width]) => picture.getBoundingClientRect().width < width"
 PROMPTS = ("a red circle", "a blue square", "파란 네모", "a green triangle")
 
 
@@ -27,6 +29,13 @@ def owner(studio: Stage) -> Person:
 
 def tile(page: Page, prompt: str):  # noqa: ANN201 - Playwright's own
     return page.get_by_role("region", name="Gallery").get_by_role("img", name=prompt, exact=True)
+
+
+async def width_reaches(picture: Locator, is_reached: Callable[[float], bool]) -> None:
+    """Waits for a width. Asked from here: the page's policy lets nobody evaluate a condition again and again inside it."""
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        while not ((box := await picture.bounding_box()) and is_reached(box["width"])):
+            await picture.page.wait_for_timeout(50)
 
 
 async def open_gallery(tab: Tab, owner: Person) -> Page:
@@ -148,6 +157,20 @@ async def test_viewer_leads_to_what_a_picture_was_made_from_and_back(tab: Tab, s
     await expect(page.get_by_role("dialog", name="a red circle")).to_be_visible()
 
 
+async def test_picture_is_made_larger_from_the_viewer(tab: Tab, studio: Stage) -> None:
+    owner = studio.person()
+    first = owner.end_of(owner.create("a red circle").job_id).images[0]
+    await tab.sign_in(owner)
+    page = tab.page
+    await page.goto(f"/gallery?image={first.image_id}")
+    await page.get_by_role("button", name=re.compile("^Upscale")).click()
+    await expect(page.get_by_role("dialog").get_by_role("status")).to_be_visible()
+    await page.goto("/")
+    await expect(page.locator("li[data-state=COMPLETED]")).to_have_count(2)
+    sizes = studio.rows("SELECT width_px FROM gallery.images WHERE account_id = $1", UUID(str(owner.account_id)))
+    assert sorted(row["width_px"] for row in sizes) == [64, 128]
+
+
 async def test_keys_in_quick_succession_mean_the_picture_that_was_turned_to(tab: Tab, studio: Stage) -> None:
     person = studio.person()
     for prompt in PROMPTS:
@@ -189,11 +212,11 @@ async def test_picture_is_looked_at_closely_and_its_size_taken_over(tab: Tab, ow
     assert fitted
     await picture.hover()
     await page.mouse.wheel(0, -600)
-    await page.wait_for_function(_IS_WIDER, arg=[await picture.element_handle(), 1.5 * fitted["width"]])
+    await width_reaches(picture, lambda width: width > 1.5 * fitted["width"])
     await page.keyboard.press("-")
     await page.keyboard.press("-")
     await page.keyboard.press("-")
-    await page.wait_for_function(_IS_NARROWER, arg=[await picture.element_handle(), fitted["width"] + 1])
+    await width_reaches(picture, lambda width: width < fitted["width"] + 1)
     await page.keyboard.press("d")
     await expect(page.get_by_label("Size")).to_have_value("64x64")
 
@@ -222,3 +245,32 @@ async def test_pictures_in_a_rectangle_are_selected_and_two_are_compared(tab: Ta
     await page.keyboard.press("Escape")
     await expect(comparison).to_have_count(0)
     await expect(page.get_by_text("2 selected")).to_be_visible()
+
+
+async def test_pictures_stand_below_their_days_by_locale_and_the_address_keeps_it(tab: Tab, studio: Stage) -> None:
+    person = studio.person()
+    for prompt in PROMPTS[:2]:
+        person.end_of(person.create(prompt).job_id)
+    moved = "UPDATE gallery.images SET create_time = '2026-01-05 12:00+00' WHERE account_id = $1 AND prompt = $2"
+    account_id = UUID(str(person.account_id))
+    studio.administer(lambda connection: connection.execute(moved, account_id, PROMPTS[0]))
+    page = await open_gallery(tab, person)
+    grid = page.get_by_role("region", name="Gallery")
+    await expect(grid.get_by_role("heading")).to_have_count(0)
+    await page.get_by_role("button", name="By day").click()
+    await expect(grid.get_by_role("heading")).to_have_count(2)
+    await expect(grid.get_by_role("heading").last).to_have_text("Monday, January 5, 2026")
+    above = await tile(page, PROMPTS[1]).bounding_box()
+    heading = await grid.get_by_role("heading").last.bounding_box()
+    below = await tile(page, PROMPTS[0]).bounding_box()
+    assert above
+    assert heading
+    assert below
+    assert above["y"] < heading["y"] < below["y"]
+    await page.get_by_label("Search your pictures").fill("red")
+    await expect(grid.get_by_role("heading")).to_have_count(1)
+    await expect(page).to_have_url(re.compile("days=true"))
+    assert await grave_findings(page, "by day") == []
+    await page.evaluate("localStorage.setItem('pingvas.language', 'ko')")
+    await page.reload()
+    await expect(page.get_by_role("heading", name="2026년 1월 5일 월요일")).to_be_visible()

@@ -7,6 +7,8 @@ import { Role } from "@/gen/pingvas/common/v1/role_pb";
 import { AuditSection } from "./AuditSection";
 import { JobSection } from "./JobSection";
 import { LedgerSection } from "./LedgerSection";
+import { LeadsSection } from "./leads/LeadsSection";
+import { ModelsSection } from "./ModelsSection";
 import { PeopleSection } from "./people/PeopleSection";
 import { QueueSection } from "./queue/QueueSection";
 
@@ -14,6 +16,8 @@ const SECTIONS = {
   people: PeopleSection,
   queue: QueueSection,
   jobs: JobSection,
+  models: ModelsSection,
+  leads: LeadsSection,
   ledger: LedgerSection,
   audit: AuditSection,
   health: Parts,

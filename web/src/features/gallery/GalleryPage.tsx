@@ -27,7 +27,7 @@ const route = getRouteApi("/inside/gallery");
 export function GalleryPage() {
   const { t } = useTranslation();
   const text = useProblemText();
-  const { image, ...filter } = route.useSearch();
+  const { image, days = false, ...filter } = route.useSearch();
   const navigate = useNavigate({ from: "/gallery" });
   const { data: images, error, hasNextPage, isFetchingNextPage, fetchNextPage } = useImages(filter);
   const [withArchived, setWithArchived] = useState(false);
@@ -47,12 +47,15 @@ export function GalleryPage() {
   function open(imageId: string | undefined) {
     if (imageId === openId) return;
     setOpenId(imageId);
-    void navigate({ search: imageId ? { ...filter, image: imageId } : filter, replace: true });
+    void navigate({
+      search: gallerySearch({ ...filter, days, ...(imageId && { image: imageId }) }),
+      replace: true,
+    });
   }
 
   function narrow(change: ImageFilter) {
     setSelection(NOTHING);
-    void navigate({ search: gallerySearch({ ...filter, ...change }), replace: true });
+    void navigate({ search: gallerySearch({ ...filter, days, ...change }), replace: true });
   }
   function act(action: (ids: string[]) => void) {
     action(selected);
@@ -85,7 +88,14 @@ export function GalleryPage() {
         }}
       />
       <div className="relative flex min-h-0 min-w-0 flex-1 flex-col">
-        <Filters filter={filter} onChange={narrow}>
+        <Filters
+          filter={filter}
+          onChange={narrow}
+          byDay={days}
+          onByDay={(byDay) =>
+            void navigate({ search: gallerySearch({ ...filter, days: byDay }), replace: true })
+          }
+        >
           {!inBin && selected.length === 0 && listed.length > 0 && <ExportButton selection={{ filter }} />}
         </Filters>
         <Exports />
@@ -128,6 +138,7 @@ export function GalleryPage() {
           {images && images.length > 0 && (
             <Grid
               images={images}
+              byDay={days}
               selected={selection.ids}
               onOpen={open}
               onDrag={(data, imageId) =>

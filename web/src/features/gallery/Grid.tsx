@@ -1,17 +1,36 @@
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { Star } from "lucide-react";
-import { type PointerEvent, type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
+import {
+  memo,
+  type PointerEvent,
+  type RefObject,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "react";
 import { useTranslation } from "react-i18next";
 import type { Image } from "@/gen/pingvas/gallery/v1/image_pb";
 import { type Rectangle, tilesIn } from "./rectangle";
+import { isTiles, rowsOf } from "./rows";
 
 const SMALLEST_TILE_PX = 168;
 const GAP_PX = 8;
 const PADDING_PX = 16;
+const HEADING_PX = 44;
+
+interface TileActions {
+  onOpen: (imageId: string) => void;
+  onDrag: (data: DataTransfer, imageId: string) => void;
+  onSelect: (imageId: string, isRange: boolean) => void;
+}
 
 /** A grid of which only the rows on the screen exist. */
 export function Grid({
   images,
+  byDay,
   selected,
   onOpen,
   onDrag,
@@ -20,40 +39,55 @@ export function Grid({
   onEnd,
 }: {
   images: Image[];
+  /** Whether each day has a heading. */
+  byDay: boolean;
   selected: ReadonlySet<string>;
-  onOpen: (imageId: string) => void;
-  onDrag: (data: DataTransfer, imageId: string) => void;
-  onSelect: (imageId: string, isRange: boolean) => void;
   /** Selects these and no others. */
   onSelectAll: (imageIds: string[]) => void;
   onEnd: () => void;
-}) {
-  const { t } = useTranslation();
+} & TileActions) {
+  const { t, i18n } = useTranslation();
   const scroller = useRef<HTMLElement>(null);
   const width = useWidth(scroller);
   const inner = Math.max(0, width - 2 * PADDING_PX);
   const columns = Math.max(2, Math.floor((inner + GAP_PX) / (SMALLEST_TILE_PX + GAP_PX)));
   const side = (inner - (columns - 1) * GAP_PX) / columns;
+  const list = useMemo(() => {
+    const timeOf = (index: number) => {
+      const time = images[index]?.createTime;
+      return time && timestampDate(time);
+    };
+    return rowsOf(images.length, columns, byDay ? timeOf : undefined);
+  }, [images, columns, byDay]);
   const rows = useVirtualizer({
-    count: Math.ceil(images.length / columns),
+    count: list.length,
     getScrollElement: () => scroller.current,
-    estimateSize: () => side + GAP_PX,
+    estimateSize: (index) => {
+      const row = list[index];
+      return row && !isTiles(row) ? HEADING_PX : side + GAP_PX;
+    },
     paddingStart: PADDING_PX,
     overscan: 3,
   });
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the rows' height depends on the side alone
-  useLayoutEffect(() => rows.measure(), [side]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the rows' heights depend on these alone
+  useLayoutEffect(() => rows.measure(), [list, side]);
   const shown = rows.getVirtualItems();
   const last = shown.at(-1)?.index ?? 0;
   // biome-ignore lint/correctness/useExhaustiveDependencies: asked again whenever another row comes into view
   useEffect(() => {
-    if ((last + 4) * columns >= images.length) onEnd();
-  }, [last, columns, images.length]);
+    if (last + 4 >= list.length) onEnd();
+  }, [last, list.length]);
 
-  const layout = { count: images.length, columns, sidePx: side, gapPx: GAP_PX, paddingPx: PADDING_PX };
-  const { rectangle, ...drawing } = useRectangle(scroller, (drawn) =>
-    onSelectAll(tilesIn(drawn, layout).flatMap((index) => images[index]?.imageId ?? [])),
-  );
+  const { rectangle, ...drawing } = useRectangle(scroller, (drawn) => {
+    const placed = rows.measurementsCache.flatMap(({ index, start }) => {
+      const row = list[index];
+      return row && isTiles(row) ? [{ ...row, topPx: start }] : [];
+    });
+    const layout = { rows: placed, sidePx: side, gapPx: GAP_PX, paddingPx: PADDING_PX };
+    onSelectAll(tilesIn(drawn, layout).flatMap((index) => images[index]?.imageId ?? []));
+  });
+  const actions = useLasting({ onOpen, onDrag, onSelect });
+  const days = useMemo(() => new Intl.DateTimeFormat(i18n.language, { dateStyle: "full" }), [i18n.language]);
 
   return (
     <section
@@ -74,36 +108,66 @@ export function Grid({
             }}
           />
         )}
-        {shown.map((row) => (
-          <ul
-            key={row.key}
-            className="absolute inset-x-4 grid gap-2"
-            style={{
-              transform: `translateY(${row.start}px)`,
-              height: side,
-              gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
-            }}
-          >
-            {images.slice(row.index * columns, (row.index + 1) * columns).map((image) => (
-              <Tile
-                key={image.imageId}
-                image={image}
-                isSelected={selected.has(image.imageId)}
-                isSelecting={selected.size > 0}
-                onOpen={onOpen}
-                onDrag={onDrag}
-                onSelect={onSelect}
-              />
-            ))}
-          </ul>
-        ))}
+        {shown.map(({ key, index, start }) => {
+          const row = list[index];
+          if (!row) return null;
+          if (!isTiles(row)) {
+            return (
+              <h3
+                key={key}
+                className="absolute inset-x-4 flex items-end pb-2 font-medium"
+                style={{ transform: `translateY(${start}px)`, height: HEADING_PX }}
+              >
+                {days.format(row.day)}
+              </h3>
+            );
+          }
+          return (
+            <ul
+              key={key}
+              className="absolute inset-x-4 grid gap-2"
+              style={{
+                transform: `translateY(${start}px)`,
+                height: side,
+                gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
+              }}
+            >
+              {images.slice(row.first, row.first + row.count).map((image) => (
+                <Tile
+                  key={image.imageId}
+                  image={image}
+                  isSelected={selected.has(image.imageId)}
+                  isSelecting={selected.size > 0}
+                  {...actions}
+                />
+              ))}
+            </ul>
+          );
+        })}
       </div>
     </section>
   );
 }
 
-/** One picture. Its mark selects it; so does a click while others are selected, or with Ctrl or Shift. */
-function Tile({
+/** Returns the same functions each time, which do what those do that were given last: tiles aren't drawn anew for others. */
+function useLasting(given: TileActions): TileActions {
+  const latest = useRef(given);
+  useLayoutEffect(() => {
+    latest.current = given;
+  });
+  const [lasting] = useState<TileActions>(() => ({
+    onOpen: (imageId) => latest.current.onOpen(imageId),
+    onDrag: (data, imageId) => latest.current.onDrag(data, imageId),
+    onSelect: (imageId, isRange) => latest.current.onSelect(imageId, isRange),
+  }));
+  return lasting;
+}
+
+/**
+ * One picture. Its mark selects it; so does a click while others are selected, or with Ctrl or Shift. It is drawn anew only
+ * when something of it changes, and not with each row that scrolls in.
+ */
+const Tile = memo(function Tile({
   image,
   isSelected,
   isSelecting,
@@ -114,10 +178,7 @@ function Tile({
   image: Image;
   isSelected: boolean;
   isSelecting: boolean;
-  onOpen: (imageId: string) => void;
-  onDrag: (data: DataTransfer, imageId: string) => void;
-  onSelect: (imageId: string, isRange: boolean) => void;
-}) {
+} & TileActions) {
   const { t } = useTranslation();
   return (
     <li
@@ -161,7 +222,7 @@ function Tile({
       )}
     </li>
   );
-}
+});
 
 /** A rectangle that is drawn with the mouse, from anywhere between the tiles. Fingers scroll. */
 function useRectangle(scroller: RefObject<HTMLElement | null>, onChange: (drawn: Rectangle) => void) {

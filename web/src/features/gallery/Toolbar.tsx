@@ -1,5 +1,5 @@
 import clsx from "clsx";
-import { RotateCcw, Search, Star, Trash2, X } from "lucide-react";
+import { CalendarDays, RotateCcw, Search, Star, Trash2, X } from "lucide-react";
 import { type ReactNode, useEffect } from "react";
 import { useTranslation } from "react-i18next";
 import { useAhead } from "@/app/useAhead";
@@ -9,14 +9,18 @@ import type { ImageFilter } from "./images";
 const TYPING_MS = 250;
 const RATINGS = [1, 2, 3, 4, 5];
 
-/** Search and filters, which the page's address keeps. */
+/** Search, filters and the view, which the page's address keeps. */
 export function Filters({
   filter,
   onChange,
+  byDay,
+  onByDay,
   children,
 }: {
   filter: ImageFilter;
   onChange: (change: ImageFilter) => void;
+  byDay: boolean;
+  onByDay: (byDay: boolean) => void;
   children?: ReactNode;
 }) {
   const { t } = useTranslation();
@@ -40,6 +44,10 @@ export function Filters({
           </option>
         ))}
       </select>
+      <Toggle isOn={byDay} onClick={() => onByDay(!byDay)}>
+        <CalendarDays className="size-4" aria-hidden />
+        {t("gallery.byDay")}
+      </Toggle>
       <span className="flex-1" />
       {children}
       <Toggle isOn={filter.bin ?? false} onClick={() => onChange({ bin: !filter.bin })}>

@@ -1,5 +1,7 @@
 /** Which tiles of the grid a rectangle touches that is drawn over it. */
 
+import type { TileRow } from "./rows";
+
 export interface Rectangle {
   fromX: number;
   fromY: number;
@@ -8,28 +10,24 @@ export interface Rectangle {
 }
 
 interface Layout {
-  count: number;
-  columns: number;
+  rows: (TileRow & { topPx: number })[];
   sidePx: number;
   gapPx: number;
   paddingPx: number;
 }
 
 /** Returns the tiles' places in the list; coordinates are those of all rows, whether they are on the screen or not. */
-export function tilesIn(
-  rectangle: Rectangle,
-  { count, columns, sidePx, gapPx, paddingPx }: Layout,
-): number[] {
+export function tilesIn(rectangle: Rectangle, { rows, sidePx, gapPx, paddingPx }: Layout): number[] {
   const pitch = sidePx + gapPx;
   const [left, right] = ordered(rectangle.fromX, rectangle.toX);
   const [top, bottom] = ordered(rectangle.fromY, rectangle.toY);
-  const first = (start: number) => Math.max(0, Math.ceil((start - paddingPx - sidePx) / pitch));
-  const last = (end: number) => Math.floor((end - paddingPx) / pitch);
+  const firstColumn = Math.max(0, Math.ceil((left - paddingPx - sidePx) / pitch));
+  const lastColumn = Math.floor((right - paddingPx) / pitch);
   const found: number[] = [];
-  for (let row = first(top); row <= Math.min(last(bottom), Math.ceil(count / columns)); row++) {
-    for (let column = first(left); column <= Math.min(last(right), columns - 1); column++) {
-      const index = row * columns + column;
-      if (index < count) found.push(index);
+  for (const { first, count, topPx } of rows) {
+    if (topPx + sidePx < top || topPx > bottom) continue;
+    for (let column = firstColumn; column <= Math.min(lastColumn, count - 1); column++) {
+      found.push(first + column);
     }
   }
   return found;

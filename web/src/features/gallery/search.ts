@@ -1,7 +1,8 @@
 import type { ImageFilter } from "./images";
 
-/** What the gallery's address may say: the filter, and which picture is open. */
+/** What the gallery's address may say: the filter, whether days have headings, and which picture is open. */
 export interface GallerySearch extends ImageFilter {
+  days?: boolean;
   image?: string;
 }
 
@@ -15,6 +16,7 @@ export function gallerySearch(search: Record<string, unknown> | GallerySearch): 
       search.q !== "" && { q: String(search.q) }),
     ...(search.starred === true && { starred: true }),
     ...(rating >= 1 && rating <= 5 && { rating: Math.floor(rating) }),
+    ...(search.days === true && { days: true }),
     ...(search.bin === true && { bin: true }),
     ...(typeof search.board === "string" && search.board !== "" && { board: search.board }),
   };

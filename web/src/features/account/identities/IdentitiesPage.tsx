@@ -1,5 +1,5 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { getRouteApi } from "@tanstack/react-router";
+import { getRouteApi, Link } from "@tanstack/react-router";
 import { KeyRound, Link2, Unlink } from "lucide-react";
 import { useTranslation } from "react-i18next";
 import { identities } from "@/api/entry";
@@ -13,9 +13,13 @@ import { SignInFailure } from "./SignInFailure";
 const route = getRouteApi("/inside/account/identities");
 
 export function IdentitiesPage() {
+  const { t } = useTranslation();
   return (
     <div className="h-full overflow-y-auto p-6">
       <div className="mx-auto flex max-w-2xl flex-col gap-4">
+        <Link to="/account" className="self-start text-sm text-muted underline">
+          {t("security.back")}
+        </Link>
         <SignInFailure search={route.useSearch()} />
         <Identities />
       </div>

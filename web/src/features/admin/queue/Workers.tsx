@@ -30,7 +30,8 @@ export function Workers() {
       {data?.workers.length === 0 && <p className="text-muted">{t("admin.noWorkers")}</p>}
       <ul className="grid gap-4 md:grid-cols-2">
         {data?.workers.map((worker) => (
-          <WorkerCard key={worker.workerId} worker={worker} />
+          // One that was drained comes back under its name, and takes jobs again.
+          <WorkerCard key={`${worker.workerId} ${worker.startTime?.seconds}`} worker={worker} />
         ))}
       </ul>
     </>
