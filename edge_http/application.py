@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import grpc.aio
@@ -27,16 +27,15 @@ from edge_http.documents import add_parameters, body_of, descriptor_of, malforme
 from edge_http.live.socket_io import JobSockets
 from edge_http.live.watching import Watching
 from edge_http.live.websocket import QueueSocket
+from edge_http.own_routes import Answer, routes_of
 from edge_http.page import Page, wants_page
-from edge_http.picture_bytes import CONTENT_PATH, SHARED_PATH, THUMBNAIL_PATH, UPLOAD_PATH, PictureBytes
-from edge_http.platform_status import PATH as STATUS_PATH
+from edge_http.picture_bytes import PictureBytes
 from edge_http.platform_status import PlatformStatus
 from edge_http.presence import unless_gone
 from edge_http.routing import Match, Router
 from edge_http.session import PATH, REFRESH_PATH, SECOND_FACTOR_PATH, Sessions
-from edge_http.sign_in import LINK_PATH, PROVIDERS, SignIns, begin_path, callback_path
+from edge_http.sign_in import LINK_PATH, SignIns
 from edge_http.streams import RESUME_FIELD, RESUME_HEADER, answer_stream
-from edge_http.webhooks import PATHS as WEBHOOK_PATHS
 from edge_http.webhooks import Webhooks
 from svc_common.errors import Reason, ServiceError
 from svc_common.status import to_status
@@ -49,8 +48,6 @@ _CLIENT_GONE: Final = 499
 _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _log: Final = structlog.get_logger("edge_http")
-
-_Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 def application(
@@ -103,10 +100,10 @@ def application(
             return await page.answer(request)
         return await _reported(request, _answer(request, router, calls, stopping))
 
+    owners = (picture_bytes, sign_ins, PlatformStatus(calls), *([webhooks] if webhooks else []))
     for verb, at, answer in (
-        *_own_routes(sessions, sign_ins, webhooks),
-        *_routes_of_bytes(picture_bytes),
-        ("GET", STATUS_PATH, PlatformStatus(calls).answer),
+        *_routes_of_sessions(sessions, sign_ins),
+        *(route for owner in owners for route in routes_of(owner)),
     ):
         app.add_api_route(at, _reporting(answer), methods=[verb])
 
@@ -123,30 +120,16 @@ def application(
     return app
 
 
-def _own_routes(sessions: Sessions, sign_ins: SignIns, webhooks: Webhooks | None) -> Iterator[tuple[str, str, _Answer]]:
-    """Yields verb, path and answer of what no method of the contract serves."""
+def _routes_of_sessions(sessions: Sessions, sign_ins: SignIns) -> Iterator[tuple[str, str, Answer]]:
+    """Yields verb, path and answer of what the studio's page alone calls, and so no document tells of."""
     yield "POST", PATH, sessions.begin
     yield "DELETE", PATH, sessions.end
     yield "POST", REFRESH_PATH, sessions.renew
     yield "POST", SECOND_FACTOR_PATH, sessions.complete
     yield "POST", LINK_PATH, sign_ins.link
-    for provider in PROVIDERS:
-        yield "GET", begin_path(provider), sign_ins.begin
-        yield "GET", callback_path(provider), sign_ins.complete
-    if webhooks:
-        for at in WEBHOOK_PATHS:
-            yield "POST", at, webhooks.receive
 
 
-def _routes_of_bytes(pictures: PictureBytes) -> Iterator[tuple[str, str, _Answer]]:
-    for verb in ("GET", "HEAD"):
-        yield verb, CONTENT_PATH, pictures.content
-        yield verb, THUMBNAIL_PATH, pictures.thumbnail
-    yield "GET", SHARED_PATH, pictures.shared
-    yield "POST", UPLOAD_PATH, pictures.upload
-
-
-def _reporting(answer: _Answer) -> _Answer:
+def _reporting(answer: Answer) -> Answer:
     async def reported(request: Request) -> Response:
         return await _reported(request, answer(request))
 

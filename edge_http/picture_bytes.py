@@ -24,6 +24,7 @@ from edge_http.answers import JSON, document_of, encoded, refusal_of
 from edge_http.calls import Calls
 from edge_http.compat.credentials import CallerCalls, credential_of
 from edge_http.documents import limited, malformed
+from edge_http.own_routes import OwnRoute, own_route
 from edge_http.routing import Router
 from svc_common.errors import ServiceError, dependency_unavailable, invalid_field
 
@@ -39,7 +40,16 @@ _FILE: Final = "file"
 _SECONDS: Final = 60.0
 _CHUNK_BYTES: Final = 64 << 10
 # What a client asks of the store, and what the store says of the bytes.
-_ASKED: Final = ("range", "if-range", "if-none-match", "if-modified-since", "if-match", "if-unmodified-since")
+_ASKED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "range": "The part that is wanted, such as `bytes=0-1023`.",
+        "if-range": "An `etag` or time: the part is answered if the bytes are still those, and otherwise all of them.",
+        "if-none-match": "The `etag` of what the caller has: 304 if the bytes are the same.",
+        "if-modified-since": "The `last-modified` of what the caller has: 304 if the bytes are the same.",
+        "if-match": "An `etag`: 412 if the bytes have another.",
+        "if-unmodified-since": "A time: 412 if the bytes were written later.",
+    }
+)
 _TOLD: Final = ("content-range", "etag", "last-modified", "accept-ranges")
 _TOLD_OF_BYTES: Final = (*_TOLD, "content-type", "content-length")
 # For the owner alone, and for as long as anybody wants: the bytes behind an id are always the same.
@@ -50,7 +60,17 @@ _ENDINGS: Final[Mapping[str, str]] = MappingProxyType({"image/png": "png", "imag
 _CLIENT_GONE: Final = 499
 _WHOLE, _PART = 200, 206
 # Whatever else the store says is none of the caller's business.
-_ANSWERS: Final = frozenset({_WHOLE, _PART, 304, 412, 416})
+_ANSWERS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        _WHOLE: "The bytes, with `etag`, `last-modified` and `accept-ranges`.",
+        _PART: "The part that was asked for, with `content-range`.",
+        304: "The caller has the bytes already.",
+        412: "The bytes aren't those of the condition.",
+        416: "The part lies outside of the bytes.",
+    }
+)
+_CONTENT_TYPES: Final = tuple(_ENDINGS)
+_BYTES: Final = {"type": "string", "format": "binary"}
 
 
 class PictureBytes:
@@ -64,16 +84,46 @@ class PictureBytes:
         self._calls, self._caller_calls = calls, caller_calls
         self._http = httpx.AsyncClient(timeout=_SECONDS)
 
+    @own_route(
+        OwnRoute(
+            ("GET", "HEAD"),
+            (CONTENT_PATH,),
+            "GalleryService.GetImage",
+            headers=_ASKED,
+            answers=_ANSWERS,
+            media_types=_CONTENT_TYPES,
+        )
+    )
     async def content(self, request: Request) -> Response:
         """Answers with the original of one of the caller's pictures, or the part of it that was asked for."""
         image = await self._image(request)
         return await self._passed(image.content_url, request, _OWN, f"{image.image_id}.{_ENDINGS[image.content_type]}")
 
+    @own_route(
+        OwnRoute(
+            ("GET", "HEAD"),
+            (THUMBNAIL_PATH,),
+            "GalleryService.GetImage",
+            headers=_ASKED,
+            answers=_ANSWERS,
+            media_types=("image/webp",),
+        )
+    )
     async def thumbnail(self, request: Request) -> Response:
         """Answers with a small WebP of one of the caller's pictures."""
         image = await self._image(request)
         return await self._passed(image.thumbnail_url, request, _OWN, f"{image.image_id}-thumbnail.webp")
 
+    @own_route(
+        OwnRoute(
+            ("GET",),
+            (SHARED_PATH,),
+            "SharingService.GetSharedImage",
+            headers=_ASKED,
+            answers=_ANSWERS,
+            media_types=_CONTENT_TYPES,
+        )
+    )
     async def shared(self, request: Request) -> Response:
         """Answers with the picture that a link shows, which counts as a view; with its thumbnail where that is all."""
         message = sharing_service_pb2.GetSharedImageRequest(share_token=request.path_params["share_token"])
@@ -86,6 +136,18 @@ class PictureBytes:
             return await self._passed(image.content_url, request, _SHARED, f"shared.{_ENDINGS[image.content_type]}")
         return await self._passed(image.thumbnail_url, request, _SHARED, "shared.webp")
 
+    @own_route(
+        OwnRoute(
+            ("POST",),
+            (UPLOAD_PATH,),
+            "GalleryService.CreateUpload",
+            body={
+                **dict.fromkeys(_CONTENT_TYPES, _BYTES),
+                _FORM: {"type": "object", "properties": {_FILE: _BYTES}, "required": [_FILE]},
+            },
+            answers={_WHOLE: "The upload, which jobs may name as their source."},
+        )
+    )
     async def upload(self, request: Request) -> Response:
         """Takes a picture, as the body or as the file of a form, and answers with the upload that jobs may name.
 

@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from edge_http.calls import Calls
+from edge_http.own_routes import OwnRoute, own_route
 from svc_common.health_names import STORAGE_HEALTH, WORKERS_HEALTH
 
 PATH: Final = "/status.json"
+_OK: Final = 200
 _ANSWER_SECONDS: Final = 2.0
 _REMEMBERED_SECONDS: Final = 5.0
 # What people call the areas.
@@ -40,8 +42,26 @@ class PartState(StrEnum):
     """Whoever would know is down."""
 
 
+# As the document tells of it.
+_DOCUMENT_SCHEMA: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "check_time": {"type": "string", "format": "date-time"},
+        "parts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"part": {"type": "string"}, "state": {"type": "string", "enum": list(PartState)}},
+                "required": ["part", "state"],
+            },
+        },
+    },
+    "required": ["check_time", "parts"],
+}
+
+
 class PlatformStatus:
-    """Asks the services, for all who want to know at the same time once."""
+    """Tells the state of each part of the platform; asks once for all who want to know at the same time."""
 
     def __init__(self, calls: Calls, clock: Callable[[], float] = time.monotonic) -> None:
         """Takes the channels to the services, and a clock in seconds."""
@@ -51,6 +71,11 @@ class PlatformStatus:
         self._known: dict[str, object] = {}
         self._known_until = 0.0
 
+    @own_route(
+        OwnRoute(
+            ("GET",), (PATH,), tag="PlatformStatus", answers={_OK: "The state of each part."}, schema=_DOCUMENT_SCHEMA
+        )
+    )
     async def answer(self, _: Request) -> Response:
         """Answers with the state of each part and the time at which it was so."""
         async with self._asking:

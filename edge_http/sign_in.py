@@ -17,6 +17,7 @@ from pingvas.user.v1 import identity_pb2, identity_service_pb2
 from edge_http.answers import JSON, document_of, encoded, refused, status_of
 from edge_http.calls import Calls
 from edge_http.documents import body_of, malformed, message_of, read_json
+from edge_http.own_routes import OwnRoute, own_route
 from edge_http.page import wants_page
 from edge_http.routing import Match, Route, Router
 from edge_http.session import Sessions, refuse_other_origins
@@ -65,6 +66,19 @@ class SignIns:
         self._is_secure = is_secure
         self._name = f"__Secure-{_COOKIE}" if is_secure else _COOKIE
 
+    @own_route(
+        OwnRoute(
+            ("GET",),
+            tuple(map(begin_path, PROVIDERS)),
+            "IdentityService.BeginSignIn",
+            query={
+                "port": "Where a command line listens on the loopback address.",
+                "code_challenge": "The challenge of its secret (PKCE, S256).",
+                "state": "What it is told again.",
+            },
+            answers={_SEE_OTHER: "To the provider; a browser also to the page that tells of a failure."},
+        )
+    )
     async def begin(self, request: Request) -> Response:
         """Sends a browser to a provider; with `port`, `code_challenge` and `state` it signs a command line in."""
         provider = _provider_of(request)
@@ -97,6 +111,19 @@ class SignIns:
         self._keep(response, _Purpose.LINK, secret)
         return response
 
+    @own_route(
+        OwnRoute(
+            ("GET",),
+            tuple(map(callback_path, PROVIDERS)),
+            "IdentityService.CompleteSignIn",
+            query={
+                "state": "What the provider was told at the beginning.",
+                "code": "The provider's code.",
+                "error": "Why there is none.",
+            },
+            answers={_SEE_OTHER: "To the page, or to the command line that began."},
+        )
+    )
     async def complete(self, request: Request) -> Response:
         """Completes what `begin` or `link` began with what the provider sent along."""
         provider, query = _provider_of(request), request.query_params

@@ -14,7 +14,9 @@ from pingvas.payment.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from edge_http.answers import JSON
 from edge_http.documents import body_of
+from edge_http.own_routes import OwnRoute, own_route
 from svc_common.clients import channel
+from svc_common.errors import Reason
 from svc_common.mutual_tls import MutualTls
 from svc_common.tokens import ServiceCredential
 
@@ -29,16 +31,29 @@ PATHS: Final[Mapping[str, str]] = MappingProxyType(
 CALLER: Final = "edge_http"
 _BODY_BYTES: Final = 256 << 10
 _HEADERS: Final = ("x-signature", "webhook-id", "webhook-timestamp", "webhook-signature")
+_OK: Final = 200
 
 
 class Webhooks:
-    """Hands reports to svc_payment's internal listener."""
+    """Takes the reports of payment providers, for whom alone these addresses are."""
 
     def __init__(self, address: str, credential: ServiceCredential, tls: MutualTls | None = None) -> None:
         """Takes host:port; connects at the first report."""
         self._channel = channel(address, credential, tls=tls)
         self._payment = WebhookServiceStub(self._channel)
 
+    @own_route(
+        OwnRoute(
+            ("POST",),
+            tuple(PATHS),
+            tag="PaymentReports",
+            headers=dict.fromkeys(_HEADERS, "The provider's signature, or a part of it."),
+            body={"application/json": {}},
+            answers={_OK: "The report is kept, or is none of ours."},
+            schema={"type": "object"},
+            reasons=(Reason.REQUEST_TOO_LARGE, Reason.WEBHOOK_SIGNATURE_INVALID, Reason.WEBHOOK_UNKNOWN),
+        )
+    )
     async def receive(self, request: Request) -> Response:
         """Answers 200 when the report is kept or is none of ours, and otherwise with the refusal."""
         message = ReceiveWebhookRequest(

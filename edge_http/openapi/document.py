@@ -7,11 +7,12 @@ from typing import Any, Final
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from edge_http.documents import descriptor_of
-from edge_http.openapi.comments import comments_of, markdown, method_comment
+from edge_http.openapi.comments import MethodComment, comments_of, markdown, method_comment
 from edge_http.openapi.operations import operation_of, tag_of
+from edge_http.openapi.own import own_operations, own_tags
 from edge_http.openapi.refusals import Refusals
 from edge_http.openapi.schemas import Schemas
-from edge_http.routing import Route, router_of
+from edge_http.routing import Route, Router, router_of
 from edge_http.streams import RESUME_HEADER
 from svc_common.contracts import public_methods
 
@@ -34,7 +35,8 @@ def openapi_document(descriptor_set: bytes) -> dict[str, Any]:
     """Returns the document for a serialised FileDescriptorSet that was compiled with its source info."""
     files = FileDescriptorSet.FromString(descriptor_set)
     comments = comments_of(files)
-    routes = _routes(descriptor_set)
+    router = router_of(descriptor_set)
+    routes = _routes(descriptor_set, router)
     answers = [descriptor_of(route.response_class) for route in routes]
     schemas = Schemas(
         comments,
@@ -44,11 +46,18 @@ def openapi_document(descriptor_set: bytes) -> dict[str, Any]:
     refusals = Refusals(comments)
     paths: dict[str, Any] = {}
     reasons: set[str] = set()
+
+    def commented(route: Route) -> MethodComment:
+        return method_comment(comments.get(f"{route.method.service}.{route.method.name}", ""))
+
     for route in routes:
-        comment = method_comment(comments.get(f"{route.method.service}.{route.method.name}", ""))
+        comment = commented(route)
         operation = operation_of(route, comment, schemas, refusals)
         paths.setdefault(route.binding.template, {})[route.binding.verb.lower()] = operation
         reasons |= set(refusals.reasons(route.method, comment.advice))
+    for own in own_operations(router, schemas, refusals, lambda route: commented(route).advice):
+        paths.setdefault(own.path, {})[own.verb.lower()] = own.document
+        reasons |= own.reasons
     return {
         "openapi": "3.1.1",
         "info": {
@@ -61,7 +70,8 @@ def openapi_document(descriptor_set: bytes) -> dict[str, Any]:
         "tags": [
             {"name": tag_of(service), "description": markdown(comments.get(service, ""))}
             for service in dict.fromkeys(route.method.service for route in routes)
-        ],
+        ]
+        + [{"name": name, "description": about} for name, about in own_tags().items()],
         "security": [{"access_token": []}, {"api_key": []}],
         "paths": paths,
         "components": {
@@ -91,10 +101,10 @@ def rendered(document: dict[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def _routes(descriptor_set: bytes) -> list[Route]:
+def _routes(descriptor_set: bytes, router: Router) -> list[Route]:
     """Returns the routes in the order of declaration."""
     methods = public_methods(descriptor_set)
-    found = {(route.method.path, route.binding): route for route in router_of(descriptor_set).routes}
+    found = {(route.method.path, route.binding): route for route in router.routes}
     return [found[method.path, binding] for method in methods for binding in method.bindings]
 
 

@@ -32,20 +32,27 @@ def operation_of(route: Route, comment: MethodComment, schemas: Schemas, refusal
         "operationId": operation_id(route),
         "tags": [tag_of(method.service)],
         "summary": comment.summary,
-        "description": "\n\n".join(
-            filter(None, (comment.description, _relation(route), _scope(method), _role(method)))
-        ),
+        "description": described(comment, method, _relation(route)),
     }
     if parameters := [*_path_parameters(route, schemas), *_query_parameters(route, schemas), *_headers(request, route)]:
         operation["parameters"] = parameters
     if route.binding.body:
         operation["requestBody"] = _body(route, request, schemas)
     operation["responses"] = {**_answers(route, schemas), **refusals.responses(method, comment.advice)}
+    return operation | access_of(method)
+
+
+def described(comment: MethodComment, method: PublicMethod | None, relation: str = "") -> str:
+    """Returns what an operation does, and what its caller needs."""
+    needs = (_scope(method), _role(method)) if method else ()
+    return "\n\n".join(filter(None, (comment.description, relation, *needs)))
+
+
+def access_of(method: PublicMethod) -> Schema:
+    """Returns who may call, where that isn't what the document says of all."""
     if method.anonymous:
-        operation["security"] = []
-    elif not method.scope:
-        operation["security"] = [{"access_token": []}]
-    return operation
+        return {"security": []}
+    return {} if method.scope else {"security": [{"access_token": []}]}
 
 
 def _scope(method: PublicMethod) -> str:

@@ -117,16 +117,22 @@ class Refusals:
 
     def responses(self, method: PublicMethod, advice: Mapping[str, str]) -> dict[str, Any]:
         """Returns the responses of an operation by HTTP status; `advice` is what its own comment says of reasons."""
+        return self.told(self.reasons(method, advice), advice)
+
+    def told(self, names: Iterable[str], advice: Mapping[str, str]) -> dict[str, Any]:
+        """Returns the responses for some reasons by HTTP status."""
         by_status: dict[int, list[str]] = {}
-        for name in self.reasons(method, advice):
+        for name in names:
             status = http_status_of_reason(Reason(name))
             by_status.setdefault(status, []).append(name)
         responses = {str(status): self._response(names, advice) for status, names in sorted(by_status.items())}
         return {**responses, "default": {"description": "Any other refusal.", "content": _status_content({})}}
 
-    def reasons(self, method: PublicMethod, advice: Mapping[str, str]) -> list[str]:
-        """Returns the names of what an operation may be refused with."""
+    def reasons(self, method: PublicMethod | None, advice: Mapping[str, str]) -> list[str]:
+        """Returns the names of what an operation may be refused with; one without a method has what `advice` names."""
         names = {*advice, *_ALWAYS}
+        if method is None:
+            return [name for name in self._told if name in names]
         if not method.anonymous:
             names |= set(_OF_A_CREDENTIAL)
         if method.role:

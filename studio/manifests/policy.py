@@ -8,6 +8,7 @@ from studio.manifests.rendering import Manifest, name_of
 _WORKLOADS: Final = ("Deployment", "Job")
 _PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
 _RESOURCES: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
+_BOTH_SIDES: Final = frozenset({"server auth", "client auth"})
 _SELECTING: Final = ("Service", "PodDisruptionBudget")
 
 
@@ -18,6 +19,7 @@ def faults(manifests: Iterable[Manifest]) -> Iterator[str]:
         for fault in (*_pod_faults(workload), *_container_faults(workload)):
             yield f"{name_of(workload)}: {fault}"
     yield from _forgotten(manifests)
+    yield from _unknown_to_others(manifests)
     yield from _dangling(manifests)
 
 
@@ -91,6 +93,21 @@ def _forgotten(manifests: list[Manifest]) -> Iterator[str]:
         ):
             if name not in present:
                 yield f"Deployment/{name}: has no {kind}"
+
+
+def _unknown_to_others(manifests: list[Manifest]) -> Iterator[str]:
+    """Yields deployments whose process doesn't see a certificate by which the others know it: all of them speak gRPC."""
+    secrets = {
+        manifest["spec"]["secretName"]
+        for manifest in manifests
+        if manifest["kind"] == "Certificate" and set(manifest["spec"].get("usages", [])) >= _BOTH_SIDES
+    }
+    for deployment in (manifest for manifest in manifests if manifest["kind"] == "Deployment"):
+        pod = pod_of(deployment)
+        volumes = {one["name"] for one in pod["volumes"] if one.get("secret", {}).get("secretName") in secrets}
+        mounted = {one["name"] for one in pod["containers"][0].get("volumeMounts", []) if one.get("readOnly")}
+        if not volumes & mounted:
+            yield f"{name_of(deployment)}: has no certificate for the other processes"
 
 
 def _dangling(manifests: list[Manifest]) -> Iterator[str]:

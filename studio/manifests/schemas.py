@@ -20,6 +20,7 @@ VERSIONS: Final = ("1.31", "1.37")
 _CLASSES: Final[dict[str, type[BaseModel]]] = {
     "keda.sh/v1alpha1/ScaledObject": keda.ScaledObject,
     "cert-manager.io/v1/Certificate": cert_manager.Certificate,
+    "cert-manager.io/v1/Issuer": cert_manager.Issuer,
     "cert-manager.io/v1/ClusterIssuer": cert_manager.ClusterIssuer,
 }
 _WITHOUT_CLASSES: Final = frozenset(

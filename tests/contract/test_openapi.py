@@ -17,6 +17,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from openapi_spec_validator import validate
+from pingvas.gallery.v1 import sharing_service_pb2
+from pingvas.user.v1 import identity_service_pb2
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -26,13 +28,17 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from edge_http.openapi.examples import EXAMPLES
+from edge_http.openapi.own import OWNERS
+from edge_http.own_routes import declared_by
 from svc_common.account_roles import AccountRole
 from svc_common.clock import new_id
 from svc_common.contracts import OPENAPI_DOCUMENT
 from svc_common.errors import Reason
 from svc_common.scopes import scope_name
 from tests.contract.surface import HttpForm, Rpc, public_rpcs
+from tests.contract.test_published_paths import OF_THE_BRIDGE
 from tests.factories.messages import filled, request_for
+from tests.fakes.drawing_platform import ObjectStore
 from tests.fakes.public_platform import PublicPlatform
 from tests.harness_envoy import Edge, Metadata
 from tests.harness_service import Identities
@@ -41,6 +47,9 @@ DOCUMENT: dict[str, Any] = json.loads(OPENAPI_DOCUMENT.read_text(encoding="utf-8
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 OPERATIONS = {
     (verb.upper(), path): operation for path, verbs in DOCUMENT["paths"].items() for verb, operation in verbs.items()
+}
+OWN = {
+    (verb, path): own for owner in OWNERS for own, _ in declared_by(owner) for verb in own.verbs for path in own.paths
 }
 FORMS = {(form.verb, form.template): (rpc, form) for rpc in public_rpcs() for form in rpc.http_forms}
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -73,8 +82,33 @@ def test_document_is_valid() -> None:
     validate(DOCUMENT)
 
 
-def test_document_has_every_form_of_every_public_method_and_nothing_else() -> None:
-    assert set(OPERATIONS) == set(FORMS)
+def test_document_has_every_form_of_every_public_method_and_what_is_the_bridge_s_own() -> None:
+    assert FORMS.keys().isdisjoint(OWN)
+    assert OPERATIONS.keys() == FORMS.keys() | OWN.keys()
+    # All that the product publishes, the heads of pictures, one more provider's reports, and the state of the platform.
+    assert OWN.keys() - OF_THE_BRIDGE == {
+        ("HEAD", "/api/v1/images/{image_id}/content"),
+        ("HEAD", "/api/v1/images/{image_id}/thumbnail"),
+        ("POST", "/api/v1/webhooks/polar"),
+        ("GET", "/status.json"),
+    }
+    assert set(OF_THE_BRIDGE) <= OWN.keys()
+
+
+def test_bytes_are_told_of_with_their_conditions_and_answers() -> None:
+    content = OPERATIONS["GET", "/api/v1/images/{image_id}/content"]
+    assert {"image_id", "range", "if-range", "if-none-match"} <= {each["name"] for each in content["parameters"]}
+    assert {"200", "206", "304", "401", "404", "412", "416", "429"} <= content["responses"].keys()
+    assert content["responses"]["206"]["content"].keys() == {"image/png", "image/jpeg", "image/webp"}
+    assert "content" not in OPERATIONS["HEAD", "/api/v1/images/{image_id}/content"]["responses"]["200"]
+    assert "An API key needs the scope `read`." in content["description"]
+    upload = OPERATIONS["POST", "/api/v1/images:upload"]
+    assert {"image/png", "multipart/form-data"} <= upload["requestBody"]["content"].keys()
+    assert upload["responses"]["200"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/Upload"
+    }
+    assert "413" in upload["responses"]
+    assert OPERATIONS["GET", "/api/v1/shared/{share_token}/content"]["security"] == []
 
 
 def test_operations_have_names_of_their_own_and_say_what_they_do() -> None:
@@ -171,6 +205,48 @@ async def test_bridge_answers_as_the_document_says(
     # In a thread, since the bridge runs in this one.
     await asyncio.to_thread(call)
     assert platform.breaches == []
+
+
+@pytest.mark.parametrize(("verb", "path"), OWN, ids=[f"{verb} {path}" for verb, path in OWN])
+async def test_bridge_answers_on_its_own_routes_as_the_document_says(
+    verb: str, path: str, bridge_port: int, studio: PublicPlatform, store: ObjectStore, caller: Metadata
+) -> None:
+    if path.endswith(("lemon-squeezy", "polar", "payments/webhook")):
+        pytest.skip("svc_payment's internal listener isn't part of this platform")
+    operation = schemathesis.openapi.from_dict(DOCUMENT)[path][verb]
+
+    @settings(
+        max_examples=EXAMPLES_EACH,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def call(case: schemathesis.Case) -> None:
+        answer = case.call(
+            base_url=f"http://127.0.0.1:{bridge_port}", headers=dict(caller), timeout=20, allow_redirects=False
+        )
+        case.validate_response(answer, checks=CHECKS)
+
+    async def shared(_: Message) -> Message:
+        return sharing_service_pb2.SharedImage(content_url=store.url, content_type="image/png")
+
+    async def begun(_: Message) -> Message:
+        return identity_service_pb2.SignInAttempt(
+            authorization_url="https://provider.example/sign-in", browser_secret="x" * 43
+        )
+
+    async def completed(_: Message) -> Message:
+        return identity_service_pb2.CompleteSignInResponse(loopback_url="http://127.0.0.1:5000/?code=x")
+
+    studio.answers |= {
+        "SharingService.GetSharedImage": shared,
+        "IdentityService.BeginSignIn": begun,
+        "IdentityService.CompleteSignIn": completed,
+    }
+    await asyncio.to_thread(call)
+    assert studio.breaches == []
 
 
 async def test_document_is_served_by_the_edge_without_a_token(bridge: httpx.AsyncClient, edge: Edge) -> None:

@@ -28,6 +28,7 @@ SETTINGS: Final[Mapping[str, type[BaseSettings]]] = {
     "edge_envoy": EdgeEnvironment,
 }
 SECRETS_DIR: Final = "/run/secrets/pingvas"
+MUTUAL_TLS_DIR: Final = "/run/secrets/mutual-tls"
 _ADDRESSES: Final = {
     "DATABASE_URL": "postgresql://admin:secret@postgres:5432/pingvas",
     "REDIS_URL": "redis://:secret@redis:6379/0",
@@ -55,7 +56,12 @@ def settings_of(
         monkeypatch: gives the environment back.
 
     """
+    certificates = secrets.parent / "mutual-tls"
+    certificates.mkdir(exist_ok=True)
+    for name in ("tls.crt", "tls.key", "ca.crt"):
+        (certificates / name).touch()
     with monkeypatch.context() as patched:
         for name, value in environment.items():
-            patched.setenv(name, str(value).replace(SECRETS_DIR, str(secrets)))
+            placed = str(value).replace(MUTUAL_TLS_DIR, str(certificates)).replace(SECRETS_DIR, str(secrets))
+            patched.setenv(name, placed)
         return SETTINGS[module](_secrets_dir=str(secrets))  # type: ignore[call-arg]

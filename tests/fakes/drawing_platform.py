@@ -38,8 +38,9 @@ class ObjectStore:
             def do_GET(self) -> None:
                 store.failures -= 1
                 self.send_response(200 if store.failures < 0 else 503)
+                self.send_header("content-type", "image/webp" if self.path.endswith("thumbnail") else "image/png")
                 self.end_headers()
-                self.wfile.write(picture())
+                self.wfile.write(picture(file_format="WEBP" if self.path.endswith("thumbnail") else "PNG"))
 
             def do_PUT(self) -> None:
                 data = self.rfile.read(int(self.headers["content-length"]))
@@ -93,7 +94,10 @@ def draw(platform: PublicPlatform, store: ObjectStore) -> None:
         return found
 
     async def image(_: Message) -> Message:
-        return image_pb2.Image(image_id=IMAGE_ID, content_url=store.url, content_type="image/png")
+        thumbnail_url = f"{store.url}-thumbnail"
+        return image_pb2.Image(
+            image_id=IMAGE_ID, content_url=store.url, content_type="image/png", thumbnail_url=thumbnail_url
+        )
 
     async def upload(_: Message) -> Message:
         return gallery_service_pb2.Upload(upload_id=str(new_id()), put_url=store.url)

@@ -76,6 +76,7 @@ def security_of(deployment: Manifest) -> Any:
         ("without a fixed version", lambda one: pod_of(one)["containers"][0].update(image="host:5000/a")),
         ("without a fixed version", lambda one: pod_of(one)["containers"][0].update(image="a:latest")),
         ("main has no livenessProbe", lambda one: pod_of(one)["containers"][0].pop("livenessProbe")),
+        ("has no certificate for the other", lambda one: pod_of(one)["containers"][0]["volumeMounts"].pop(1)),
         ("selects no pod", lambda one: one["spec"]["template"]["metadata"]["labels"].pop("app.kubernetes.io/name")),
         ("has no PodDisruptionBudget", lambda one: one["metadata"].update(name="another")),
     ],
@@ -201,6 +202,20 @@ def test_pods_reach_each_other_just_as_the_contracts_allow(production: list[Mani
         if source != target and network.passes(source, target, port)
     }
     assert passing == expected
+
+
+@pytest.mark.parametrize("root", ENVIRONMENTS)
+def test_certificates_have_the_names_by_which_processes_are_called(
+    root: str, rendered: dict[str, list[Manifest]]
+) -> None:
+    certificates = of_kind(rendered[root], "Certificate")
+    for name, deployment in of_kind(rendered[root], "Deployment").items():
+        (secret,) = [one["secret"] for one in pod_of(deployment)["volumes"] if one["name"] == "mutual-tls"]
+        certificate = certificates[f"mutual-tls{name.removeprefix('pingvas')}"]["spec"]
+        assert (certificate["secretName"], certificate["dnsNames"]) == (secret["secretName"], [name])
+        assert certificate["issuerRef"] == {"kind": "Issuer", "name": "authority"}
+    assert certificates["authority"]["spec"]["isCA"]
+    assert certificates["public-envoy"]["spec"]["issuerRef"]["kind"] == "ClusterIssuer"
 
 
 def test_nothing_passes_that_no_policy_allows(production: list[Manifest]) -> None:
