@@ -9,6 +9,7 @@ from grpc_health.v1.health import aio as health
 from pingvas.gallery.v1.import_service_pb2_grpc import ImportServiceStub
 from pingvas.gallery.v1.preset_service_pb2_grpc import PresetServiceStub
 from pingvas.gallery.v1.source_service_pb2_grpc import SourceServiceStub
+from pingvas.gallery.v1.storage_service_pb2_grpc import StorageServiceStub
 from pingvas.generation.v1.account_event_service_pb2_grpc import add_AccountEventServiceServicer_to_server
 from pingvas.generation.v1.generation_admin_service_pb2_grpc import add_GenerationAdminServiceServicer_to_server
 from pingvas.generation.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
@@ -77,6 +78,7 @@ from svc_generation.usecases.planning import Planner
 from svc_generation.usecases.presets import PresetResolver
 from svc_generation.usecases.requeueing import Requeuer
 from svc_generation.usecases.sources import SourceResolver
+from svc_generation.usecases.storage import StorageGate
 from svc_generation.usecases.uncertain_holds import UncertainHolds
 from svc_generation.usecases.waiting import WaitTimes
 from svc_generation.usecases.watch_hub import WatchHub
@@ -167,6 +169,7 @@ class Parts:
         self.acceptor = Acceptor(
             database=self.requests,
             planner=self.planner,
+            storage=StorageGate(StorageServiceStub(self.gallery)),
             ledger=self.ledger,
             waits=self.waits,
             offering=self.offering,
