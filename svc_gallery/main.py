@@ -16,8 +16,10 @@ from pingvas.gallery.v1.lineage_service_pb2_grpc import add_LineageServiceServic
 from pingvas.gallery.v1.preset_service_pb2_grpc import add_PresetServiceServicer_to_server
 from pingvas.gallery.v1.sharing_service_pb2_grpc import add_SharingServiceServicer_to_server
 from pingvas.gallery.v1.source_service_pb2_grpc import add_SourceServiceServicer_to_server
+from pingvas.gallery.v1.storage_service_pb2_grpc import add_StorageServiceServicer_to_server
 from pingvas.gallery.v1.template_service_pb2_grpc import add_TemplateServiceServicer_to_server
 from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from pingvas.user.v1.account_notice_service_pb2_grpc import AccountNoticeServiceStub
 
 from svc_common import clock
 from svc_common.capacity import service_capacity
@@ -49,9 +51,10 @@ from svc_gallery.servicer import (
     SharingServicer,
     ShippedTemplates,
     SourceServicer,
+    StorageServicer,
     TemplateServicer,
 )
-from svc_gallery.tasks import ExportMaker, ImagePurger, UploadSweeper
+from svc_gallery.tasks import ExportMaker, ImagePurger, OverageWatcher, UploadSweeper
 from svc_gallery.usecases.exporting import Exporter
 
 SERVICE_NAME: Final = "svc_gallery"
@@ -61,22 +64,26 @@ class GallerySettings(ServiceSettings, PictureSettings):
     """The settings of svc_gallery."""
 
     payment_internal_address: str = neighbour("payment")
+    user_internal_address: str = neighbour("user")
 
 
 def compose(settings: GallerySettings, now: Callable[[], datetime] = clock.now) -> Server:
     """Returns the service."""
     capacity = service_capacity(settings, Store.POSTGRESQL, Store.OBJECTS)
     # The other one is the export that is being made.
-    database, tasks_database = service_databases(settings, capacity, sweeps=3, others=1)
+    database, tasks_database = service_databases(settings, capacity, sweeps=4, others=1)
     objects = S3ObjectStore.from_settings(settings, settings.s3_bucket, public_url=settings.objects_public_url)
     secret = settings.service_key_file.read_bytes()
     sweeper = UploadSweeper(database=tasks_database, objects=objects, now=now)
-    payment = channel(
-        settings.payment_internal_address,
-        ServiceCredential.from_file(SERVICE_NAME, settings.service_key_file),
-        tls=settings.mutual_tls,
+    credential = ServiceCredential.from_file(SERVICE_NAME, settings.service_key_file)
+    payment, users = (
+        channel(address, credential, tls=settings.mutual_tls)
+        for address in (settings.payment_internal_address, settings.user_internal_address)
     )
     limits = AccountLimits.from_settings(settings, from_ledger(LedgerServiceStub(payment)))
+    overages = OverageWatcher(
+        database=tasks_database, allowances=limits.allowances, people=AccountNoticeServiceStub(users), now=now
+    )
     purger = ImagePurger(database=tasks_database, objects=objects, now=now)
     exports = ExportMaker(Exporter(database=tasks_database, objects=objects, now=now))
     require_room = partial(capacity.require, Store.POSTGRESQL, Store.OBJECTS)
@@ -116,14 +123,17 @@ def compose(settings: GallerySettings, now: Callable[[], datetime] = clock.now) 
             (add_ImportServiceServicer_to_server, ImportServicer(database, now)),
             (add_PresetServiceServicer_to_server, PresetServicer(filler)),
             (add_SourceServiceServicer_to_server, SourceServicer(database, objects, now)),
+            (add_StorageServiceServicer_to_server, StorageServicer(database, limits.allowances, now)),
             (add_GalleryErasureServiceServicer_to_server, GalleryErasureServicer(tasks_database, objects)),
             (add_GalleryDataServiceServicer_to_server, account_data),
         ],
         background=[
-            partial(run_sweeps, tasks_database, [*sweeper.sweeps(), *purger.sweeps(), *exports.sweeps()]),
+            partial(
+                run_sweeps, tasks_database, [*sweeper.sweeps(), *purger.sweeps(), *overages.sweeps(), *exports.sweeps()]
+            ),
             partial(until_set, work=exports.run),
         ],
-        on_stop=[payment.close, database.close, tasks_database.close, passwords.close],
+        on_stop=[payment.close, users.close, database.close, tasks_database.close, passwords.close],
         capacity=capacity,
         limits=limits,
     )

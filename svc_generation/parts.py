@@ -8,6 +8,7 @@ from typing import Final
 from pingvas.gallery.v1.import_service_pb2_grpc import ImportServiceStub
 from pingvas.gallery.v1.preset_service_pb2_grpc import PresetServiceStub
 from pingvas.gallery.v1.source_service_pb2_grpc import SourceServiceStub
+from pingvas.gallery.v1.storage_service_pb2_grpc import StorageServiceStub
 from pingvas.models.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
@@ -39,6 +40,7 @@ from svc_generation.usecases.pausing import TierPauses
 from svc_generation.usecases.planning import Planner
 from svc_generation.usecases.presets import PresetResolver
 from svc_generation.usecases.sources import SourceResolver
+from svc_generation.usecases.storage import StorageGate
 from svc_generation.usecases.uncertain_holds import UncertainHolds
 from svc_generation.usecases.waiting import WaitTimes
 from svc_generation.usecases.watch_hub import WatchHub
@@ -102,6 +104,7 @@ class Parts:
         self.acceptor = Acceptor(
             database=self.requests,
             planner=self.planner,
+            storage=StorageGate(StorageServiceStub(self.gallery)),
             ledger=self.ledger,
             waits=self.waits,
             offering=self.offering,

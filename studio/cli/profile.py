@@ -12,6 +12,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from pingvas.gallery.v1.gallery_service_pb2 import GetImageRequest
 from pingvas.gallery.v1.gallery_service_pb2_grpc import GalleryServiceStub
+from pingvas.gallery.v1.library_service_pb2 import GetStorageUsageRequest, StorageUsage
+from pingvas.gallery.v1.library_service_pb2_grpc import LibraryServiceStub
 from pingvas.generation.v1.usage_service_pb2 import GetMyUsageRequest, ModelUsage, Usage
 from pingvas.generation.v1.usage_service_pb2_grpc import UsageServiceStub
 from pingvas.user.v1.user_pb2 import User
@@ -24,6 +26,7 @@ from studio.cli.failures import CommandError, ExitCode
 
 _DOWNLOAD_SECONDS = 60.0
 _SECONDS_A_MINUTE = 60
+_GIB = 1024**3
 
 
 @click.group()
@@ -72,15 +75,16 @@ def set_(
 @json_option
 @pass_shared
 def usage(shared: Shared, *, days: int, as_json: bool) -> None:
-    """Show what your jobs have used, by day and model, how they ended, and how long they waited."""
+    """Show what your jobs have used, by day and model, how they ended and waited, and what your pictures take."""
     request = GetMyUsageRequest(day_count=days, utc_offset_minutes=_utc_offset_minutes())
     with connect(shared) as client:
         used = client.call(UsageServiceStub(client.channel).GetMyUsage, request)
+        stored = client.call(LibraryServiceStub(client.channel).GetStorageUsage, GetStorageUsageRequest())
     if as_json:
-        click.echo(json.dumps(_document(used), indent=2))
+        click.echo(json.dumps({**_document(used), "storage": _document(stored)}, indent=2))
         return
     click.echo(f"{used.first_day} to {used.last_day}: {_amounts(used)}")
-    for line in (*ends_lines(used), *usage_lines(used.models)):
+    for line in (*ends_lines(used), *usage_lines(used.models), *storage_lines(stored)):
         click.echo(line)
 
 
@@ -99,6 +103,16 @@ def usage_lines(models: Sequence[ModelUsage]) -> list[str]:
     """Returns a line for each day and model."""
     width = max((len(each.model_id) for each in models), default=0)
     return [f"{each.day}  {each.model_id:<{width}}  {_amounts(each)}" for each in models]
+
+
+def storage_lines(stored: StorageUsage) -> list[str]:
+    """Returns a line that tells what pictures take, and one that warns when that is more than the tier stores."""
+    taken = [f"storage: {stored.image_bytes / _GIB:,.2f} of {stored.quota_bytes / _GIB:,.2f} GiB"]
+    if not stored.HasField("overage_stop_time"):
+        return taken
+    day = stored.overage_stop_time.ToDatetime(UTC).astimezone()
+    warning = f"That is more than your tier stores: from {day:%Y-%m-%d} on new jobs and uploads are refused."
+    return [*taken, warning, "Nothing is deleted by us. Delete pictures and empty the bin, or upgrade."]
 
 
 def _amounts(used: Message) -> str:

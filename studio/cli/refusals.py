@@ -45,7 +45,7 @@ _ADVICE: Mapping[str, str] = {
     Reason.STORAGE_FULL: "The operator has to make room (on a local stack: `pingvas status` tells where).",
     Reason.RATE_LIMITED: "Try again in a moment.",
     Reason.TOO_MANY_STREAMS: "Stop one of the commands that watch jobs.",
-    Reason.STORAGE_QUOTA_EXCEEDED: "Wait until uploads expire, a day after they were made, or upgrade.",
+    Reason.STORAGE_QUOTA_EXCEEDED: "Delete pictures and empty the bin, or upgrade. Uploads expire a day after they were made.",
     Reason.PROMPT_NOTATION_UNSUPPORTED: "Change what is named below.",
     Reason.MODEL_UNUSABLE: "Choose another with --model: `pingvas models` shows what there is.",
     Reason.RECIPE_INVALID: "Leave --from out and give the prompt and the other options yourself.",

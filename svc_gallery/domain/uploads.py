@@ -100,8 +100,8 @@ def check_quota(size_bytes: int, open_uploads: OpenUploads, image_bytes: int, qu
     raise ServiceError(
         Reason.STORAGE_QUOTA_EXCEEDED,
         f"The upload has {_mib(size_bytes)} MiB, and your tier stores {_mib(quota_bytes)} MiB, of which pictures take "
-        f"{_mib(image_bytes)} and open uploads {_mib(open_uploads.size_bytes)}. Wait until uploads expire, a day after they "
-        "were made, or upgrade.",
+        f"{_mib(image_bytes)} and open uploads {_mib(open_uploads.size_bytes)}. Delete pictures and empty the bin, wait "
+        "until uploads expire, a day after they were made, or upgrade.",
         metadata={
             "quota_bytes": str(quota_bytes),
             "image_bytes": str(image_bytes),

@@ -13,6 +13,7 @@ from svc_gallery.servicer.presets import Filler, PresetServicer
 from svc_gallery.servicer.sharing import SharingServicer
 from svc_gallery.servicer.shipped_templates import ShippedTemplates
 from svc_gallery.servicer.sources import SourceServicer
+from svc_gallery.servicer.storage import StorageServicer
 from svc_gallery.servicer.templates import TemplateServicer
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "SharingServicer",
     "ShippedTemplates",
     "SourceServicer",
+    "StorageServicer",
     "TemplateServicer",
 ]

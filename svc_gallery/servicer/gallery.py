@@ -17,10 +17,11 @@ from svc_common.objects import ObjectStore
 from svc_common.paging import PageTokens, page_size
 from svc_gallery.domain.images import BIN_LIFETIME, ImageCursor, clean_tags, image_not_found
 from svc_gallery.domain.search import searched_for
+from svc_gallery.domain.storage import check_overage
 from svc_gallery.domain.uploads import UPLOAD_LIFETIME, check_count, check_quota
 from svc_gallery.messages.images import batch_message, image_message, upload_message
 from svc_gallery.servicer.filters import image_filter
-from svc_gallery.store import boards, queries, uploads
+from svc_gallery.store import boards, queries, storage, uploads
 from svc_gallery.store.models import Upload
 
 _Change: TypeAlias = Callable[[AsyncSession, UUID, Sequence[UUID]], Awaitable[Collection[UUID]]]
@@ -144,6 +145,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):
                 self._require_room()
                 open_uploads = await uploads.open_uploads(transaction, account_id, now)
                 check_count(open_uploads, now)
+                check_overage(await storage.note_overage(transaction, account_id, quota_bytes, now), now)
                 stored_bytes = await queries.stored_bytes(transaction, account_id)
                 check_quota(request.size_bytes, open_uploads, stored_bytes, quota_bytes)
                 upload = self._new_upload(request, account_id, key, now)

@@ -9,7 +9,7 @@ from svc_common.caller import current_account
 from svc_common.db import Database
 from svc_common.limits.allowances import Allowances
 from svc_common.paging import PageTokens, page_size
-from svc_gallery.store import library, queries, uploads
+from svc_gallery.store import library, queries, storage, uploads
 
 
 class LibraryServicer(library_service_pb2_grpc.LibraryServiceServicer):
@@ -28,19 +28,23 @@ class LibraryServicer(library_service_pb2_grpc.LibraryServiceServicer):
         self, _request: library_service_pb2.GetStorageUsageRequest, _context: object
     ) -> library_service_pb2.StorageUsage:
         """Returns how much the caller's gallery holds."""
-        account_id = current_account()
+        account_id, now = current_account(), self._now()
         quota_bytes = (await self._allowances.exactly(account_id)).storage_bytes
         async with self._database.transaction(account_id) as transaction:
             image_count, bin_count = await library.count_images(transaction, account_id)
             image_bytes = await queries.stored_bytes(transaction, account_id)
-            open_uploads = await uploads.open_uploads(transaction, account_id, self._now())
-        return library_service_pb2.StorageUsage(
+            open_uploads = await uploads.open_uploads(transaction, account_id, now)
+            overage = await storage.note_overage(transaction, account_id, quota_bytes, now)
+        usage = library_service_pb2.StorageUsage(
             image_count=image_count,
             bin_count=bin_count,
             image_bytes=image_bytes,
             upload_bytes=open_uploads.size_bytes,
             quota_bytes=quota_bytes,
         )
+        if overage is not None:
+            usage.overage_stop_time.FromDatetime(overage.stop_time)
+        return usage
 
     async def ListTags(
         self, request: library_service_pb2.ListTagsRequest, _context: object

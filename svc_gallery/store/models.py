@@ -278,6 +278,10 @@ class Storage(Base):
 
     account_id: Mapped[UUID] = mapped_column(primary_key=True)
     image_bytes: Mapped[int] = mapped_column(BigInteger)
+    # Since when it is known that they take more than the tier stores, and when the owner was told; None while they fit.
+    over_quota_since: Mapped[datetime | None]
+    overage_mail_time: Mapped[datetime | None]
+    quota_check_time: Mapped[datetime | None]
 
 
 class Upload(Base):

@@ -38,6 +38,7 @@ from svc_generation.store.usage import key_spending
 from svc_generation.usecases.announcing import Announcer
 from svc_generation.usecases.offering import Offering
 from svc_generation.usecases.planning import Plan, Planner
+from svc_generation.usecases.storage import StorageGate
 from svc_generation.usecases.submissions import KeyedLocks, Submission
 from svc_generation.usecases.uncertain_holds import UncertainHolds
 from svc_generation.usecases.waiting import WaitTimes
@@ -92,6 +93,7 @@ class Acceptor:
         *,
         database: Database,
         planner: Planner,
+        storage: StorageGate,
         ledger: "ledger_service_pb2_grpc.LedgerServiceAsyncStub",
         waits: WaitTimes,
         offering: Offering,
@@ -106,6 +108,7 @@ class Acceptor:
         """Takes the parts; `holds` notes the jobs of which it is unknown whether they were accepted."""
         self._database = database
         self._planner = planner
+        self._storage = storage
         self._ledger = ledger
         self._waits = waits
         self._offering = offering
@@ -124,7 +127,8 @@ class Acceptor:
 
         Raises:
             ServiceError: what planning raises, WEBHOOK_NOT_FOUND, WEBHOOK_ADDRESS_REFUSED, PAYMENT_OVERDUE,
-                INSUFFICIENT_CREDITS, QUEUE_FULL, STORAGE_FULL, API_KEY_LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED.
+                STORAGE_QUOTA_EXCEEDED, INSUFFICIENT_CREDITS, QUEUE_FULL, STORAGE_FULL, API_KEY_LIMIT_EXCEEDED,
+                IDEMPOTENCY_KEY_REUSED.
         """
         if submission.webhook is not None:
             check_url(
@@ -136,6 +140,7 @@ class Acceptor:
             self._capacity.require(*_STORES_NEEDED)
             plan = await self._planner.plan(submission.wish, submission.account_id, submission.key)
             check_standing(plan.tier)
+            await self._storage.check(submission.account_id)
             await self._check_spending(submission, plan)
             candidate = _Candidate(self._new_id(), submission, plan)
             await self._note_webhooks(candidate)

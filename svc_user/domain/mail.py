@@ -49,6 +49,8 @@ class MailKind(enum.StrEnum):
     """The credits fell below the threshold that the owner has set."""
     STATEMENT = "statement"
     """What a month did to the credits."""
+    STORAGE_OVERAGE = "storage_overage"
+    """The pictures take more than the tier stores; it tells from when on new jobs are refused."""
     ENTERPRISE_LEAD = "enterprise_lead"
     """Somebody asked for the enterprise plan; it goes to our sales team."""
     ACCOUNT_EXPORT = "account_export"

@@ -23,6 +23,13 @@ def letter_values(kind: MailKind, content: bytes | None) -> dict[str, Any]:
             return {"balance": amount_text(letter.balance), "threshold": amount_text(letter.threshold)}
         case MailKind.STATEMENT:
             return _statement_values(AccountLetter.FromString(content or b"").statement)
+        case MailKind.STORAGE_OVERAGE:
+            overage = AccountLetter.FromString(content or b"").storage_overage
+            return {
+                "taken": _gib(overage.image_bytes),
+                "quota": _gib(overage.quota_bytes),
+                "stop_date": overage.stop_time.ToDatetime().date().isoformat(),
+            }
         case _:
             return {}
 
@@ -63,6 +70,10 @@ def amount_text(amount: str) -> str:
     """Returns an amount with groups of digits and without needless zeros: "12000.500" is "12,000.5"."""
     whole, _, fraction = f"{Decimal(amount):,.3f}".partition(".")
     return f"{whole}.{fraction}".rstrip("0").rstrip(".")
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**3:,.2f}"
 
 
 def _statement_values(statement: Statement) -> dict[str, Any]:

@@ -43,6 +43,7 @@ _PAGES: Final = {
     MailKind.ACCOUNT_CLOSED: "account",
     MailKind.LOW_BALANCE: "billing",
     MailKind.STATEMENT: "billing",
+    MailKind.STORAGE_OVERAGE: "gallery",
     MailKind.ENTERPRISE_LEAD: "pricing",
     MailKind.ACCOUNT_EXPORT: "account",
 }

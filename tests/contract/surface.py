@@ -28,6 +28,7 @@ from pingvas.gallery.v1 import (
     preset_service_pb2,
     sharing_service_pb2,
     source_service_pb2,
+    storage_service_pb2,
     template_service_pb2,
 )
 from pingvas.generation.v1 import (
@@ -118,6 +119,7 @@ MODULES = (
     recipe_service_pb2,
     second_factor_service_pb2,
     source_service_pb2,
+    storage_service_pb2,
     subscription_service_pb2,
     template_service_pb2,
     usage_service_pb2,

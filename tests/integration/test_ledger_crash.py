@@ -1,7 +1,7 @@
 """PostgreSQL is killed while many clients move credits: whatever was answered is there afterwards, and nothing else moved."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -37,9 +37,10 @@ class Load:
     # Set when every client has settled one hold on average, long before any has finished.
     is_on: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def client(self, account: UUID) -> None:
-        """Reserves and settles one hold after another, repeating each call until it is answered."""
-        for _ in range(PAIRS):
+    async def client(self, number: int, accounts: Sequence[UUID]) -> None:
+        """Reserves and settles holds, going round the accounts; repeats each call until it is answered."""
+        for pair in range(PAIRS):
+            account = accounts[(number + pair * CLIENTS) % len(accounts)]
             hold = new_id()
             reserve = ledger_service_pb2.ReserveCreditsRequest(
                 hold_id=str(hold),
@@ -98,7 +99,7 @@ async def test_answered_calls_survive_a_killed_postgresql(
 
         async with asyncio.TaskGroup() as clients:
             for number in range(CLIENTS):
-                clients.create_task(load.client(accounts[number % tenants]))
+                clients.create_task(load.client(number, accounts))
             await load.is_on.wait()
             own_postgres.kill()
             held, settled = dict(load.held), dict(load.settled)

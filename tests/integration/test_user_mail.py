@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 from pingvas.payment.v1.statement_pb2 import Statement
-from pingvas.user.v1.account_notice_service_pb2 import AccountLetter, LowBalanceLetter
+from pingvas.user.v1.account_notice_service_pb2 import AccountLetter, LowBalanceLetter, StorageOverageLetter
 
 from svc_common.clock import new_id
 from svc_common.db import Database
@@ -26,6 +26,9 @@ from tests.harness_postgres import DatabaseFactory, ServiceDatabase
 STUDIO = "https://studio.example.com"
 _LETTERS = {
     MailKind.LOW_BALANCE: AccountLetter(low_balance=LowBalanceLetter(balance="1.000", threshold="2.000")),
+    MailKind.STORAGE_OVERAGE: AccountLetter(
+        storage_overage=StorageOverageLetter(image_bytes=2 * 1024**3, quota_bytes=1024**3)
+    ),
     MailKind.STATEMENT: AccountLetter(
         statement=Statement(
             month="2026-02",

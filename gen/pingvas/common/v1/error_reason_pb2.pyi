@@ -239,8 +239,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Sample: {"reason": "TOO_MANY_STREAMS", "metadata": {"limit": "25"}}
     """
     ERROR_REASON_STORAGE_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 55
-    """The account's pictures and open uploads leave no room in its tier's storage for another upload.
-    Nothing was opened. Wait until open uploads expire, or upgrade.
+    """The account's pictures and open uploads leave no room in its tier's storage for another upload; or the pictures
+    alone have taken more than the tier stores for 14 days, since when, in `overage_stop_time`, new jobs are refused.
+    Nothing was opened, accepted or charged. Delete pictures and empty the bin, wait until open uploads expire, or upgrade.
     Sample: {"reason": "STORAGE_QUOTA_EXCEEDED", "metadata": {"quota_bytes": "1073741824", "image_bytes": "1040187392", "upload_bytes": "33554432", "size_bytes": "5242880"}}
     """
     ERROR_REASON_PROMPT_NOTATION_UNSUPPORTED: _ErrorReason.ValueType  # 62
@@ -661,8 +662,9 @@ watch all jobs in one stream with WatchJobs.
 Sample: {"reason": "TOO_MANY_STREAMS", "metadata": {"limit": "25"}}
 """
 ERROR_REASON_STORAGE_QUOTA_EXCEEDED: ErrorReason.ValueType  # 55
-"""The account's pictures and open uploads leave no room in its tier's storage for another upload.
-Nothing was opened. Wait until open uploads expire, or upgrade.
+"""The account's pictures and open uploads leave no room in its tier's storage for another upload; or the pictures
+alone have taken more than the tier stores for 14 days, since when, in `overage_stop_time`, new jobs are refused.
+Nothing was opened, accepted or charged. Delete pictures and empty the bin, wait until open uploads expire, or upgrade.
 Sample: {"reason": "STORAGE_QUOTA_EXCEEDED", "metadata": {"quota_bytes": "1073741824", "image_bytes": "1040187392", "upload_bytes": "33554432", "size_bytes": "5242880"}}
 """
 ERROR_REASON_PROMPT_NOTATION_UNSUPPORTED: ErrorReason.ValueType  # 62

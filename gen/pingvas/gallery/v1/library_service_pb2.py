@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pingvas.common.v1 import authorization_pb2 as pingvas_dot_common_dot_v1_dot_authorization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(pingvas/gallery/v1/library_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%pingvas/common/v1/authorization.proto\"\x18\n\x16GetStorageUsageRequest\"v\n\x0cStorageUsage\x12\x13\n\x0bimage_count\x18\x01 \x01(\x05\x12\x11\n\tbin_count\x18\x02 \x01(\x05\x12\x13\n\x0bimage_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cupload_bytes\x18\x04 \x01(\x03\x12\x13\n\x0bquota_bytes\x18\x05 \x01(\x03\"N\n\x0fListTagsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"W\n\x10ListTagsResponse\x12*\n\x04tags\x18\x01 \x03(\x0b\x32\x1c.pingvas.gallery.v1.TagCount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x08TagCount\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x13\n\x0bimage_count\x18\x02 \x01(\x05\x32\xa7\x02\n\x0eLibraryService\x12\x9f\x01\n\x0fGetStorageUsage\x12*.pingvas.gallery.v1.GetStorageUsageRequest\x1a .pingvas.gallery.v1.StorageUsage\">\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x30\x12\x15/api/v1/storage/usageZ\x17\x12\x15/api/v1/storage/quota\x12s\n\x08ListTags\x12#.pingvas.gallery.v1.ListTagsRequest\x1a$.pingvas.gallery.v1.ListTagsResponse\"\x1c\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/tagsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(pingvas/gallery/v1/library_service.proto\x12\x12pingvas.gallery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\"\x18\n\x16GetStorageUsageRequest\"\xad\x01\n\x0cStorageUsage\x12\x13\n\x0bimage_count\x18\x01 \x01(\x05\x12\x11\n\tbin_count\x18\x02 \x01(\x05\x12\x13\n\x0bimage_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cupload_bytes\x18\x04 \x01(\x03\x12\x13\n\x0bquota_bytes\x18\x05 \x01(\x03\x12\x35\n\x11overage_stop_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x0fListTagsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"W\n\x10ListTagsResponse\x12*\n\x04tags\x18\x01 \x03(\x0b\x32\x1c.pingvas.gallery.v1.TagCount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x08TagCount\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x13\n\x0bimage_count\x18\x02 \x01(\x05\x32\xa7\x02\n\x0eLibraryService\x12\x9f\x01\n\x0fGetStorageUsage\x12*.pingvas.gallery.v1.GetStorageUsageRequest\x1a .pingvas.gallery.v1.StorageUsage\">\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x30\x12\x15/api/v1/storage/usageZ\x17\x12\x15/api/v1/storage/quota\x12s\n\x08ListTags\x12#.pingvas.gallery.v1.ListTagsRequest\x1a$.pingvas.gallery.v1.ListTagsResponse\"\x1c\x8a\xb5\x18\x04\x08\x02\x18\x01\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/tagsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,16 +43,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIBRARYSERVICE'].methods_by_name['GetStorageUsage']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\0020\022\025/api/v1/storage/usageZ\027\022\025/api/v1/storage/quota'
   _globals['_LIBRARYSERVICE'].methods_by_name['ListTags']._loaded_options = None
   _globals['_LIBRARYSERVICE'].methods_by_name['ListTags']._serialized_options = b'\212\265\030\004\010\002\030\001\202\323\344\223\002\016\022\014/api/v1/tags'
-  _globals['_GETSTORAGEUSAGEREQUEST']._serialized_start=162
-  _globals['_GETSTORAGEUSAGEREQUEST']._serialized_end=186
-  _globals['_STORAGEUSAGE']._serialized_start=188
-  _globals['_STORAGEUSAGE']._serialized_end=306
-  _globals['_LISTTAGSREQUEST']._serialized_start=308
-  _globals['_LISTTAGSREQUEST']._serialized_end=386
-  _globals['_LISTTAGSRESPONSE']._serialized_start=388
-  _globals['_LISTTAGSRESPONSE']._serialized_end=475
-  _globals['_TAGCOUNT']._serialized_start=477
-  _globals['_TAGCOUNT']._serialized_end=521
-  _globals['_LIBRARYSERVICE']._serialized_start=524
-  _globals['_LIBRARYSERVICE']._serialized_end=819
+  _globals['_GETSTORAGEUSAGEREQUEST']._serialized_start=195
+  _globals['_GETSTORAGEUSAGEREQUEST']._serialized_end=219
+  _globals['_STORAGEUSAGE']._serialized_start=222
+  _globals['_STORAGEUSAGE']._serialized_end=395
+  _globals['_LISTTAGSREQUEST']._serialized_start=397
+  _globals['_LISTTAGSREQUEST']._serialized_end=475
+  _globals['_LISTTAGSRESPONSE']._serialized_start=477
+  _globals['_LISTTAGSRESPONSE']._serialized_end=564
+  _globals['_TAGCOUNT']._serialized_start=566
+  _globals['_TAGCOUNT']._serialized_end=610
+  _globals['_LIBRARYSERVICE']._serialized_start=613
+  _globals['_LIBRARYSERVICE']._serialized_end=908
 # @@protoc_insertion_point(module_scope)

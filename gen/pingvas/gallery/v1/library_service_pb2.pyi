@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -46,6 +47,7 @@ class StorageUsage(_message.Message):
     IMAGE_BYTES_FIELD_NUMBER: _builtins.int
     UPLOAD_BYTES_FIELD_NUMBER: _builtins.int
     QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    OVERAGE_STOP_TIME_FIELD_NUMBER: _builtins.int
     image_count: _builtins.int
     """Counts the pictures that aren't in the bin."""
     bin_count: _builtins.int
@@ -56,6 +58,12 @@ class StorageUsage(_message.Message):
     """Tells how many bytes the uploads take that haven't expired, as they were announced. A string in JSON."""
     quota_bytes: _builtins.int
     """Tells how many bytes the caller's tier has room for, which pictures and uploads share. A string in JSON."""
+    @_builtins.property
+    def overage_stop_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells from when on new jobs and uploads are refused because the pictures take more than `quota_bytes`: 14 days after
+        that was first seen. Absent while they fit. Nothing that is stored is ever deleted for it.
+        """
+
     def __init__(
         self,
         *,
@@ -64,10 +72,11 @@ class StorageUsage(_message.Message):
         image_bytes: _builtins.int = ...,
         upload_bytes: _builtins.int = ...,
         quota_bytes: _builtins.int = ...,
+        overage_stop_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overage_stop_time", b"overage_stop_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin_count", b"bin_count", "image_bytes", b"image_bytes", "image_count", b"image_count", "quota_bytes", b"quota_bytes", "upload_bytes", b"upload_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin_count", b"bin_count", "image_bytes", b"image_bytes", "image_count", b"image_count", "overage_stop_time", b"overage_stop_time", "quota_bytes", b"quota_bytes", "upload_bytes", b"upload_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,8 @@ class GenerationServiceStub:
     - NOT_FOUND (WEBHOOK_NOT_FOUND): no such webhook endpoint in the caller's account; nothing was held.
     - INVALID_ARGUMENT (WEBHOOK_ADDRESS_REFUSED): `webhook_url` isn't https, or leads to no public host; nothing was held.
     - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
+    - FAILED_PRECONDITION (STORAGE_QUOTA_EXCEEDED): the pictures have taken more than the tier stores for 14 days; nothing
+      was held. Delete pictures and empty the bin, or upgrade.
     - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was held. RetryInfo says when to try again.
     - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
     """
@@ -172,6 +174,8 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     - NOT_FOUND (WEBHOOK_NOT_FOUND): no such webhook endpoint in the caller's account; nothing was held.
     - INVALID_ARGUMENT (WEBHOOK_ADDRESS_REFUSED): `webhook_url` isn't https, or leads to no public host; nothing was held.
     - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
+    - FAILED_PRECONDITION (STORAGE_QUOTA_EXCEEDED): the pictures have taken more than the tier stores for 14 days; nothing
+      was held. Delete pictures and empty the bin, or upgrade.
     - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was held. RetryInfo says when to try again.
     - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
     """
@@ -283,6 +287,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND (WEBHOOK_NOT_FOUND): no such webhook endpoint in the caller's account; nothing was held.
         - INVALID_ARGUMENT (WEBHOOK_ADDRESS_REFUSED): `webhook_url` isn't https, or leads to no public host; nothing was held.
         - RESOURCE_EXHAUSTED (QUEUE_FULL): as many jobs wait as the tier allows; RetryInfo says when to try again.
+        - FAILED_PRECONDITION (STORAGE_QUOTA_EXCEEDED): the pictures have taken more than the tier stores for 14 days; nothing
+          was held. Delete pictures and empty the bin, or upgrade.
         - UNAVAILABLE (STORAGE_FULL): a store has no room; nothing was held. RetryInfo says when to try again.
         - ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED): the id was used with another body.
         """

@@ -29,7 +29,7 @@ from pingvas.payment.v1 import enterprise_pb2 as pingvas_dot_payment_dot_v1_dot_
 from pingvas.payment.v1 import statement_pb2 as pingvas_dot_payment_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,pingvas/user/v1/account_notice_service.proto\x12\x0fpingvas.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\x1a#pingvas/payment/v1/enterprise.proto\x1a\"pingvas/payment/v1/statement.proto\"n\n\x14SendSalesMailRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x38\n\x04lead\x18\x02 \x01(\x0b\x32\".pingvas.payment.v1.EnterpriseLeadB\x06\xbaH\x03\xc8\x01\x01\"\xc6\x01\n\x17RecordActivationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x05\x61\x63tor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1c\n\treference\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x37\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\x1a\n\x18RecordActivationResponse\"\x8c\x01\n\x16SendAccountMailRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x36\n\x06letter\x18\x03 \x01(\x0b\x32\x1e.pingvas.user.v1.AccountLetterB\x06\xbaH\x03\xc8\x01\x01\"\x8f\x01\n\rAccountLetter\x12\x38\n\x0blow_balance\x18\x01 \x01(\x0b\x32!.pingvas.user.v1.LowBalanceLetterH\x00\x12\x32\n\tstatement\x18\x02 \x01(\x0b\x32\x1d.pingvas.payment.v1.StatementH\x00\x42\x10\n\x07\x63ontent\x12\x05\xbaH\x02\x08\x01\"H\n\x10LowBalanceLetter\x12\x18\n\x07\x62\x61lance\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x18\x12\x1a\n\tthreshold\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x18\".\n\x17SendAccountMailResponse\x12\x13\n\x0bis_accepted\x18\x01 \x01(\x08\x32\x86\x03\n\x14\x41\x63\x63ountNoticeService\x12y\n\x0fSendAccountMail\x12\'.pingvas.user.v1.SendAccountMailRequest\x1a(.pingvas.user.v1.SendAccountMailResponse\"\x13\x8a\xb5\x18\x0f\x08\x03\x12\x0bsvc_payment\x12u\n\rSendSalesMail\x12%.pingvas.user.v1.SendSalesMailRequest\x1a(.pingvas.user.v1.SendAccountMailResponse\"\x13\x8a\xb5\x18\x0f\x08\x03\x12\x0bsvc_payment\x12|\n\x10RecordActivation\x12(.pingvas.user.v1.RecordActivationRequest\x1a).pingvas.user.v1.RecordActivationResponse\"\x13\x8a\xb5\x18\x0f\x08\x03\x12\x0bsvc_paymentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,pingvas/user/v1/account_notice_service.proto\x12\x0fpingvas.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%pingvas/common/v1/authorization.proto\x1a#pingvas/payment/v1/enterprise.proto\x1a\"pingvas/payment/v1/statement.proto\"n\n\x14SendSalesMailRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x38\n\x04lead\x18\x02 \x01(\x0b\x32\".pingvas.payment.v1.EnterpriseLeadB\x06\xbaH\x03\xc8\x01\x01\"\xc6\x01\n\x17RecordActivationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x05\x61\x63tor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1c\n\treference\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x37\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\x1a\n\x18RecordActivationResponse\"\x8c\x01\n\x16SendAccountMailRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x36\n\x06letter\x18\x03 \x01(\x0b\x32\x1e.pingvas.user.v1.AccountLetterB\x06\xbaH\x03\xc8\x01\x01\"\xd1\x01\n\rAccountLetter\x12\x38\n\x0blow_balance\x18\x01 \x01(\x0b\x32!.pingvas.user.v1.LowBalanceLetterH\x00\x12\x32\n\tstatement\x18\x02 \x01(\x0b\x32\x1d.pingvas.payment.v1.StatementH\x00\x12@\n\x0fstorage_overage\x18\x03 \x01(\x0b\x32%.pingvas.user.v1.StorageOverageLetterH\x00\x42\x10\n\x07\x63ontent\x12\x05\xbaH\x02\x08\x01\"H\n\x10LowBalanceLetter\x12\x18\n\x07\x62\x61lance\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x18\x12\x1a\n\tthreshold\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x18\"\x89\x01\n\x14StorageOverageLetter\x12\x1c\n\x0bimage_bytes\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bquota_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x35\n\tstop_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\".\n\x17SendAccountMailResponse\x12\x13\n\x0bis_accepted\x18\x01 \x01(\x08\x32\x94\x03\n\x14\x41\x63\x63ountNoticeService\x12\x86\x01\n\x0fSendAccountMail\x12\'.pingvas.user.v1.SendAccountMailRequest\x1a(.pingvas.user.v1.SendAccountMailResponse\" \x8a\xb5\x18\x1c\x08\x03\x12\x0bsvc_payment\x12\x0bsvc_gallery\x12u\n\rSendSalesMail\x12%.pingvas.user.v1.SendSalesMailRequest\x1a(.pingvas.user.v1.SendAccountMailResponse\"\x13\x8a\xb5\x18\x0f\x08\x03\x12\x0bsvc_payment\x12|\n\x10RecordActivation\x12(.pingvas.user.v1.RecordActivationRequest\x1a).pingvas.user.v1.RecordActivationResponse\"\x13\x8a\xb5\x18\x0f\x08\x03\x12\x0bsvc_paymentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,8 +62,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOWBALANCELETTER'].fields_by_name['balance']._serialized_options = b'\272H\004r\002\030\030'
   _globals['_LOWBALANCELETTER'].fields_by_name['threshold']._loaded_options = None
   _globals['_LOWBALANCELETTER'].fields_by_name['threshold']._serialized_options = b'\272H\004r\002\030\030'
+  _globals['_STORAGEOVERAGELETTER'].fields_by_name['image_bytes']._loaded_options = None
+  _globals['_STORAGEOVERAGELETTER'].fields_by_name['image_bytes']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_STORAGEOVERAGELETTER'].fields_by_name['quota_bytes']._loaded_options = None
+  _globals['_STORAGEOVERAGELETTER'].fields_by_name['quota_bytes']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_STORAGEOVERAGELETTER'].fields_by_name['stop_time']._loaded_options = None
+  _globals['_STORAGEOVERAGELETTER'].fields_by_name['stop_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ACCOUNTNOTICESERVICE'].methods_by_name['SendAccountMail']._loaded_options = None
-  _globals['_ACCOUNTNOTICESERVICE'].methods_by_name['SendAccountMail']._serialized_options = b'\212\265\030\017\010\003\022\013svc_payment'
+  _globals['_ACCOUNTNOTICESERVICE'].methods_by_name['SendAccountMail']._serialized_options = b'\212\265\030\034\010\003\022\013svc_payment\022\013svc_gallery'
   _globals['_ACCOUNTNOTICESERVICE'].methods_by_name['SendSalesMail']._loaded_options = None
   _globals['_ACCOUNTNOTICESERVICE'].methods_by_name['SendSalesMail']._serialized_options = b'\212\265\030\017\010\003\022\013svc_payment'
   _globals['_ACCOUNTNOTICESERVICE'].methods_by_name['RecordActivation']._loaded_options = None
@@ -77,11 +83,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDACCOUNTMAILREQUEST']._serialized_start=581
   _globals['_SENDACCOUNTMAILREQUEST']._serialized_end=721
   _globals['_ACCOUNTLETTER']._serialized_start=724
-  _globals['_ACCOUNTLETTER']._serialized_end=867
-  _globals['_LOWBALANCELETTER']._serialized_start=869
-  _globals['_LOWBALANCELETTER']._serialized_end=941
-  _globals['_SENDACCOUNTMAILRESPONSE']._serialized_start=943
-  _globals['_SENDACCOUNTMAILRESPONSE']._serialized_end=989
-  _globals['_ACCOUNTNOTICESERVICE']._serialized_start=992
-  _globals['_ACCOUNTNOTICESERVICE']._serialized_end=1382
+  _globals['_ACCOUNTLETTER']._serialized_end=933
+  _globals['_LOWBALANCELETTER']._serialized_start=935
+  _globals['_LOWBALANCELETTER']._serialized_end=1007
+  _globals['_STORAGEOVERAGELETTER']._serialized_start=1010
+  _globals['_STORAGEOVERAGELETTER']._serialized_end=1147
+  _globals['_SENDACCOUNTMAILRESPONSE']._serialized_start=1149
+  _globals['_SENDACCOUNTMAILRESPONSE']._serialized_end=1195
+  _globals['_ACCOUNTNOTICESERVICE']._serialized_start=1198
+  _globals['_ACCOUNTNOTICESERVICE']._serialized_end=1602
 # @@protoc_insertion_point(module_scope)

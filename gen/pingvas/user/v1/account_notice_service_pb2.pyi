@@ -144,6 +144,7 @@ class AccountLetter(_message.Message):
 
     LOW_BALANCE_FIELD_NUMBER: _builtins.int
     STATEMENT_FIELD_NUMBER: _builtins.int
+    STORAGE_OVERAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def low_balance(self) -> Global___LowBalanceLetter:
         """The credits fell below the threshold."""
@@ -152,17 +153,22 @@ class AccountLetter(_message.Message):
     def statement(self) -> _statement_pb2.Statement:
         """What the last month did to the credits."""
 
+    @_builtins.property
+    def storage_overage(self) -> Global___StorageOverageLetter:
+        """The pictures take more than the tier stores."""
+
     def __init__(
         self,
         *,
         low_balance: Global___LowBalanceLetter | None = ...,
         statement: _statement_pb2.Statement | None = ...,
+        storage_overage: Global___StorageOverageLetter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "low_balance", b"low_balance", "statement", b"statement"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "low_balance", b"low_balance", "statement", b"statement", "storage_overage", b"storage_overage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "low_balance", b"low_balance", "statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "low_balance", b"low_balance", "statement", b"statement", "storage_overage", b"storage_overage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["low_balance", "statement"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["low_balance", "statement", "storage_overage"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
@@ -193,6 +199,38 @@ class LowBalanceLetter(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LowBalanceLetter: _TypeAlias = LowBalanceLetter  # noqa: Y015
+
+@_typing.final
+class StorageOverageLetter(_message.Message):
+    """Describes pictures that take more than the account's tier stores."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_BYTES_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    STOP_TIME_FIELD_NUMBER: _builtins.int
+    image_bytes: _builtins.int
+    """Tells how many bytes the pictures take, with those in the bin."""
+    quota_bytes: _builtins.int
+    """Tells how many bytes the tier stores."""
+    @_builtins.property
+    def stop_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells from when on new jobs and uploads are refused."""
+
+    def __init__(
+        self,
+        *,
+        image_bytes: _builtins.int = ...,
+        quota_bytes: _builtins.int = ...,
+        stop_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stop_time", b"stop_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_bytes", b"image_bytes", "quota_bytes", b"quota_bytes", "stop_time", b"stop_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StorageOverageLetter: _TypeAlias = StorageOverageLetter  # noqa: Y015
 
 @_typing.final
 class SendAccountMailResponse(_message.Message):

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 from PIL import Image
+from pingvas.gallery.v1.library_service_pb2 import StorageUsage
 from pingvas.generation.v1.job_pb2 import (
     ImageSource,
     ImageToImage,
@@ -43,6 +45,7 @@ from studio.cli.main import cli, guarded
 from studio.cli.models import line_of
 from studio.cli.operations import build, drawing, lora_weight, partial_lora_lines
 from studio.cli.picture import can_show, half_blocks
+from studio.cli.profile import storage_lines
 from studio.cli.webhooks import delivery_line, endpoint_line, webhook_of
 from studio.stack.failures import StackError
 from studio.stack.layout import Layout, Ports
@@ -394,3 +397,13 @@ def test_statement_adds_up_by_kind_and_then_by_day() -> None:
 def test_notices_are_told_in_words() -> None:
     assert notices_line(CreditNotices(low_balance="500.000")) == "a warning below 500.000 credits, no statements"
     assert notices_line(CreditNotices(mails_statements=True)) == ("no warning of a low balance, a statement each month")
+
+
+def test_storage_is_told_with_a_warning_when_it_is_too_much() -> None:
+    stored = StorageUsage(image_bytes=3 * 1024**3, quota_bytes=1024**3)
+    assert storage_lines(stored) == ["storage: 3.00 of 1.00 GiB"]
+    stored.overage_stop_time.FromDatetime(datetime(2026, 3, 15, 12, tzinfo=UTC))
+    (taken, warning, advice) = storage_lines(stored)
+    assert taken == "storage: 3.00 of 1.00 GiB"
+    assert "from 2026-03-1" in warning
+    assert "Delete pictures and empty the bin, or upgrade." in advice

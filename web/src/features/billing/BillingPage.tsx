@@ -22,6 +22,7 @@ import { NoticesSection } from "./NoticesSection";
 import { Packs, Plans } from "./Offers";
 import { Section } from "./Section";
 import { StatementSection } from "./StatementSection";
+import { StorageWarning } from "./StorageWarning";
 import { EVERYTHING, useTransactions } from "./statement";
 
 const route = getRouteApi("/inside/billing");
@@ -47,6 +48,7 @@ export function BillingPage() {
         <h2 className="text-2xl font-semibold tracking-tight">{t("billing.title")}</h2>
         {isExpected && <Notice tone="plain">{t("billing.paid")}</Notice>}
         {failure && <Notice>{text(failure)}</Notice>}
+        <StorageWarning />
         <PresentPlan isExpected={isExpected} change={change} onPortal={() => portal.mutate()} />
         <Section title={t("billing.plans")}>
           <OwnPlans
