@@ -87,6 +87,20 @@ GOALS: dict[str, tuple[Goal, ...]] = {
         Goal("check of an API key's token that was seen before, ms", lambda f: float(f["key_again_ms"]), 0.3),
         Goal("check of one that wasn't, ms", lambda f: float(f["key_anew_ms"]), 0.3),
     ),
+    "edge": (
+        Goal(
+            "JSON over gRPC through Envoy, calls for each CPU second",
+            lambda f: float(f["json_over_grpc"]),
+            0.8,
+            at_least=True,
+        ),
+        Goal(
+            "JSON from the bridge, calls for each second of its CPU time",
+            lambda f: float(f["bridge_per_cpu_second"]),
+            1000.0,
+            at_least=True,
+        ),
+    ),
     "watchers": (
         Goal("progress to its watcher, 1,000 streams, p99, ms", lambda f: float(f["p99_ms"]), 50.0),
         Goal("progress lost", lambda f: float(f["lost"]), 0.0),
