@@ -16,15 +16,13 @@ start; without a URL one is started.
 
 import argparse
 import asyncio
-import contextlib
 import json
 import multiprocessing
 import random
 import statistics
-import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -34,16 +32,12 @@ from uuid import UUID
 
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
-from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from uuid_utils.compat import uuid7
 
+from bench.platform import own_redis
 from gpu_worker.claim.consumer import TierConsumer
 from gpu_worker.claim.lease import Lease
-from studio.scratch import scratch_layout
-from studio.stack.keys import ensure_secrets
-from studio.stack.servers import redis as redis_server
 from svc_common.queue import Claim, JobQueue, QueuedJob
 
 RAW_KEY = "bench:raw"
@@ -245,27 +239,6 @@ def _table(result: Result) -> str:
     return "\n".join([*lines, f"pingvas over raw, p50: {ratio}; goal: at most 3, under 5 ms"])
 
 
-@contextlib.contextmanager
-def _own_redis(folder: Path) -> Iterator[str]:
-    """Runs a stack's Redis server alone, and gives its address."""
-    layout = scratch_layout(folder)
-    layout.create()
-    redis = redis_server.Redis(layout, ensure_secrets(layout.keys))
-    with (
-        subprocess.Popen(redis.node().command, stdout=subprocess.DEVNULL) as process,
-        BlockingRedis.from_url(redis.url) as client,
-    ):
-        try:
-            while True:
-                with contextlib.suppress(RedisConnectionError):
-                    client.ping()
-                    break
-                time.sleep(0.01)
-            yield redis.url
-        finally:
-            process.terminate()
-
-
 def main() -> None:
     """Prints the table, or one JSON document with --json."""
     parser = argparse.ArgumentParser(description="How long a job waits for an idle worker.")
@@ -277,8 +250,8 @@ def main() -> None:
     if options.redis_url:
         result = asyncio.run(measure(options.redis_url, options.rounds, options.jobs))
     else:
-        with tempfile.TemporaryDirectory() as folder, _own_redis(Path(folder)) as url:
-            result = asyncio.run(measure(url, options.rounds, options.jobs))
+        with tempfile.TemporaryDirectory() as folder, own_redis(Path(folder)) as server:
+            result = asyncio.run(measure(server.url, options.rounds, options.jobs))
     print(json.dumps(asdict(result)) if options.json else _table(result))
 
 

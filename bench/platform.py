@@ -1,8 +1,11 @@
 """A running platform to measure: the real fleet, accounts with credits, and what each process has used of the CPU."""
 
 import os
+import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,8 +13,12 @@ from uuid import UUID
 
 import grpc
 import psutil
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from studio.scratch import ScratchStack
+from studio.scratch import ScratchStack, scratch_layout
+from studio.stack.keys import ensure_secrets
+from studio.stack.servers import redis as redis_server
 from svc_common.clock import new_id, now
 from svc_common.tokens import AccessTokenIssuer, SigningKey
 
@@ -28,6 +35,35 @@ def platform(workers: int, settings: Mapping[str, str] | None = None) -> Iterato
         values = {"LOG_LEVEL": "warning", "ACCOUNT_LIMIT_FACTOR": "0", **(settings or {})}
         with ScratchStack(Path(folder), workers=workers, settings=values) as fleet:
             yield fleet
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServer:
+    """A Redis that runs alone."""
+
+    url: str
+    pid: int
+
+
+@contextmanager
+def own_redis(folder: Path) -> Iterator[RedisServer]:
+    """Runs a stack's Redis server without the stack, with its data in a folder."""
+    layout = scratch_layout(folder)
+    layout.create()
+    redis = redis_server.Redis(layout, ensure_secrets(layout.keys))
+    with (
+        subprocess.Popen(redis.node().command, stdout=subprocess.DEVNULL) as process,
+        Redis.from_url(redis.url) as client,
+    ):
+        try:
+            while True:
+                with suppress(RedisConnectionError):
+                    client.ping()
+                    break
+                time.sleep(0.01)
+            yield RedisServer(redis.url, process.pid)
+        finally:
+            process.terminate()
 
 
 class Accounts:
