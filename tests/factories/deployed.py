@@ -57,9 +57,10 @@ def settings_of(
 
     """
     certificates = secrets.parent / "mutual-tls"
-    certificates.mkdir(exist_ok=True)
-    for name in ("tls.crt", "tls.key", "ca.crt"):
-        (certificates / name).touch()
+    if any(MUTUAL_TLS_DIR in str(value) for value in environment.values()):
+        certificates.mkdir(exist_ok=True)
+        for name in ("tls.crt", "tls.key", "ca.crt"):
+            (certificates / name).touch(mode=0o600)
     with monkeypatch.context() as patched:
         for name, value in environment.items():
             placed = str(value).replace(MUTUAL_TLS_DIR, str(certificates)).replace(SECRETS_DIR, str(secrets))
