@@ -1,4 +1,4 @@
-"""Ends asyncio tasks for certain, and waits for events no longer than one likes.
+"""Ends asyncio tasks for certain, waits for events no longer than one likes, and lets what has one key take turns.
 
 One cancellation may not end a task: on Python 3.11 `asyncio.wait_for` returns as if nothing were the matter when it is
 cancelled just as that for which it waits is done (cpython issue 86296, mended in 3.12), and redis-py sends each command
@@ -7,8 +7,9 @@ with it. A task that talks to Redis in a loop would go on for ever, and who wait
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 _AGAIN_SECONDS: Final = 0.2
 """Within it a task that has heard of its end has closed what it had open, so that a second cancellation cuts nothing short."""
@@ -47,3 +48,15 @@ async def until_set(stop: asyncio.Event, work: Callable[[], Coroutine[Any, Any, 
             task.result()
     finally:
         await end_tasks(task, stopped)
+
+
+class KeyedLocks:
+    """A lock for each key that somebody uses at the moment, within one process."""
+
+    def __init__(self) -> None:
+        """Starts without keys."""
+        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, key: Hashable) -> asyncio.Lock:
+        """Returns the key's lock, which is there as long as somebody holds it or waits for it."""
+        return self._locks.setdefault(key, asyncio.Lock())

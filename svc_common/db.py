@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 import asyncpg
 import sqlalchemy.exc
@@ -25,6 +24,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from svc_common.caller import remaining_seconds
 from svc_common.capacity import Capacity, storage_full
+from svc_common.concurrency import KeyedLocks
 from svc_common.errors import Reason, ServiceError, dependency_unavailable
 from svc_common.free_space import Store
 from svc_common.roles import Roles, grant_statements, migration_roles, rls_statements
@@ -116,7 +116,7 @@ class _TurnsTaken:
 
     __slots__ = ("_locks", "_taken")
 
-    def __init__(self, locks: WeakValueDictionary[str, asyncio.Lock]) -> None:
+    def __init__(self, locks: KeyedLocks) -> None:
         self._locks = locks
         self._taken: dict[str, asyncio.Lock] = {}
 
@@ -131,7 +131,7 @@ class _TurnsTaken:
         """Waits for a turn, no longer than for a statement; a turn that the transaction has already is taken at once."""
         if key in self._taken:
             return
-        lock = self._locks.setdefault(key, asyncio.Lock())
+        lock = self._locks.of(key)
         try:
             async with asyncio.timeout(_statement_seconds()):
                 await lock.acquire()
@@ -170,7 +170,7 @@ class Database:
         self.most_connections = pool_size + overflow
         self.most_sweeps = self.most_connections - 1 if most_sweeps is None else most_sweeps
         self._capacity = capacity
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = KeyedLocks()
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,

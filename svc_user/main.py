@@ -6,9 +6,13 @@ from datetime import datetime
 from functools import partial
 
 from envoyproxy.rls_pb2_grpc import add_RateLimitServiceServicer_to_server
+from pingvas.gallery.v1.gallery_data_service_pb2_grpc import GalleryDataServiceStub
 from pingvas.gallery.v1.gallery_erasure_service_pb2_grpc import GalleryErasureServiceStub
+from pingvas.generation.v1.job_data_service_pb2_grpc import JobDataServiceStub
 from pingvas.generation.v1.job_erasure_service_pb2_grpc import JobErasureServiceStub
+from pingvas.models.v1.lora_data_service_pb2_grpc import LoraDataServiceStub
 from pingvas.models.v1.lora_erasure_service_pb2_grpc import LoraErasureServiceStub
+from pingvas.payment.v1.payment_data_service_pb2_grpc import PaymentDataServiceStub
 from pingvas.user.v1.account_admin_service_pb2_grpc import add_AccountAdminServiceServicer_to_server
 from pingvas.user.v1.account_export_service_pb2_grpc import add_AccountExportServiceServicer_to_server
 from pingvas.user.v1.account_notice_service_pb2_grpc import add_AccountNoticeServiceServicer_to_server
@@ -53,9 +57,11 @@ from svc_user.servicer import (
     SignInParts,
     UserDirectoryServicer,
     UserServicer,
+    account_pager,
 )
 from svc_user.settings import UserSettings
 from svc_user.usecases import (
+    AccountExporter,
     Erasure,
 )
 
@@ -219,11 +225,24 @@ def _background(parts: Parts) -> Sequence[Background]:
         gallery=GalleryErasureServiceStub(parts.gallery),
         clock=parts.now,
     )
-    sweeps = tasks.sweeps(parts.tasks, parts.welcome, erasure, parts.exporter, parts.now)
+    exporter = AccountExporter(
+        tasks_database=parts.tasks,
+        objects=parts.objects,
+        sources={
+            "account": account_pager(parts.requests, parts.page_tokens).page,
+            "credits": PaymentDataServiceStub(parts.payment).ExportAccount,
+            "jobs": JobDataServiceStub(parts.generation).ExportAccount,
+            "gallery": GalleryDataServiceStub(parts.gallery).ExportAccount,
+            "models": LoraDataServiceStub(parts.models).ExportAccount,
+        },
+        announce_mail=parts.delivery.announce,
+        clock=parts.now,
+    )
+    sweeps = tasks.sweeps(parts.tasks, parts.welcome, erasure, exporter, parts.now)
     return [
         partial(run_sweeps, parts.tasks, sweeps),
         parts.delivery.run,
-        partial(until_set, work=partial(tasks.make_exports, parts.exporter)),
+        partial(until_set, work=partial(tasks.make_exports, exporter)),
         parts.signing.run,
     ]
 

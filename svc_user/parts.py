@@ -6,11 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from pingvas.gallery.v1.gallery_data_service_pb2_grpc import GalleryDataServiceStub
-from pingvas.generation.v1.job_data_service_pb2_grpc import JobDataServiceStub
-from pingvas.models.v1.lora_data_service_pb2_grpc import LoraDataServiceStub
 from pingvas.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
-from pingvas.payment.v1.payment_data_service_pb2_grpc import PaymentDataServiceStub
 
 from svc_common.capacity import service_capacity
 from svc_common.client_address import ClientAddresses
@@ -34,11 +30,9 @@ from svc_user.servicer import (
     OwnerProof,
     PasswordHasher,
     Throttle,
-    account_pager,
 )
 from svc_user.settings import UserSettings
 from svc_user.usecases import (
-    AccountExporter,
     AuditTrail,
     Challenges,
     ClientOfCall,
@@ -122,19 +116,6 @@ class Parts:
             factors=self.factors,
             throttle=self.throttle,
             audit=self.audit,
-            clock=now,
-        )
-        self.exporter = AccountExporter(
-            tasks_database=self.tasks,
-            objects=self.objects,
-            sources={
-                "account": account_pager(self.requests, self.page_tokens).page,
-                "credits": PaymentDataServiceStub(self.payment).ExportAccount,
-                "jobs": JobDataServiceStub(self.generation).ExportAccount,
-                "gallery": GalleryDataServiceStub(self.gallery).ExportAccount,
-                "models": LoraDataServiceStub(self.models).ExportAccount,
-            },
-            announce_mail=self.delivery.announce,
             clock=now,
         )
 

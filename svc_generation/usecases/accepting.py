@@ -6,6 +6,7 @@ committed, the job is noted for the sweep that looks, and gives back what is hel
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,6 +18,7 @@ from pingvas.generation.v1 import job_pb2
 from pingvas.payment.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 
 from svc_common.capacity import Capacity
+from svc_common.concurrency import KeyedLocks
 from svc_common.credits import format_credits
 from svc_common.db import Database
 from svc_common.errors import Reason, ServiceError
@@ -39,7 +41,7 @@ from svc_generation.usecases.announcing import Announcer
 from svc_generation.usecases.offering import Offering
 from svc_generation.usecases.planning import Plan, Planner
 from svc_generation.usecases.storage import StorageGate
-from svc_generation.usecases.submissions import KeyedLocks, Submission
+from svc_generation.usecases.submissions import Submission
 from svc_generation.usecases.uncertain_holds import UncertainHolds
 from svc_generation.usecases.waiting import WaitTimes
 
@@ -134,7 +136,9 @@ class Acceptor:
             check_url(
                 submission.webhook.url, allows_private=self._webhook_terms.to_private_addresses, field="webhook_url"
             )
-        async with self._locks.hold(submission.account_id, submission.request_id):
+        # Retries of one client usually meet in one process; between processes the unique index of the table decides.
+        request = (submission.account_id, submission.request_id)
+        async with self._locks.of(request) if submission.request_id else nullcontext():
             if answer := await self._replay(submission):
                 return answer
             self._capacity.require(*_STORES_NEEDED)

@@ -1,9 +1,6 @@
 """Requests to make jobs: what is asked for, by whom, and by what a repetition is recognised."""
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -74,37 +71,6 @@ class Submission:
         webhook = JobWebhook.of(request)
         fingerprint = _fingerprint(wish, endpoint_id, webhook)
         return cls(account_id, user_id, request_id, wish, fingerprint, key, endpoint_id, webhook)
-
-
-class KeyedLocks:
-    """Makes the calls of one process that carry the same key take turns.
-
-    It spares a race within the process, where retries of one client usually meet; between processes the unique index of
-    the table decides.
-    """
-
-    def __init__(self) -> None:
-        """Starts without keys."""
-        self._locks: dict[tuple[UUID, str], tuple[asyncio.Lock, int]] = {}
-
-    @asynccontextmanager
-    async def hold(self, account_id: UUID, request_id: str) -> AsyncIterator[None]:
-        """Waits for the key's turn; an empty request id never waits."""
-        if not request_id:
-            yield
-            return
-        key = (account_id, request_id)
-        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
-        self._locks[key] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[key]
-            if users == 1:
-                del self._locks[key]
-            else:
-                self._locks[key] = (lock, users - 1)
 
 
 def _fingerprint(wish: Operation, endpoint_id: UUID | None, webhook: JobWebhook | None) -> bytes:

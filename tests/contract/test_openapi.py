@@ -51,6 +51,8 @@ OPERATIONS = {
 OWN = {
     (verb, path): own for owner in OWNERS for own, _ in declared_by(owner) for verb in own.verbs for path in own.paths
 }
+# Providers' reports go to svc_payment's internal listener, which isn't part of this platform: billing/test_webhooks sends them.
+ANSWERED = [(verb, path) for verb, path in OWN if not path.endswith(("lemon-squeezy", "polar", "payments/webhook"))]
 FORMS = {(form.verb, form.template): (rpc, form) for rpc in public_rpcs() for form in rpc.http_forms}
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES_EACH = 12
@@ -207,12 +209,10 @@ async def test_bridge_answers_as_the_document_says(
     assert platform.breaches == []
 
 
-@pytest.mark.parametrize(("verb", "path"), OWN, ids=[f"{verb} {path}" for verb, path in OWN])
+@pytest.mark.parametrize(("verb", "path"), ANSWERED, ids=[f"{verb} {path}" for verb, path in ANSWERED])
 async def test_bridge_answers_on_its_own_routes_as_the_document_says(
     verb: str, path: str, bridge_port: int, studio: PublicPlatform, store: ObjectStore, caller: Metadata
 ) -> None:
-    if path.endswith(("lemon-squeezy", "polar", "payments/webhook")):
-        pytest.skip("svc_payment's internal listener isn't part of this platform")
     operation = schemathesis.openapi.from_dict(DOCUMENT)[path][verb]
 
     @settings(
