@@ -26,6 +26,7 @@ from studio.cli.failures import CommandError, ExitCode
 
 _DOWNLOAD_SECONDS = 60.0
 _SECONDS_A_MINUTE = 60
+_MIB = 1024**2
 _GIB = 1024**3
 
 
@@ -107,12 +108,16 @@ def usage_lines(models: Sequence[ModelUsage]) -> list[str]:
 
 def storage_lines(stored: StorageUsage) -> list[str]:
     """Returns a line that tells what pictures take, and one that warns when that is more than the tier stores."""
-    taken = [f"storage: {stored.image_bytes / _GIB:,.2f} of {stored.quota_bytes / _GIB:,.2f} GiB"]
+    taken = [f"storage: {_size(stored.image_bytes)} of {_size(stored.quota_bytes)}"]
     if not stored.HasField("overage_stop_time"):
         return taken
     day = stored.overage_stop_time.ToDatetime(UTC).astimezone()
     warning = f"That is more than your tier stores: from {day:%Y-%m-%d} on new jobs and uploads are refused."
     return [*taken, warning, "Nothing is deleted by us. Delete pictures and empty the bin, or upgrade."]
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / _GIB:,.2f} GiB" if size_bytes >= _GIB else f"{size_bytes / _MIB:,.1f} MiB"
 
 
 def _amounts(used: Message) -> str:

@@ -240,8 +240,8 @@ def test_usage_is_what_the_jobs_cost(stranger: Person) -> None:
     told = stranger.succeed("usage")
     assert f"pingvas-tiny  {made['credits_used']} credits, jobs: 1, pictures: 1" in told
     assert "completed: 1, failed: 0, cancelled: 0\nhalf waited up to " in told
-    assert int(used["storage"]["image_bytes"]) > 0
-    assert "storage: 0.00 of 1.00 GiB" in told
+    assert (stored := int(used["storage"]["image_bytes"])) > 0
+    assert f"storage: {stored / 1024**2:.1f} MiB of 1.00 GiB" in told
 
 
 def test_profile_is_changed_and_shows_a_picture_of_the_gallery(maya: Person) -> None:

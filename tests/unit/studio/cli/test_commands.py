@@ -401,9 +401,9 @@ def test_notices_are_told_in_words() -> None:
 
 def test_storage_is_told_with_a_warning_when_it_is_too_much() -> None:
     stored = StorageUsage(image_bytes=3 * 1024**3, quota_bytes=1024**3)
-    assert storage_lines(stored) == ["storage: 3.00 of 1.00 GiB"]
+    assert storage_lines(stored) == ["storage: 3.00 GiB of 1.00 GiB"]
     stored.overage_stop_time.FromDatetime(datetime(2026, 3, 15, 12, tzinfo=UTC))
     (taken, warning, advice) = storage_lines(stored)
-    assert taken == "storage: 3.00 of 1.00 GiB"
+    assert taken == "storage: 3.00 GiB of 1.00 GiB"
     assert "from 2026-03-1" in warning
     assert "Delete pictures and empty the bin, or upgrade." in advice
